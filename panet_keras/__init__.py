@@ -1,0 +1,29 @@
+"""Few-shot segmentation of breast ultrasound with a Prototype Alignment Network, for Keras 3 on TensorFlow."""
+
+from panet_keras import data, encoders, evaluation
+from panet_keras.errors import DataError, DataWarning, ImageError, PANetError
+from panet_keras.export import export_saved_model
+from panet_keras.grad_cam import grad_cam
+from panet_keras.losses import CrossEntropyDice
+from panet_keras.metrics import Dice
+from panet_keras.model import PANet
+from panet_keras.optimizers import PretrainedAdamW
+from panet_keras.segmenter import FewShotSegmenter, Segmentation
+
+__all__ = [
+    "CrossEntropyDice",
+    "DataError",
+    "DataWarning",
+    "Dice",
+    "FewShotSegmenter",
+    "ImageError",
+    "PANet",
+    "PANetError",
+    "PretrainedAdamW",
+    "Segmentation",
+    "data",
+    "encoders",
+    "evaluation",
+    "export_saved_model",
+    "grad_cam",
+]

@@ -1,0 +1,113 @@
+"""Command line: `python -m panet_keras phantom|segment|explain ...`; `--help` tells more."""
+
+import argparse
+import os
+import pathlib
+import sys
+import tempfile
+
+import numpy as np
+from PIL import Image
+
+from panet_keras.errors import PANetError
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="python -m panet_keras", description="Few-shot segmentation of ultrasound images.")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    phantom = commands.add_parser("phantom", help="write a synthetic data set in BUS-UCLM layout")
+    phantom.add_argument("directory")
+    phantom.add_argument("--patients", type=int, default=9)
+    phantom.add_argument("--images", type=int, default=6, help="of each patient")
+    phantom.add_argument("--seed", type=int, default=0)
+    phantom.set_defaults(run=_phantom)
+
+    segment = commands.add_parser("segment", help="segment images with a few annotated ones")
+    explain = commands.add_parser("explain", help="draw the Grad-CAM of the foreground prototype")
+    for command in (segment, explain):
+        command.add_argument("--model", required=True, help="a .keras file")
+        command.add_argument("--support", required=True, action="append", metavar="IMAGE=MASK", help="annotated pair; repeat for more shots")
+        command.add_argument("--query", required=True, nargs="+", metavar="IMAGE")
+        command.add_argument("--out", required=True, help="folder for the pictures")
+        command.add_argument("--size", type=int, nargs=2, default=(256, 256), metavar=("H", "W"), help="model size")
+    segment.set_defaults(run=_segment)
+    explain.add_argument("--layer", help="encoder layer; the deepest matched one by default")
+    explain.add_argument("--method", choices=("gradcam", "gradcam++"), default="gradcam")
+    explain.set_defaults(run=_explain)
+
+    arguments = parser.parse_args(argv)
+    try:
+        return arguments.run(arguments)
+    except (PANetError, OSError, ValueError) as error:
+        print(f"panet_keras {arguments.command}: {error}", file=sys.stderr)
+        return 1
+
+
+def _phantom(arguments):
+    from panet_keras.data import write_phantom
+
+    print(write_phantom(arguments.directory, arguments.patients, arguments.images, arguments.seed))
+
+
+def _load(path):
+    import keras
+
+    if not pathlib.Path(path).is_file():
+        raise PANetError(f"--model {path}: no such file; expected a .keras file, as `model.save` or the pipeline writes it.")
+    return keras.models.load_model(path, compile=False)
+
+
+def _pairs(items):
+    pairs = [item.partition("=") for item in items]
+    for image, equals, mask in pairs:
+        if not (image and equals and mask):
+            raise PANetError(f"--support {image + equals + mask}: expected IMAGE=MASK, two files joined by '='.")
+    return [image for image, _, _ in pairs], [mask for _, _, mask in pairs]
+
+
+def _segment(arguments):
+    from panet_keras.overlay import draw_mask
+    from panet_keras.segmenter import FewShotSegmenter, read_image
+
+    segmenter = FewShotSegmenter(_load(arguments.model), arguments.size).set_support(*_pairs(arguments.support))
+    out = _folder(arguments.out)
+    for path in arguments.query:
+        answer = segmenter.predict(path)
+        stem = pathlib.Path(path).stem
+        save_png(out / f"{stem}_mask.png", answer.mask.astype(np.uint8) * 255)
+        save_png(out / f"{stem}_overlay.png", draw_mask(read_image(path, path), answer.mask))
+        print(f"{path}: presence {answer.presence:.3f}, area {answer.mask.mean():.2%}, {out / f'{stem}_mask.png'}")
+
+
+def _explain(arguments):
+    from panet_keras.grad_cam import grad_cam
+    from panet_keras.overlay import draw_heat, side_by_side
+
+    model = _load(arguments.model)
+    images, masks = _pairs(arguments.support)
+    out = _folder(arguments.out)
+    for path in arguments.query:
+        maps = grad_cam(model, images, masks, path, layer=arguments.layer, method=arguments.method, size=tuple(arguments.size))
+        target = out / f"{pathlib.Path(path).stem}_{arguments.method}.png"
+        save_png(target, side_by_side([draw_heat(item.image, item.heat) for item in maps]))
+        print(f"{path}: {target} (query, then {len(maps) - 1} support image(s))")
+
+
+def _folder(path):
+    path = pathlib.Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def save_png(path, array):
+    """Writes beside the place and moves into it, so that no half picture is ever seen."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".png")
+    os.close(handle)
+    Image.fromarray(array).save(temporary)
+    os.chmod(temporary, 0o644)
+    os.replace(temporary, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,218 @@
+"""The episodic tf.data input: a new episode at every step."""
+
+import numpy as np
+import tensorflow as tf
+
+from panet_keras.data.augment import Augmentation
+from panet_keras.data.images import resize_nearest
+from panet_keras.data.records import decode_all
+from panet_keras.data.sampling import EpisodeRule, episode_ids
+from panet_keras.errors import PANetError
+from panet_keras.resize import resize_images
+
+WAYS = {"Lesion": (1, 2), "Benign": (1,), "Malignant": (2,)}
+"""Name of a way and the mask classes that are its foreground."""
+DEFAULT_CLASSES = {1: ("Lesion",), 2: ("Benign", "Malignant")}
+
+
+def episodes(
+    records,
+    ways=1,
+    shots=1,
+    queries=1,
+    size=(256, 256),
+    batch_size=1,
+    steps=None,
+    seed=0,
+    classes=None,
+    support_from="cross-patient",
+    normal_queries=0.0,
+    moved_supports=0.0,
+    augment=False,
+    frozen=False,
+    first_epoch=0,
+):
+    """Samples few-shot episodes for `model.fit`.
+
+    Every iteration over the dataset (an epoch of `fit`) gives other episodes; the n-th iteration is the same in every
+    process with the same seed. Pictures are decoded once and kept in memory at model size (0.26 MB each at 256 x 256).
+
+    Args:
+        records: of `Record`, from `load_bus_uclm`, `load_folder` or `read_examples`.
+        ways: N; 1 (Lesion) or 2 (Benign, Malignant), unless `classes` says otherwise.
+        shots: K, support images of each way.
+        queries: Q.
+        size: (height, width) of the model's images.
+        batch_size: B, episodes of a step.
+        steps: batches of one iteration; None never ends.
+        seed: integer of at least 0.
+        classes: names from `WAYS`, one for each way.
+        support_from: `"cross-patient"` or `"same-patient"` (see `EpisodeRule`).
+        normal_queries: probability, 0 to 1, that a query is a frame without lesion, whose true mask is empty.
+        moved_supports: probability, 0 to 1, that an episode's support masks lie on tissue beside the lesions, so that the
+            true mask of its queries is empty: it teaches the model to look at the support.
+        augment: True, False, or an `Augmentation`.
+        frozen: whether every iteration gives the episodes of the first: for validation.
+        first_epoch: number of the first iteration, to go on where an earlier run stopped.
+
+    Returns:
+        `tf.data.Dataset` of `({"support_images" [B, N, K, H, W, 3], "support_masks" [B, N, K, H, W, 1], "query_images"
+        [B, Q, H, W, 3]}, query_masks [B, Q, H, W, 1])`; images float32 in [0, 1], masks uint8.
+
+    Raises:
+        PANetError: no such episode can be drawn; the message says what is missing.
+        DataError: pictures that cannot be decoded, all of them named.
+    """
+    classes = tuple(classes or DEFAULT_CLASSES.get(ways, ()))
+    unknown = [name for name in classes if name not in WAYS]
+    if unknown or len(classes) != ways:
+        raise PANetError(f"ways={ways} with classes={classes}; expected {ways} of {sorted(WAYS)}.")
+    for name, value in {"shots": shots, "queries": queries, "batch_size": batch_size}.items():
+        if not isinstance(value, (int, np.integer)) or value < 1:
+            raise PANetError(f"{name}={value!r}; expected an integer of at least 1.")
+    if support_from not in ("cross-patient", "same-patient"):
+        raise PANetError(f'support_from={support_from!r}; expected "cross-patient" or "same-patient".')
+    for name, value in {"normal_queries": normal_queries, "moved_supports": moved_supports}.items():
+        if not 0 <= value <= 1:
+            raise PANetError(f"{name}={value!r}; expected a probability from 0 to 1.")
+
+    images, masks = load_at_size(records, size)
+    rule = EpisodeRule(
+        patients=np.array([record.patient for record in records]),
+        classes=np.stack([np.isin(masks, WAYS[name]).any((1, 2)) for name in classes], -1),
+        shots=shots,
+        queries=queries,
+        support_from=support_from,
+        normal=~masks.any((1, 2)),
+        normal_queries=normal_queries,
+    )
+    rule.check(classes)
+    ids = _id_dataset(rule, seed, batch_size, steps, frozen, first_epoch)
+    to_tensors = _EpisodeTensors(images, masks, classes, Augmentation() if augment is True else augment, moved_supports)
+    dataset = ids.map(to_tensors, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return dataset.prefetch(2)
+
+
+def load_at_size(records, size):
+    """Decodes records and brings them to model size.
+
+    Args:
+        records: of `Record`. size: (height, width).
+
+    Returns:
+        uint8 [R, height, width, 3] and uint8 [R, height, width] of class indices.
+
+    Raises:
+        DataError: no records, or pictures that cannot be decoded.
+    """
+    if not records:
+        raise PANetError("records is empty; expected at least one image. Check the folder and the split.")
+    images, masks = [], []
+    for sample in decode_all(records):
+        scaled = resize_images(tf.constant(sample.image[None], tf.float32) / 255.0, size)
+        images.append(tf.cast(tf.round(scaled[0] * 255.0), tf.uint8).numpy())
+        masks.append(resize_nearest(sample.mask, size))
+    return np.stack(images), np.stack(masks)
+
+
+def _id_dataset(rule, seed, batch_size, steps, frozen, first_epoch):
+    """Dataset of (supports [B, N, K], queries [B, Q], augmentation seed [2])."""
+    epoch = first_epoch - 1
+
+    def generate():
+        # from_generator calls this once for each iteration, which is what makes epochs differ: a seeded random op in
+        # a map would repeat its draws with every iterator (tensorflow#44195).
+        nonlocal epoch
+        epoch = first_epoch if frozen else epoch + 1
+        this, step = epoch, 0
+        while steps is None or step < steps:
+            supports, queries = episode_ids(rule, seed, this, step, batch_size)
+            yield supports, queries, np.random.default_rng([seed, this, step, 1]).integers(0, 2**31, 2)
+            step += 1
+
+    ways, shots = rule.classes.shape[1], rule.shots
+    dataset = tf.data.Dataset.from_generator(
+        generate,
+        output_signature=(
+            tf.TensorSpec([batch_size, ways, shots], tf.int64),
+            tf.TensorSpec([batch_size, rule.queries], tf.int64),
+            tf.TensorSpec([2], tf.int64),
+        ),
+    )
+    return dataset if steps is None else dataset.apply(tf.data.experimental.assert_cardinality(steps))
+
+
+class _EpisodeTensors:
+    """Maps image ids to the tensors of an episode."""
+
+    def __init__(self, images, masks, classes, augmentation, moved_supports):
+        # Eager tensors are captured by reference; numpy arrays would be copied into the graph.
+        self.images, self.masks = tf.constant(images), tf.constant(masks)
+        self.foreground = [list(WAYS[name]) for name in classes]
+        self.augmentation = augmentation
+        self.moved_supports = moved_supports
+
+    def __call__(self, supports, queries, seed):
+        batch, ways, shots = supports.shape
+        ids = tf.concat([tf.reshape(supports, [batch, -1]), queries], 1)
+        flat = tf.reshape(ids, [-1])
+        images, masks = tf.gather(self.images, flat), tf.gather(self.masks, flat)
+        if self.augmentation:
+            images, masks = self.augmentation(images, masks, seed)
+        else:
+            images = tf.cast(images, tf.float32) / 255.0
+        height, width = self.images.shape[1:3]
+        images = tf.reshape(images, [batch, -1, height, width, 3])
+        masks = tf.reshape(masks, [batch, -1, height, width, 1])
+        count = ways * shots
+        support_classes = tf.reshape(masks[:, :count], [batch, ways, shots, height, width, 1])
+        labels, truth = self._labels(support_classes), self._labels(masks[:, count:])
+        if self.moved_supports:
+            labels, moved = move_masks(labels, self.moved_supports, seed + 1)
+            truth = tf.where(moved[:, None, None, None, None], tf.zeros_like(truth), truth)
+        own = tf.reshape(tf.constant(list(range(1, ways + 1)), tf.uint8), [1, ways, 1, 1, 1, 1])
+        # Pixels of another way of the episode are neither this way's foreground nor background.
+        support_masks = tf.where(labels == own, tf.constant(1, tf.uint8), tf.where(labels == 0, labels, tf.constant(255, tf.uint8)))
+        inputs = {
+            "support_images": tf.reshape(images[:, :count], [batch, ways, shots, height, width, 3]),
+            "support_masks": support_masks,
+            "query_images": images[:, count:],
+        }
+        return inputs, truth
+
+    def _labels(self, masks):
+        """Way number of each pixel, 0 for background and for classes that are not in the episode."""
+        labels = tf.zeros_like(masks)
+        for way, members in enumerate(self.foreground, 1):
+            for member in members:
+                labels = tf.where(masks == member, tf.constant(way, tf.uint8), labels)
+        return labels
+
+
+def move_masks(labels, probability, seed):
+    """Moves the support masks of some episodes onto tissue of the same frames.
+
+    The masks of a moved episode are rolled by a quarter to three quarters of the frame and leave out the true lesion.
+
+    Args:
+        labels: uint8 [B, N, K, H, W, 1].
+        probability: of an episode to be moved.
+        seed: int64 [2].
+
+    Returns:
+        labels, and bool [B]: which episodes were moved. One with a mask that has nowhere to go stays.
+    """
+    shape = tf.shape(labels)
+    draws = tf.random.stateless_uniform([3, shape[0]], seed)
+    flat = tf.reshape(labels, [shape[0], -1, shape[3], shape[4]])
+
+    def roll(masks, axis, draw):
+        size = tf.shape(masks)[axis]
+        shift = tf.cast((0.25 + 0.5 * draw) * tf.cast(size, tf.float32), tf.int32)
+        return tf.gather(masks, (tf.range(size)[None] + shift[:, None]) % size, axis=axis, batch_dims=1)
+
+    flat_moved = roll(roll(flat, 2, draws[0]), 3, draws[1])
+    flat_moved = tf.where(flat > 0, tf.zeros_like(flat), flat_moved)
+    possible = tf.reduce_all(tf.reduce_any(flat_moved > 0, [2, 3]), 1)
+    moved = (draws[2] < probability) & possible
+    return tf.reshape(tf.where(moved[:, None, None, None], flat_moved, flat), shape), moved

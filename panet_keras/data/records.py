@@ -1,0 +1,136 @@
+"""One annotated ultrasound frame, wherever it comes from."""
+
+import dataclasses
+import warnings
+
+import numpy as np
+from scipy import ndimage
+
+from panet_keras.data.images import colours_to_classes, decode_image, resize_nearest
+from panet_keras.errors import DataError, DataWarning, ImageError
+
+LABELS = ("Normal", "Benign", "Malignant", "Unknown")
+CLASS_OF_LABEL = {"Benign": 1, "Malignant": 2, "Unknown": 1}
+"""Class index of a lesion in a mask: 0 = background, 1 = benign or not graded, 2 = malignant."""
+MASK_COLOURS = ((0, 0, 0), (0, 255, 0), (255, 0, 0))
+"""BUS-UCLM: black background, green benign, red malignant (Vallez et al., Scientific Data 2025)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """An image, its mask or masks, and what is known about it.
+
+    Attributes:
+        filename: name of the image file; unique in a data set.
+        patient: identifier that every image of one patient shares; splits go by it.
+        label: one of `LABELS`.
+        image: path, or the bytes of a picture.
+        masks: paths or bytes; several are united, none means no lesion.
+        mask_format: `"colour"` (`MASK_COLOURS`), `"binary"` (not black = lesion), or `"index"` (grey = class index).
+        doppler, marks, combined: acquisition flags of BUS-UCLM: colour Doppler, calliper marks, two views in one frame.
+    """
+
+    filename: str
+    patient: str
+    label: str
+    image: str | bytes
+    masks: tuple = ()
+    mask_format: str = "colour"
+    doppler: bool = False
+    marks: bool = False
+    combined: bool = False
+
+    def decode(self):
+        """Decodes image and mask.
+
+        Returns:
+            `Sample`.
+
+        Raises:
+            ImageError: a picture that cannot be decoded exactly, or a mask with an illegal colour.
+
+        Warns:
+            DataWarning: the mask was stretched to the image's size, or had mixed colours.
+        """
+        image = decode_image(self.image, name=self.image if isinstance(self.image, str) else self.filename)
+        mask = np.zeros(image.shape[:2], np.uint8)
+        for source in self.masks:
+            name = source if isinstance(source, str) else f"mask of {self.filename}"
+            part = self._decode_mask(source, name)
+            if part.shape != mask.shape:
+                warnings.warn(
+                    f"{name}: mask is {part.shape[1]} x {part.shape[0]}, image {self.filename} is {mask.shape[1]} x "
+                    f"{mask.shape[0]}; the mask was stretched to the image (nearest neighbour).",
+                    DataWarning,
+                    stacklevel=2,
+                )
+                part = resize_nearest(part, mask.shape)
+            mask = np.maximum(mask, part)
+        return Sample(self, image, mask)
+
+    def _decode_mask(self, source, name):
+        picture = decode_image(source, name)
+        if self.mask_format == "index":
+            classes = picture[..., 0]
+            if classes.max() >= len(MASK_COLOURS):
+                raise ImageError(f"{name}: class index {classes.max()}; expected 0 to {len(MASK_COLOURS) - 1}.")
+            return classes
+        if self.mask_format == "binary":
+            # Some tools write 0 and 1 instead of 0 and 255.
+            white = 1 if picture.max() == 1 else 255
+            classes, mixed = colours_to_classes(picture, ((0, 0, 0), (white,) * 3), name)
+            classes = classes * np.uint8(CLASS_OF_LABEL.get(self.label, 1))
+        else:
+            classes, mixed = colours_to_classes(picture, MASK_COLOURS, name)
+        if mixed:
+            warnings.warn(
+                f"{name}: {mixed} pixels have mixed colours; each went to the nearest legal colour. Was the mask shrunk with a "
+                "smooth filter?",
+                DataWarning,
+                stacklevel=3,
+            )
+        return classes
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """A decoded record: `image` uint8 [H, W, 3], `mask` uint8 [H, W] of class indices."""
+
+    record: Record
+    image: np.ndarray
+    mask: np.ndarray
+
+    @property
+    def lesion_count(self):
+        """Number of connected regions of the mask (4-neighbourhood)."""
+        return int(ndimage.label(self.mask > 0)[1])
+
+    @property
+    def area_fraction(self):
+        """Share of the frame that is lesion, 0 to 1."""
+        return float((self.mask > 0).mean())
+
+
+def decode_all(records, where="data set"):
+    """Decodes records one after the other, and names all broken ones at the end instead of stopping at the first.
+
+    Args:
+        records: of `Record`.
+        where: the data set's name in the error.
+
+    Yields:
+        `Sample`, in order.
+
+    Raises:
+        DataError: after the last record, if any could not be decoded.
+    """
+    problems = []
+    for record in records:
+        try:
+            sample = record.decode()
+        except ImageError as error:
+            problems.append(str(error))
+        else:
+            yield sample
+    if problems:
+        raise DataError(where, problems)

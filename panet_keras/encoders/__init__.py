@@ -1,0 +1,62 @@
+"""Encoders by name; each is a functional `keras.Model` with several scales, from fine to coarse."""
+
+import pathlib
+import types
+
+import keras
+
+from panet_keras.encoders.efficientnet_lite0 import efficientnet_lite0
+from panet_keras.encoders.vgg16 import vgg16
+
+ENCODERS = types.MappingProxyType({"efficientnet_lite0": efficientnet_lite0, "vgg16": vgg16})
+PACKAGED_WEIGHTS = types.MappingProxyType({"efficientnet_lite0": "imagenet", "vgg16": "hed"})
+"""The weights that `weights="auto"` takes: those that load without a network."""
+
+
+def get(encoder, weights="auto"):
+    """Builds an encoder by name, or checks the one given.
+
+    Args:
+        encoder: `"vgg16"`, `"efficientnet_lite0"`, or a functional `keras.Model` from [B, H, W, 3] images in [0, 1] to
+            one feature map or a list of them, fine to coarse.
+        weights: `"auto"` (the packaged ones), a name the encoder knows (`"hed"`, `"imagenet"`), the path of a
+            `.weights.h5` file, or None for random values. A model passed as an object keeps its own.
+
+    Returns:
+        `keras.Model`.
+
+    Raises:
+        ValueError: unknown name, or a model that is not functional.
+        FileNotFoundError: `weights` looks like a file and there is none.
+    """
+    if isinstance(encoder, keras.Model):
+        # A functional model rebuilt from its config is a Functional too, so this holds for a loaded encoder.
+        if not isinstance(encoder, keras.src.models.functional.Functional):
+            raise ValueError(
+                f"encoder={encoder.name!r} is a {type(encoder).__name__}; expected a functional keras.Model, "
+                "for Grad-CAM and the decoder read its inner layers. Build it as keras.Model(inputs, outputs)."
+            )
+        return encoder
+    if encoder not in ENCODERS:
+        raise ValueError(f"encoder={encoder!r} is unknown; expected one of {sorted(ENCODERS)} or a functional keras.Model.")
+    if weights == "auto":
+        weights = PACKAGED_WEIGHTS[encoder]
+    if weights in (None, "hed", "imagenet"):
+        if weights == "hed" and encoder != "vgg16":
+            raise ValueError(f'weights="hed" are of VGG16; encoder={encoder!r} has "imagenet", a file path, or None.')
+        return ENCODERS[encoder](weights)
+    if not pathlib.Path(weights).is_file():
+        raise FileNotFoundError(
+            f"weights={str(weights)!r}: no such file; expected 'auto', 'imagenet', 'hed' (VGG16), None, "
+            "or the path of a .weights.h5 file."
+        )
+    model = ENCODERS[encoder](None)
+    model.load_weights(weights)
+    return model
+
+
+def strides(encoder):
+    """Strides of the encoder's outputs, fine to coarse, found from its own shape rule."""
+    shapes = encoder.compute_output_shape((1, 256, 256, encoder.input_shape[-1]))
+    shapes = shapes if isinstance(shapes, list) else [shapes]
+    return [256 // shape[1] for shape in shapes]

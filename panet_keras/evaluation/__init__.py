@@ -1,0 +1,36 @@
+"""The evaluation protocol: per-image scores at original size, patients apart, intervals over patients."""
+
+from panet_keras.evaluation.protocol import PROTOCOLS, Episode, TestImages, episode_list, run_protocol
+from panet_keras.evaluation.scores import (
+    calibration_counts,
+    dice,
+    expected_calibration_error,
+    iou,
+    precision,
+    score_mask,
+    sensitivity,
+    surface_scores,
+)
+from panet_keras.evaluation.summary import bootstrap, paired_difference, per_image, strata, summarise, summarise_normal
+
+__all__ = [
+    "PROTOCOLS",
+    "Episode",
+    "TestImages",
+    "bootstrap",
+    "calibration_counts",
+    "dice",
+    "episode_list",
+    "expected_calibration_error",
+    "iou",
+    "paired_difference",
+    "per_image",
+    "precision",
+    "run_protocol",
+    "score_mask",
+    "sensitivity",
+    "strata",
+    "summarise",
+    "summarise_normal",
+    "surface_scores",
+]

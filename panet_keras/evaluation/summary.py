@@ -1,0 +1,150 @@
+"""Means over images and patients, with intervals by bootstrap over patients."""
+
+import math
+
+import numpy as np
+from scipy import stats
+
+from panet_keras.evaluation.scores import MISS_DICE, expected_calibration_error
+
+SCORES = ("dice", "iou", "hd95", "nsd", "sensitivity", "precision", "inside", "outside")
+
+
+def per_image(rows, name):
+    """Mean over repeats of each query: (query indices, values). NaN repeats are left out."""
+    queries = sorted({row["query"] for row in rows})
+    values = []
+    for query in queries:
+        own = [row[name] for row in rows if row["query"] == query and not math.isnan(row[name])]
+        values.append(float(np.mean(own)) if own else math.nan)
+    return np.array(queries), np.array(values)
+
+
+def bootstrap(values, patients, seed=0, draws=2000):
+    """95 % percentile interval of the mean over images, patients being drawn with replacement.
+
+    Images of a patient are alike; drawing images would give an interval that is too narrow.
+
+    Args:
+        values: [I] one value for each image; NaN is left out.
+        patients: [I] patient of each image.
+        seed: integer. draws: number of bootstrap samples.
+
+    Returns:
+        (low, high); NaN without values.
+    """
+    values, patients = np.asarray(values, float), np.asarray(patients)
+    keep = ~np.isnan(values)
+    values, patients = values[keep], patients[keep]
+    if not len(values):
+        return math.nan, math.nan
+    names = np.unique(patients)
+    sums = np.array([values[patients == name].sum() for name in names])
+    counts = np.array([(patients == name).sum() for name in names])
+    drawn = np.random.default_rng(seed).integers(0, len(names), (draws, len(names)))
+    means = sums[drawn].sum(1) / counts[drawn].sum(1)
+    return tuple(float(x) for x in np.percentile(means, [2.5, 97.5]))
+
+
+def paired_difference(first, second, patients, seed=0):
+    """Mean of first - second over the images both have, with its bootstrap interval over patients.
+
+    Args:
+        first, second: [I] values of the same images. patients: [I].
+
+    Returns:
+        Dictionary: mean, low, high, n.
+    """
+    difference = np.asarray(first, float) - np.asarray(second, float)
+    low, high = bootstrap(difference, patients, seed)
+    defined = difference[~np.isnan(difference)]
+    return {"mean": float(defined.mean()) if len(defined) else math.nan, "low": low, "high": high, "n": len(defined)}
+
+
+def summarise(rows, patients, counts=None, seed=0):
+    """Table entries of one protocol.
+
+    Args:
+        rows: from `run_protocol`, of images with a lesion.
+        patients: [R] patient of each test image.
+        counts: calibration counts.
+        seed: of the bootstrap.
+
+    Returns:
+        Dictionary of score name to mean, low, high; with n (images), patients, over_patients (mean of the patients' mean
+        Dice), median (Dice), miss_rate, undefined (images without a Dice) and ece.
+    """
+    patients = np.asarray(patients)
+    result = {}
+    for name in SCORES:
+        queries, values = per_image(rows, name)
+        low, high = bootstrap(values, patients[queries], seed)
+        defined = values[~np.isnan(values)]
+        result[name] = {"mean": float(defined.mean()) if len(defined) else math.nan, "low": low, "high": high}
+    queries, values = per_image(rows, "dice")
+    own = patients[queries]
+    by_patient = {str(name): float(np.nanmean(values[own == name])) for name in np.unique(own)}
+    result |= {
+        "n": len(queries),
+        "episodes": len(rows),
+        "patients": len(by_patient),
+        "over_patients": float(np.mean(list(by_patient.values()))),
+        "by_patient": by_patient,
+        "median": float(np.nanmedian(values)),
+        "miss_rate": float(np.nanmean(values < MISS_DICE)),
+        "undefined": int(np.isnan(values).sum()),
+    }
+    if counts is not None:
+        result["ece"] = expected_calibration_error(counts)
+    return result
+
+
+def strata(rows, records, area):
+    """Mean Dice by label, lesion-size tercile, Doppler, marks and combined frames.
+
+    Args:
+        rows: from `run_protocol`. records: test records. area: [R] lesion share of each test image.
+
+    Returns:
+        Dictionary of stratum to {"dice", "n"}.
+    """
+    queries, values = per_image(rows, "dice")
+    area = np.asarray(area)[queries]
+    edges = np.quantile(area, [1 / 3, 2 / 3])
+    tercile = np.digitize(area, edges)
+    groups = {f"size: {name}": tercile == i for i, name in enumerate(("small", "medium", "large"))}
+    for label in sorted({records[q].label for q in queries}):
+        groups[f"label: {label}"] = np.array([records[q].label == label for q in queries])
+    for flag in ("doppler", "marks", "combined"):
+        for value, word in ((True, "yes"), (False, "no")):
+            groups[f"{flag}: {word}"] = np.array([getattr(records[q], flag) == value for q in queries])
+    return {name: {"dice": float(np.nanmean(values[inside])), "n": int(inside.sum())} for name, inside in groups.items() if inside.any()}
+
+
+def summarise_normal(rows, lesion_rows):
+    """What happens on frames without lesion.
+
+    The empty-mask rule: an image without lesion scores 1 if nothing is marked and 0 otherwise.
+
+    Args:
+        rows: from `run_protocol` with `surface=False`, of normal images. lesion_rows: those of lesion images.
+
+    Returns:
+        Dictionary: n, false_any (share of images with any falsely marked pixel), false_area (mean share of the frame),
+        presence_auroc, dice_all (mean Dice over all images, normal ones by the rule above).
+    """
+    if not rows:
+        return {"n": 0}
+    _, any_false = per_image([{**row, "false_any": float(row["false_any"])} for row in rows], "false_any")
+    _, area = per_image(rows, "false_area")
+    _, absent = per_image(rows, "presence")
+    _, present = per_image(lesion_rows, "presence")
+    _, dice = per_image(lesion_rows, "dice")
+    statistic = stats.mannwhitneyu(present, absent).statistic
+    return {
+        "n": len(any_false),
+        "false_any": float(any_false.mean()),
+        "false_area": float(area.mean()),
+        "presence_auroc": float(statistic / (len(present) * len(absent))),
+        "dice_all": float(np.concatenate([dice, 1 - any_false]).mean()),
+    }

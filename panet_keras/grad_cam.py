@@ -1,0 +1,149 @@
+"""Grad-CAM of the prototypes: where a way's prototype looks, on the query and on each support image."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from panet_keras.errors import PANetError
+from panet_keras.resize import resize_images
+from panet_keras.segmenter import FewShotSegmenter, read_image, read_mask
+
+METHODS = ("gradcam", "gradcam++")
+
+
+@dataclasses.dataclass(frozen=True)
+class CamMap:
+    """A map and what it lies on.
+
+    Attributes:
+        role: `"query"` or `"support"`.
+        shot: number of the support image within its way, None for the query.
+        image: uint8 [H, W, 3].
+        heat: float32 [H, W] in [0, 1], at the image's size.
+    """
+
+    role: str
+    shot: int | None
+    image: np.ndarray
+    heat: np.ndarray
+
+
+def grad_cam(model, support_images, support_masks, query_image, way=1, layer=None, method="gradcam", size=(256, 256)):
+    """Grad-CAM (Selvaraju et al., ICCV 2017, arXiv 1610.02391) of a foreground prototype, with tf-keras-vis.
+
+    The score is the mean logit of the way, less the background's, over the query pixels predicted as the way (over all
+    pixels where none is). Its gradient is taken at an encoder layer: once through the query branch, with the prototypes
+    held fixed, and once through each support image of the way, with the query held fixed. tf-keras-vis works on functional
+    models only, so each branch is a functional view of the encoder with the rest of the episode inside it.
+
+    Args:
+        model: `PANet`.
+        support_images: K images of the way, or a list of N lists; as in `FewShotSegmenter.set_support`.
+        support_masks: their masks.
+        query_image: one image.
+        way: number of the way, from 1 to N.
+        layer: name of an encoder layer with 4-D output; the deepest output of the encoder up to stride 16 by default.
+        method: `"gradcam"` or `"gradcam++"`.
+        size: (height, width) at which the model runs.
+
+    Returns:
+        List of `CamMap`: the query's, then each support image's. Heat is finite and in [0, 1]; all zero where no gradient
+        is positive.
+
+    Raises:
+        PANetError: unknown layer (lists the valid ones), method or way, or a support without foreground.
+        ImportError: tf-keras-vis is not installed.
+    """
+    try:
+        from tf_keras_vis.gradcam import Gradcam
+        from tf_keras_vis.gradcam_plus_plus import GradcamPlusPlus
+    except ImportError as error:
+        raise ImportError("grad_cam needs tf-keras-vis: pip install tf-keras-vis==0.8.7") from error
+    if method not in METHODS:
+        raise PANetError(f"method={method!r}; expected one of {list(METHODS)}.")
+    encoder = model.encoder
+    valid = [item.name for item in encoder.layers if len(item.output.shape) == 4]
+    layer = layer or encoder.outputs[model._matching_scale]._keras_history.operation.name
+    if layer not in valid:
+        raise PANetError(f"layer={layer!r} is not in the encoder; valid layers: {', '.join(valid)}.")
+
+    several = isinstance(support_images[0], (list, tuple))
+    ways = list(zip(support_images, support_masks)) if several else [(support_images, support_masks)]
+    if not 1 <= way <= len(ways):
+        raise PANetError(f"way={way}; expected a number from 1 to {len(ways)}.")
+    pictures = [[read_image(image, f"support image {n}.{k}") for k, image in enumerate(images)] for n, (images, _) in enumerate(ways, 1)]
+    masks = [[read_mask(mask, f"support mask {n}.{k}") for k, mask in enumerate(these)] for n, (_, these) in enumerate(ways, 1)]
+    query = read_image(query_image, "query image")
+
+    segmenter = FewShotSegmenter(model, size)
+    pairs = [
+        [segmenter._pair(picture, mask, n, k) for k, (picture, mask) in enumerate(zip(*both))] for n, both in enumerate(zip(pictures, masks))
+    ]
+    stack = tf.constant(np.array([[image for image, _ in row] for row in pairs])[None])
+    labels = tf.constant(np.array([[mask for _, mask in row] for row in pairs])[None, ..., None])
+    queries = resize_images(tf.constant(query, tf.float32)[None, None] / 255.0, size)
+
+    engine = (Gradcam if method == "gradcam" else GradcamPlusPlus)
+    state = model.encode_support(stack, labels)
+    target = tf.cast(tf.argmax(model.segment(state, queries), -1) == way, tf.float32)
+    target = tf.where(tf.reduce_any(target > 0), target, tf.ones_like(target))
+
+    def score(outputs):
+        return tf.reduce_sum((outputs[..., way] - outputs[..., 0]) * target[0, 0]) / tf.reduce_sum(target)
+
+    def run(branch, image):
+        view = keras.Model(encoder.inputs, branch(encoder.outputs))
+        heat = engine(view, clone=False)(
+            score,
+            image,
+            penultimate_layer=layer,
+            seek_penultimate_conv_layer=False,
+            expand_cam=False,
+            normalize_cam=False,
+            unconnected_gradients=tf.UnconnectedGradients.ZERO,
+        )[0]
+        return np.asarray(heat, np.float32)
+
+    query_view = _Branch(lambda maps: model._logits(state, [x[:, None] for x in maps], size)[:, 0])
+    maps = [CamMap("query", None, query, _fit(run(query_view, queries[0]), query.shape[:2]))]
+    query_features = model._features(queries)
+    support_features = model._features(stack)
+    for shot, picture in enumerate(pictures[way - 1]):
+        view = _Branch(
+            lambda maps, shot=shot: model._logits(
+                model._support_state([_replace(x, y, way - 1, shot) for x, y in zip(support_features, maps)], labels), query_features, size
+            )[:, 0]
+        )
+        heat = run(view, stack[0, way - 1, shot][None])
+        maps.append(CamMap("support", shot, picture, _fit(heat, picture.shape[:2])))
+    return maps
+
+
+class _Branch(keras.layers.Layer):
+    """A layer around a function of the encoder's outputs; float32, for tf-keras-vis cannot scale half precision."""
+
+    def __init__(self, function):
+        super().__init__(dtype="float32")
+        self.function = function
+
+    def call(self, maps):
+        return self.function(maps if isinstance(maps, (list, tuple)) else [maps])
+
+    def compute_output_shape(self, input_shape):
+        return (None, None, None, None)
+
+
+def _replace(features, map, way, shot):
+    """Puts a feature map [1, h, w, C] in place of one shot's in [1, N, K, h, w, C]."""
+    where = np.zeros((1, features.shape[1], features.shape[2], 1, 1, 1), bool)
+    where[:, way, shot] = True
+    return tf.where(tf.constant(where), map[:, None, None], features)
+
+
+def _fit(heat, size):
+    """Scales to [0, 1] by the maximum and to the image's size; Grad-CAM's zero stays zero."""
+    heat = np.nan_to_num(np.maximum(heat, 0.0), nan=0.0, posinf=0.0)
+    heat = heat / heat.max() if heat.max() > 0 else heat
+    return np.clip(tf.image.resize(heat[..., None], size)[..., 0].numpy(), 0.0, 1.0)

@@ -1,0 +1,270 @@
+"""PANet: few-shot segmentation with prototype alignment, as a Keras model."""
+
+import keras
+import tensorflow as tf
+
+from panet_keras import encoders
+from panet_keras.alignment import alignment_loss
+from panet_keras.decoder import SimilarityDecoder
+from panet_keras.losses import CrossEntropyDice
+from panet_keras.matching import scaled_cosine
+from panet_keras.metrics import Dice
+from panet_keras.optimizers import PretrainedAdamW
+from panet_keras.prototypes import mean_prototypes
+
+MATCHING_STRIDE = 16
+"""The paper's matching runs at the deepest scale that is not coarser than this."""
+DETAIL_STRIDE = 4
+RANKS = {"support_images": 6, "support_masks": 6, "query_images": 5}
+
+
+@keras.saving.register_keras_serializable(package="panet_keras")
+class PANet(keras.Model):
+    """Prototype Alignment Network (Wang et al., ICCV 2019, arXiv 1908.06391).
+
+    Given k annotated support images of each way, it segments query images: masked average pooling turns the support
+    into prototypes, each query pixel takes the class of the most similar one, and in training the prediction must, in
+    turn, segment the support (alignment). The defaults are the paper's model; `decoder="unet"` is the repair for
+    lesions, whose outline the paper's bilinear masks miss.
+
+    Args:
+        encoder: `"vgg16"` (the paper's), `"efficientnet_lite0"`, or a functional `keras.Model` from images in [0, 1] to
+            feature maps, fine to coarse.
+        weights: of a named encoder: `"auto"` (the packaged ones), `"hed"`, `"imagenet"`, a file path, or None. Not kept
+            in the config: a saved model has its weights in it.
+        prototype: `"mean"`, masked average pooling.
+        refine: False; no attention between query and support beyond the decoder's prior mask.
+        decoder: `"bilinear"` upsampling of the similarity maps (the paper), or `"unet"`.
+        align_weight: factor of the alignment loss, at least 0; 0 is the ablation "PANet without alignment".
+        train_encoder: whether the encoder learns.
+        encoder_rate: the encoder's learning rate as a share of the rest's, for `PretrainedAdamW`.
+
+    Call arguments:
+        inputs: dictionary of `support_images` [B, N, K, H, W, 3] in [0, 1], `support_masks` [B, N, K, H, W, 1] (1 = the
+            way's foreground, 0 = background, 255 = ignore) and `query_images` [B, Q, H, W, 3]. All sizes may differ
+            from call to call.
+
+    Output: logits [B, Q, H, W, N+1], float32; softmax over the last axis, background first.
+
+    Raises:
+        ValueError: an argument outside the values above, or inputs of other names or ranks.
+
+    Example:
+
+    >>> import numpy as np
+    >>> model = PANet(encoder="efficientnet_lite0", weights=None, decoder="unet")
+    >>> episode = {
+    ...     "support_images": np.random.rand(1, 1, 2, 64, 64, 3).astype("float32"),
+    ...     "support_masks": np.ones((1, 1, 2, 64, 64, 1), "float32"),
+    ...     "query_images": np.random.rand(1, 3, 64, 64, 3).astype("float32"),
+    ... }
+    >>> tuple(model(episode).shape)
+    (1, 3, 64, 64, 2)
+    """
+
+    def __init__(
+        self,
+        encoder="vgg16",
+        weights="auto",
+        prototype="mean",
+        refine=False,
+        decoder="bilinear",
+        align_weight=1.0,
+        train_encoder=True,
+        encoder_rate=0.2,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        _expect("prototype", prototype, ("mean",))
+        _expect("refine", refine, (False,))
+        _expect("decoder", decoder, ("bilinear", "unet"))
+        if not align_weight >= 0:
+            raise ValueError(f"align_weight={align_weight!r}; expected a number of at least 0 (0 switches alignment off).")
+        self.encoder = encoders.get(encoder, weights)
+        self.prototype = prototype
+        self.refine = refine
+        self.decoder = decoder
+        self.align_weight = float(align_weight)
+        self.train_encoder = bool(train_encoder)
+        self.encoder_rate = float(encoder_rate)
+
+        self.encoder.trainable = self.train_encoder
+        for variable in self.encoder.variables:
+            variable.learning_rate_factor = self.encoder_rate
+        strides = encoders.strides(self.encoder)
+        self._matching_scale = max(i for i, stride in enumerate(strides) if stride <= MATCHING_STRIDE or i == 0)
+        self._decoder_layer = None
+        if decoder == "unet":
+            detail = max((i for i, stride in enumerate(strides) if stride <= DETAIL_STRIDE), default=0)
+            self._decoder_scales = [detail] + [i for i, stride in enumerate(strides) if stride > DETAIL_STRIDE]
+            if len(self._decoder_scales) < 2:
+                raise ValueError(
+                    f'decoder="unet" needs encoder outputs of stride up to {DETAIL_STRIDE} and above; found {strides}. '
+                    'Give the encoder more outputs, or use decoder="bilinear".'
+                )
+            self._decoder_layer = SimilarityDecoder(name="decoder")
+            self._decoder_layer.build([self.encoder.outputs[i].shape for i in self._decoder_scales])
+        self._align_tracker = keras.metrics.Mean(name="align_loss")
+        # Every variable exists from here on: callbacks that restore a model need no first batch.
+        self.built = True
+
+    def call(self, inputs, training=False):
+        return self._episode(inputs, training)[0]
+
+    def encode_support(self, support_images, support_masks):
+        """Turns annotated images into the support state, once for any number of queries.
+
+        Args:
+            support_images: [B, N, K, H, W, 3] in [0, 1].
+            support_masks: [B, N, K, H, W, 1].
+
+        Returns:
+            Dictionary of float32 tensors, each starting with B: `prototypes` [B, N+1, C] for the bilinear decoder, and
+            for the U-Net what `SimilarityDecoder.encode_support` returns.
+        """
+        return self._support_state(self._features(support_images), support_masks)
+
+    def segment(self, state, query_images):
+        """Segments queries with a support state.
+
+        Args:
+            state: from `encode_support` of this model.
+            query_images: [B, Q, H, W, 3] in [0, 1]; the size may differ from the support's.
+
+        Returns:
+            Logits [B, Q, H, W, N+1], float32.
+        """
+        return self._logits(state, self._features(query_images), tf.shape(query_images)[2:4])
+
+    def _features(self, images):
+        """Feature maps of [..., H, W, 3] images with the leading axes kept."""
+        lead, size = tf.shape(images)[:-3], tf.shape(images)[-3:-1]
+        maps = self.encoder(tf.reshape(images, [-1, size[0], size[1], images.shape[-1]]))
+        maps = maps if isinstance(maps, (list, tuple)) else [maps]
+        return [self._lead(x, lead) for x in maps]
+
+    @staticmethod
+    def _lead(maps, lead):
+        channels = maps.shape[-1]
+        return tf.reshape(maps, tf.concat([lead, tf.shape(maps)[1:3], [channels]], 0))
+
+    def _support_state(self, features, support_masks):
+        if self._decoder_layer is None:
+            return {"prototypes": mean_prototypes(features[self._matching_scale], support_masks)}
+        return self._decoder_layer.encode_support([features[i] for i in self._decoder_scales[1:]], support_masks)
+
+    def _logits(self, state, features, size):
+        if self._decoder_layer is not None:
+            return self._decoder_layer.segment([features[i] for i in self._decoder_scales], state, size)
+        similarities = scaled_cosine(features[self._matching_scale], state["prototypes"])
+        shape = tf.shape(similarities)
+        maps = tf.image.resize(tf.reshape(similarities, tf.concat([[-1], shape[2:]], 0)), size)
+        return tf.reshape(maps, tf.concat([shape[:2], size, shape[4:]], 0))
+
+    def _episode(self, inputs, training, align=False):
+        """Logits of an episode, and its alignment loss [B] when asked for."""
+        _check_inputs(inputs)
+        support, masks, queries = inputs["support_images"], inputs["support_masks"], inputs["query_images"]
+        support_lead, query_lead = tf.shape(support)[:3], tf.shape(queries)[:2]
+        size = tf.shape(queries)[2:4]
+        count = tf.reduce_prod(support_lead)
+        # One pass of the encoder over all images of the batch. Half the cost of a call is its start.
+        images = tf.concat(
+            [tf.reshape(x, tf.concat([[-1], tf.shape(x)[-3:-1], x.shape[-1:]], 0)) for x in (support, queries)], 0
+        )
+        maps = self.encoder(images, training=training)
+        maps = maps if isinstance(maps, (list, tuple)) else [maps]
+        support_features = [self._lead(x[:count], support_lead) for x in maps]
+        query_features = [self._lead(x[count:], query_lead) for x in maps]
+        logits = self._logits(self._support_state(support_features, masks), query_features, size)
+        if not align:
+            return logits, None
+        support_matched, query_matched = support_features[self._matching_scale], query_features[self._matching_scale]
+        similarities = scaled_cosine(query_matched, mean_prototypes(support_matched, masks))
+        return logits, alignment_loss(query_matched, similarities, support_matched, masks)
+
+    def compile(self, optimizer="auto", loss="auto", metrics="auto", jit_compile=False, **kwargs):
+        """Configures training; without arguments as the paper trained, or as the U-Net decoder needs it.
+
+        Args:
+            optimizer: `"auto"`: SGD with momentum 0.9, weight decay 5e-4 and rate 1e-3 (PANet, section 4.1) for the
+                bilinear decoder, `PretrainedAdamW` of rate 1e-3 for the U-Net; or any Keras optimizer.
+            loss: `"auto"`: cross-entropy for the bilinear decoder, cross-entropy + soft Dice for the U-Net; or any
+                Keras loss from labels [B, Q, H, W, 1] and logits [B, Q, H, W, N+1].
+            metrics: `"auto"`: `[Dice()]`; or a list.
+            jit_compile: XLA. Off: sizes vary between episodes, and each would be compiled anew.
+            **kwargs: as for `keras.Model.compile`.
+        """
+        paper = self.decoder == "bilinear"
+        if isinstance(optimizer, str) and optimizer == "auto":
+            optimizer = (
+                keras.optimizers.SGD(1e-3, momentum=0.9, weight_decay=5e-4)
+                if paper
+                else PretrainedAdamW(1e-3, weight_decay=1e-4, clipnorm=1.0)
+            )
+        if isinstance(loss, str) and loss == "auto":
+            loss = CrossEntropyDice(dice_weight=0.0 if paper else 1.0)
+        if isinstance(metrics, str) and metrics == "auto":
+            metrics = [Dice()]
+        super().compile(optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs)
+
+    def train_step(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            y_pred, loss = self._episode_loss(x, y, sample_weight, training=True)
+            # Without it mixed_float16 gradients vanish: Keras unscales inside the optimizer.
+            scaled_loss = self.optimizer.scale_loss(loss)
+        weights = self.trainable_weights
+        self.optimizer.apply_gradients(zip(tape.gradient(scaled_loss, weights), weights))
+        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def test_step(self, data):
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        y_pred, _ = self._episode_loss(x, y, sample_weight, training=False)
+        return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
+
+    def _episode_loss(self, x, y, sample_weight, training):
+        """Query loss plus alignment loss (PANet, section 3.4, equation 9), both tracked."""
+        y_pred, align_loss = self._episode(x, training, align=self.align_weight > 0)
+        loss = self.compute_loss(x, y, y_pred, sample_weight, training=training)
+        batch = tf.shape(y_pred)[0]
+        if align_loss is not None:
+            self._align_tracker.update_state(align_loss)
+            replicas = tf.distribute.get_strategy().num_replicas_in_sync
+            loss += self.align_weight * tf.reduce_mean(align_loss) / replicas
+        self._loss_tracker.update_state(loss * tf.distribute.get_strategy().num_replicas_in_sync, sample_weight=batch)
+        return y_pred, loss
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "encoder": keras.saving.serialize_keras_object(self.encoder),
+            "weights": None,
+            "prototype": self.prototype,
+            "refine": self.refine,
+            "decoder": self.decoder,
+            "align_weight": self.align_weight,
+            "train_encoder": self.train_encoder,
+            "encoder_rate": self.encoder_rate,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        config["encoder"] = keras.saving.deserialize_keras_object(config["encoder"])
+        return cls(**config)
+
+
+def _expect(name, value, known):
+    if value not in known:
+        raise ValueError(f"{name}={value!r}; expected one of {list(known)}.")
+
+
+def _check_inputs(inputs):
+    if not isinstance(inputs, dict) or set(inputs) != set(RANKS):
+        found = sorted(inputs) if isinstance(inputs, dict) else type(inputs).__name__
+        raise ValueError(f"PANet got {found}; expected a dictionary with exactly the keys {sorted(RANKS)}.")
+    for name, rank in RANKS.items():
+        if inputs[name].shape.rank != rank:
+            axes = "[B, Q, H, W, 3]" if rank == 5 else f"[B, N, K, H, W, {1 if name == 'support_masks' else 3}]"
+            raise ValueError(f"{name} has shape {tuple(inputs[name].shape)}; expected {axes}.")

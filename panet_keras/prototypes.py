@@ -1,0 +1,90 @@
+"""Masked average pooling: one prototype for each way, and one for the background."""
+
+import tensorflow as tf
+
+IGNORE = 255
+EPSILON = 1e-5
+"""Added to a mask's area, as the reference implementation of PANet does."""
+
+
+def bilinear_matrix(large, small):
+    """The matrix U of 1-D bilinear upsampling from `small` to `large` samples, half-pixel centres.
+
+    Args:
+        large, small: integer scalars, may be tensors.
+
+    Returns:
+        [large, small] float32; each row sums to 1.
+    """
+    large, small = tf.cast(large, tf.float32), tf.cast(small, tf.float32)
+    position = tf.clip_by_value((tf.range(large) + 0.5) * (small / large) - 0.5, 0.0, small - 1.0)
+    return tf.nn.relu(1.0 - tf.abs(position[:, None] - tf.range(small)[None, :]))
+
+
+def pooling_weights(masks, size):
+    """Weights w on the feature grid for which sum(w * F) = sum(mask * upsampled F), exactly.
+
+    The paper pools after upsampling the features to the mask's size (section 3.2, equation 1). Upsampling is linear,
+    F_up = U_h F U_w', so the sum moves to the small grid: w = U_h' M U_w. No pixel of a tiny mask is lost, as it is
+    when the mask is shrunk by nearest neighbour.
+
+    Args:
+        masks: [..., H, W] float.
+        size: (h, w) of the feature grid.
+
+    Returns:
+        [..., h, w] float32.
+    """
+    shape = tf.shape(masks)
+    rows = bilinear_matrix(shape[-2], size[0])
+    columns = bilinear_matrix(shape[-1], size[1])
+    return tf.einsum("...yx,yh,xw->...hw", tf.cast(masks, tf.float32), rows, columns)
+
+
+def masked_average(features, masks):
+    """Masked average pooling (PANet, section 3.2, equation 1).
+
+    Args:
+        features: [..., h, w, C].
+        masks: [..., H, W] float, the pixels to average.
+
+    Returns:
+        [..., C] float32; zeros for an empty mask.
+    """
+    shape = tf.shape(features)
+    weights = pooling_weights(masks, (shape[-3], shape[-2]))
+    total = tf.einsum("...hw,...hwc->...c", weights, tf.cast(features, tf.float32))
+    area = tf.reduce_sum(tf.cast(masks, tf.float32), [-2, -1])
+    return total / (area[..., None] + EPSILON)
+
+
+def episode_masks(support_masks):
+    """Foreground and background pixels of each support image.
+
+    Args:
+        support_masks: [B, N, K, H, W, 1]; 1 = that way's foreground, 0 = background, 255 = ignore. Pixels of another
+            way of the episode must come as 255, for a background mask leaves out the pixels of every way.
+
+    Returns:
+        Two float32 tensors [B, N, K, H, W].
+    """
+    masks = support_masks[..., 0]
+    return tf.cast(tf.equal(masks, 1), tf.float32), tf.cast(tf.equal(masks, 0), tf.float32)
+
+
+def mean_prototypes(features, support_masks):
+    """The prototypes of an episode: background first, then each way (PANet, section 3.2).
+
+    Averaged over the shots of a way; the background also over the ways.
+
+    Args:
+        features: [B, N, K, h, w, C].
+        support_masks: [B, N, K, H, W, 1].
+
+    Returns:
+        [B, N+1, C] float32.
+    """
+    foreground, background = episode_masks(support_masks)
+    ways = tf.reduce_mean(masked_average(features, foreground), 2)
+    rest = tf.reduce_mean(masked_average(features, background), [1, 2])
+    return tf.concat([rest[:, None], ways], 1)
