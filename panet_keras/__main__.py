@@ -27,7 +27,9 @@ def main(argv=None):
     explain = commands.add_parser("explain", help="draw the Grad-CAM of the foreground prototype")
     for command in (segment, explain):
         command.add_argument("--model", required=True, help="a .keras file")
-        command.add_argument("--support", required=True, action="append", metavar="IMAGE=MASK", help="annotated pair; repeat for more shots")
+        command.add_argument(
+            "--support", required=True, action="append", metavar="IMAGE=MASK", help="annotated pair; repeat for more shots"
+        )
         command.add_argument("--query", required=True, nargs="+", metavar="IMAGE")
         command.add_argument("--out", required=True, help="folder for the pictures")
         command.add_argument("--size", type=int, nargs=2, default=(256, 256), metavar=("H", "W"), help="model size")

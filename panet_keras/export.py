@@ -116,7 +116,9 @@ def _state_specs(model, support, encode_support):
     """Specs of the support state, read off the traced function: only the axes that never change are fixed."""
     outputs = tf.function(encode_support).get_concrete_function(*support).structured_outputs
     return [
-        tf.TensorSpec([None] * (tensor.shape.rank - 1) + tensor.shape[-1:] if tensor.dtype != tf.string else [None], tensor.dtype, name=name)
+        tf.TensorSpec(
+            [None] * (tensor.shape.rank - 1) + tensor.shape[-1:] if tensor.dtype != tf.string else [None], tensor.dtype, name=name
+        )
         for name, tensor in sorted(outputs.items())
     ]
 
@@ -138,7 +140,11 @@ def _check_support(images, masks):
     empty = tf.where(~foreground)
     tf.debugging.Assert(
         tf.equal(tf.size(empty), 0),
-        ["support_masks: no pixel equals 1 (foreground) at [episode, way, shot]", empty, "; mark the lesion or leave the image out"],
+        [
+            "support_masks: no pixel equals 1 (foreground) at [episode, way, shot]",
+            empty,
+            "; mark the lesion or leave the image out",
+        ],
     )
     _checked_images("support_images", images)
     tf.debugging.assert_equal(
@@ -185,7 +191,8 @@ def _decode(content):
 def _check_pixels(height, width):
     pixels = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
     check = tf.debugging.Assert(
-        pixels <= MAX_PIXELS, ["query_bytes: picture of", width, "x", height, "pixels; the limit is", MAX_PIXELS, "in all; shrink it"]
+        pixels <= MAX_PIXELS,
+        ["query_bytes: picture of", width, "x", height, "pixels; the limit is", MAX_PIXELS, "in all; shrink it"],
     )
     return tf.control_dependencies([check])
 

@@ -73,19 +73,22 @@ def grad_cam(model, support_images, support_masks, query_image, way=1, layer=Non
     ways = list(zip(support_images, support_masks)) if several else [(support_images, support_masks)]
     if not 1 <= way <= len(ways):
         raise PANetError(f"way={way}; expected a number from 1 to {len(ways)}.")
-    pictures = [[read_image(image, f"support image {n}.{k}") for k, image in enumerate(images)] for n, (images, _) in enumerate(ways, 1)]
+    pictures = [
+        [read_image(image, f"support image {n}.{k}") for k, image in enumerate(images)] for n, (images, _) in enumerate(ways, 1)
+    ]
     masks = [[read_mask(mask, f"support mask {n}.{k}") for k, mask in enumerate(these)] for n, (_, these) in enumerate(ways, 1)]
     query = read_image(query_image, "query image")
 
     segmenter = FewShotSegmenter(model, size)
     pairs = [
-        [segmenter._pair(picture, mask, n, k) for k, (picture, mask) in enumerate(zip(*both))] for n, both in enumerate(zip(pictures, masks))
+        [segmenter._pair(picture, mask, n, k) for k, (picture, mask) in enumerate(zip(*both))]
+        for n, both in enumerate(zip(pictures, masks))
     ]
     stack = tf.constant(np.array([[image for image, _ in row] for row in pairs])[None])
     labels = tf.constant(np.array([[mask for _, mask in row] for row in pairs])[None, ..., None])
     queries = resize_images(tf.constant(query, tf.float32)[None, None] / 255.0, size)
 
-    engine = (Gradcam if method == "gradcam" else GradcamPlusPlus)
+    engine = Gradcam if method == "gradcam" else GradcamPlusPlus
     state = model.encode_support(stack, labels)
     target = tf.cast(tf.argmax(model.segment(state, queries), -1) == way, tf.float32)
     target = tf.where(tf.reduce_any(target > 0), target, tf.ones_like(target))
@@ -113,7 +116,9 @@ def grad_cam(model, support_images, support_masks, query_image, way=1, layer=Non
     for shot, picture in enumerate(pictures[way - 1]):
         view = _Branch(
             lambda maps, shot=shot: model._logits(
-                model._support_state([_replace(x, y, way - 1, shot) for x, y in zip(support_features, maps)], labels), query_features, size
+                model._support_state([_replace(x, y, way - 1, shot) for x, y in zip(support_features, maps)], labels),
+                query_features,
+                size,
             )[:, 0]
         )
         heat = run(view, stack[0, way - 1, shot][None])

@@ -169,9 +169,7 @@ class PANet(keras.Model):
         size = tf.shape(queries)[2:4]
         count = tf.reduce_prod(support_lead)
         # One pass of the encoder over all images of the batch. Half the cost of a call is its start.
-        images = tf.concat(
-            [tf.reshape(x, tf.concat([[-1], tf.shape(x)[-3:-1], x.shape[-1:]], 0)) for x in (support, queries)], 0
-        )
+        images = tf.concat([tf.reshape(x, tf.concat([[-1], tf.shape(x)[-3:-1], x.shape[-1:]], 0)) for x in (support, queries)], 0)
         maps = self.encoder(images, training=training)
         maps = maps if isinstance(maps, (list, tuple)) else [maps]
         support_features = [self._lead(x[:count], support_lead) for x in maps]

@@ -54,9 +54,7 @@ class FewShotSegmenter:
         self._state = None
         self._ways = 0
         self._encode = tf.function(model.encode_support, reduce_retracing=True)
-        self._segment = tf.function(
-            lambda state, images: tf.nn.softmax(model.segment(state, images)), reduce_retracing=True
-        )
+        self._segment = tf.function(lambda state, images: tf.nn.softmax(model.segment(state, images)), reduce_retracing=True)
 
     def set_support(self, images, masks):
         """Takes the annotated images, in place of earlier ones.

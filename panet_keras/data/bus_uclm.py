@@ -40,9 +40,7 @@ def load_bus_uclm(directory):
     missing = [name for name in ("INFO.csv", "images", "masks") if not (directory / name).exists()]
     if missing:
         found = sorted(p.name for p in directory.iterdir())[:8] if directory.is_dir() else "no such folder"
-        raise DataError(
-            directory, [f"{name} is missing; found {found}; expected INFO.csv, images/ and masks/" for name in missing]
-        )
+        raise DataError(directory, [f"{name} is missing; found {found}; expected INFO.csv, images/ and masks/" for name in missing])
     rows, problems = _read_info(directory / "INFO.csv")
     images = {p.name: p for p in (directory / "images").iterdir() if not p.name.startswith(".")}
     masks = {p.name: p for p in (directory / "masks").iterdir() if not p.name.startswith(".")}
@@ -88,7 +86,9 @@ def _read_info(path):
     if [cell.lower() for cell in header] != [field.lower() for field in FIELDS]:
         raise DataError(
             path,
-            [f"header found: {';'.join(header)!r}; expected {';'.join(FIELDS)!r} with the separator ';'. Export it again with ';'."],
+            [
+                f"header found: {';'.join(header)!r}; expected {';'.join(FIELDS)!r} with the separator ';'. Export it again with ';'."
+            ],
         )
     rows, problems = {}, []
     for number, cells in enumerate(lines[1:], 2):

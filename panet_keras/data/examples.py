@@ -127,5 +127,7 @@ def read_examples(directory):
                 )
             )
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
-        raise DataError(directory, [f"cannot be read after {len(records)} Examples: {error.message}. Run ExampleGen again."]) from None
+        raise DataError(
+            directory, [f"cannot be read after {len(records)} Examples: {error.message}. Run ExampleGen again."]
+        ) from None
     return records

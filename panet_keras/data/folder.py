@@ -61,7 +61,9 @@ def load_folder(directory, patient=None):
             )
         )
     for orphans in masks.values():
-        problems += [f"{mask.relative_to(directory)}: a mask without its image. Restore the image or remove the mask." for mask in orphans]
+        problems += [
+            f"{mask.relative_to(directory)}: a mask without its image. Restore the image or remove the mask." for mask in orphans
+        ]
     if not files:
         problems.append(f"no pictures; expected files with one of the endings {sorted(SUFFIXES)}")
     if problems:

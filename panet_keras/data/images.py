@@ -64,7 +64,9 @@ def _to_rgb(image, name):
     if image.mode.startswith("I;16") or image.mode == "I":
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
-            raise ImageError(f"{name}: grey values {values.min()} to {values.max()}; expected 0 to 65535. Export it as 8 or 16 bit.")
+            raise ImageError(
+                f"{name}: grey values {values.min()} to {values.max()}; expected 0 to 65535. Export it as 8 or 16 bit."
+            )
         return to_uint8_rgb(values.astype(np.uint16), name)
     if image.mode == "F":
         raise ImageError(f"{name}: floating-point picture (mode F); its white is undefined. Export it as 8 or 16 bit.")

@@ -108,7 +108,9 @@ def phantom_frame(rng, size, label, gain=1.0, speckle=1.2):
     tissue += 0.15 * _noise(rng, size, 14)
     # Dark patches of fat, which are no lesions.
     for _ in range(rng.integers(1, 4)):
-        blob = _ellipse(x, y, rng.uniform(0, width), rng.uniform(0.1, 0.3) * height, 0.12 * width, 0.04 * height, rng.uniform(-0.3, 0.3))
+        blob = _ellipse(
+            x, y, rng.uniform(0, width), rng.uniform(0.1, 0.3) * height, 0.12 * width, 0.04 * height, rng.uniform(-0.3, 0.3)
+        )
         tissue *= 1 - 0.4 * np.clip(1.5 - blob, 0, 1)
     mask = np.zeros(size, np.uint8)
     if label != "Normal":

@@ -3,8 +3,8 @@
 import numpy as np
 from keras import Model, layers
 
-from panet_keras.encoders.torch_checkpoint import read_torch_checkpoint
 from panet_keras.encoders.packages import packaged_file
+from panet_keras.encoders.torch_checkpoint import read_torch_checkpoint
 
 # (kernel, stride, expansion, channels, repeats); github.com/tensorflow/tpu efficientnet_builder.py, "lite" variant.
 STAGES = (
@@ -93,6 +93,4 @@ def set_folded(model, layer, tensors, conv, norm):
     scale = tensors[f"{norm}.weight"] / np.sqrt(tensors[f"{norm}.running_var"] + BATCH_NORM_EPSILON)
     kernel = tensors[f"{conv}.weight"] * scale[:, None, None, None]
     order = (2, 3, 0, 1) if layer.endswith("depthwise") else (2, 3, 1, 0)
-    model.get_layer(layer).set_weights(
-        [kernel.transpose(order), tensors[f"{norm}.bias"] - tensors[f"{norm}.running_mean"] * scale]
-    )
+    model.get_layer(layer).set_weights([kernel.transpose(order), tensors[f"{norm}.bias"] - tensors[f"{norm}.running_mean"] * scale])

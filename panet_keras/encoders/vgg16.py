@@ -83,4 +83,3 @@ def _load_imagenet(model):
     for block, index in _convolutions():
         name = f"block{block}_conv{index}"
         model.get_layer(name).set_weights(source.get_layer(name).get_weights())
-

@@ -118,7 +118,9 @@ def strata(rows, records, area):
     for flag in ("doppler", "marks", "combined"):
         for value, word in ((True, "yes"), (False, "no")):
             groups[f"{flag}: {word}"] = np.array([getattr(records[q], flag) == value for q in queries])
-    return {name: {"dice": float(np.nanmean(values[inside])), "n": int(inside.sum())} for name, inside in groups.items() if inside.any()}
+    return {
+        name: {"dice": float(np.nanmean(values[inside])), "n": int(inside.sum())} for name, inside in groups.items() if inside.any()
+    }
 
 
 def summarise_normal(rows, lesion_rows):

@@ -1,0 +1,1 @@
+"""TFX-style pipeline: from a folder of annotated images to a pushed, blessed model, with lineage."""

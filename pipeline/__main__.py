@@ -1,0 +1,84 @@
+"""`python -m pipeline run|runs`; `--help` tells more."""
+
+import argparse
+import os
+import pathlib
+import sys
+
+from pipeline.errors import PipelineError
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="python -m pipeline", description="From annotated images to a served model.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="run the pipeline; unchanged stages come from the cache")
+    run.add_argument("--config", help="YAML file, such as pipeline/configs/bus_uclm.yaml")
+    run.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="change a value; repeat for more")
+    run.set_defaults(run=_run)
+    runs = commands.add_parser("runs", help="list runs with their artifacts and scores")
+    runs.add_argument("--root", required=True, help="run.root of the runs")
+    runs.set_defaults(run=_runs)
+    arguments = parser.parse_args(argv)
+    # TensorFlow's start-up notes would bury the progress.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    try:
+        return arguments.run(arguments)
+    except PipelineError as error:
+        print(f"pipeline {arguments.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"pipeline {arguments.command}: interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        print(f"pipeline {arguments.command}: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(arguments):
+    from pipeline.config import load_config
+
+    config = load_config(arguments.config, arguments.set)
+    import warnings
+
+    # A dependency of TensorFlow announces the end of Python 3.11 at every import.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="google")
+    from pipeline.local_runner import LocalRunner
+
+    runner = LocalRunner(config)
+    name, results, stop = runner.run()
+    print(f"report: {runner.root / 'runs' / name / 'report.html'}")
+    if stop:
+        print(f"pipeline run: stopped after {results[-1].component}: {stop}", file=sys.stderr)
+        return 2
+    pushed = results[-1].outputs["pushed_model"]
+    if not pushed.properties.get("pushed"):
+        print(f"pipeline run: {results[-1].summary}", file=sys.stderr)
+        return 3
+    print(f"pushed: {pathlib.Path(pushed.properties['destination']) / str(pushed.properties['version'])}")
+    return 0
+
+
+def _runs(arguments):
+    from pipeline.metadata import Metadata, properties
+
+    file = pathlib.Path(arguments.root) / "metadata.db"
+    if not file.is_file():
+        raise PipelineError(f"{file}: no such file; expected the run.root of an earlier run.")
+    metadata = Metadata(file)
+    for run in metadata.runs():
+        facts = properties(run)
+        print(f"{run.name}: {facts.get('state')}, code {facts.get('code', '?')[:12]}, data {facts.get('data')}")
+        for execution in metadata.executions(run):
+            own = properties(execution)
+            from ml_metadata.proto import metadata_store_pb2 as pb
+
+            state = pb.Execution.State.Name(execution.last_known_state)
+            note = own.get("summary") or own.get("error", "")
+            print(f"  {execution.type:17s} {state:9s} {note}")
+            for output, artifact in metadata.artifacts_of(execution.id, pb.Event.OUTPUT).items():
+                print(f"    {output} ({artifact.type_name()} {artifact.id}): {artifact.path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""When an execution may be taken from the cache.
+
+The key is a digest of: the content of every input artifact and outside path, the parameters, the component's own file,
+all of panet_keras (and serving, which InfraValidator runs), pipeline/artifacts.py, and the versions of Python, TensorFlow,
+Keras, TFDV and ML Metadata. A path's name or time counts nowhere. A hit also needs the outputs to be on disk with the
+digest they were recorded with.
+"""
+
+import functools
+import hashlib
+import importlib.metadata
+import inspect
+import json
+import pathlib
+import platform
+
+PROJECT = pathlib.Path(__file__).resolve().parent.parent
+PACKAGES = ("tensorflow", "keras", "tensorflow-data-validation", "ml-metadata", "numpy")
+
+
+def digest_path(path):
+    """SHA-256 of a file's bytes, or of the names and bytes of all files of a folder, hidden ones left out."""
+    path = pathlib.Path(path)
+    digest = hashlib.sha256()
+    if path.is_file():
+        files = [path]
+    else:
+        files = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+    for file in files:
+        digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+        with open(file, "rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+@functools.cache
+def versions():
+    """Versions of the interpreter and of the packages that shape results."""
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+
+
+@functools.cache
+def _library_digest():
+    digest = hashlib.sha256()
+    for package in ("panet_keras", "serving"):
+        for file in sorted((PROJECT / package).rglob("*.py")):
+            digest.update(file.relative_to(PROJECT).as_posix().encode() + b"\0" + file.read_bytes())
+    digest.update((PROJECT / "pipeline" / "artifacts.py").read_bytes())
+    return digest.hexdigest()
+
+
+def cache_key(node, inputs):
+    """Key of a node's execution.
+
+    Args:
+        node: `Node`.
+        inputs: dictionary of name to `Artifact` or None.
+
+    Returns:
+        Hexadecimal string.
+    """
+    component = node.component
+    facts = {
+        "component": component.name,
+        "inputs": {name: artifact and artifact.digest for name, artifact in inputs.items()},
+        "parameters": {name: node.arguments.get(name) for name in component.parameters},
+        "paths": {name: digest_path(node.arguments[name]) for name in component.paths},
+        "code": hashlib.sha256(pathlib.Path(inspect.getfile(component.function)).read_bytes()).hexdigest(),
+        "library": _library_digest(),
+        "versions": versions(),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=list).encode()).hexdigest()

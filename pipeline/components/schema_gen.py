@@ -1,0 +1,28 @@
+"""SchemaGen: the curated schema, and the inferred one beside it."""
+
+import shutil
+
+from pipeline.artifacts import ExampleStatistics, Schema
+from pipeline.component import InputArtifact, InputPath, OutputArtifact, component
+
+
+@component
+def SchemaGen(statistics: InputArtifact[ExampleStatistics], schema_file: InputPath, schema: OutputArtifact[Schema]):
+    """Imports the curated schema.
+
+    A schema inferred from the data that it then checks finds nothing; the inferred one is kept to compare with, for whoever
+    curates. The curated file is parsed first, so that a broken one is refused here, by name.
+    """
+    import tensorflow_data_validation as tfdv
+
+    from pipeline.errors import PipelineError
+    from pipeline.statistics import read_statistics
+
+    try:
+        curated = tfdv.load_schema_text(str(schema_file))
+    except Exception as error:
+        raise PipelineError(f"{schema_file}: not a schema in text form: {error}") from None
+    shutil.copyfile(schema_file, schema.schema)
+    inferred = tfdv.infer_schema(read_statistics(statistics.split("train")))
+    tfdv.write_schema_text(inferred, str(schema.inferred))
+    return {"summary": f"{len(curated.feature)} features curated, {len(inferred.feature)} inferred"}

@@ -1,0 +1,212 @@
+"""One typed configuration: a YAML file, changed by --set; an unknown key is refused and the nearest known one offered."""
+
+import dataclasses
+import difflib
+import pathlib
+import types
+import typing
+
+import yaml
+
+from pipeline.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Where the images are and how they are split.
+
+    Attributes:
+        path: folder of the data set.
+        layout: `bus_uclm` or `folder`.
+        test_patients: identifiers of the patients to test on; empty draws them at random.
+        test_share: share of the patients that is drawn then.
+        split_seed: seed of that draw.
+    """
+
+    path: str = ""
+    layout: str = "bus_uclm"
+    test_patients: tuple[str, ...] = ()
+    test_share: float = 0.34
+    split_seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Attributes: root: folder for artifacts, metadata, reports and pushed models."""
+
+    root: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Validator:
+    """Attributes: schema: curated schema, empty for the committed one. stop_on_anomalies: whether an anomaly ends the run."""
+
+    schema: str = ""
+    stop_on_anomalies: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Trainer:
+    """The model and how it learns; see `PANet`, `panet_keras.data.episodes`.
+
+    Attributes:
+        steps: optimizer steps in all. steps_per_epoch: steps between two points of the training curve (and checkpoints).
+        size: height and width of the model's images, in pixels.
+        learning_rate: peak; 5 % of the steps warm up, then it falls along a cosine.
+    """
+
+    encoder: str = "efficientnet_lite0"
+    weights: str = "auto"
+    decoder: str = "unet"
+    align_weight: float = 0.1
+    encoder_rate: float = 0.2
+    size: int = 256
+    ways: int = 1
+    shots: int = 1
+    queries: int = 3
+    batch_size: int = 2
+    normal_queries: float = 0.1
+    moved_supports: float = 0.12
+    augment: bool = True
+    steps: int = 1400
+    steps_per_epoch: int = 100
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+    """The protocol and the conditions of the blessing.
+
+    Attributes:
+        shots: numbers of shots, each a row. repeats: supports drawn for each query. seed: of the episode list.
+        same_patient, moved_support: whether these rows are scored, at one shot.
+        min_dice: lowest mean Dice at the first number of shots that is blessed.
+        max_drop: how far that Dice may lie below the last blessed model's on the same images.
+    """
+
+    shots: tuple[int, ...] = (1, 5)
+    repeats: int = 5
+    seed: int = 0
+    same_patient: bool = True
+    moved_support: bool = True
+    min_dice: float = 0.5
+    max_drop: float = 0.02
+
+
+@dataclasses.dataclass(frozen=True)
+class InfraValidator:
+    """Attributes: timeout: seconds for the server to start and answer. tolerance: largest difference of a probability."""
+
+    timeout: float = 120.0
+    tolerance: float = 1e-4
+
+
+@dataclasses.dataclass(frozen=True)
+class Pusher:
+    """Attributes: destination: folder of version folders, empty for RUN_ROOT/serving/MODEL_NAME. model_name: for serving."""
+
+    destination: str = ""
+    model_name: str = "panet"
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Everything a run is told."""
+
+    data: Data = Data()
+    run: Run = Run()
+    validator: Validator = Validator()
+    trainer: Trainer = Trainer()
+    evaluator: Evaluator = Evaluator()
+    infra_validator: InfraValidator = InfraValidator()
+    pusher: Pusher = Pusher()
+
+
+def load_config(path=None, settings=()):
+    """Reads a YAML file and applies `key=value` settings.
+
+    Args:
+        path: YAML file; None starts from the defaults.
+        settings: strings such as `"trainer.steps=100"`; the value is YAML.
+
+    Returns:
+        `Config`.
+
+    Raises:
+        ConfigError: no such file, not YAML, an unknown key, a value of another type, or `data.path` / `run.root` not set.
+    """
+    values = {}
+    if path is not None:
+        try:
+            values = yaml.safe_load(pathlib.Path(path).read_text("utf-8")) or {}
+        except FileNotFoundError:
+            raise ConfigError(
+                f"{path}: no such file; expected a YAML configuration, such as pipeline/configs/bus_uclm.yaml."
+            ) from None
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not YAML: {error}") from None
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path}: found a {type(values).__name__}; expected sections: {', '.join(_fields(Config))}.")
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or key.count(".") != 1:
+            raise ConfigError(f"--set {setting}: expected SECTION.KEY=VALUE, such as trainer.steps=100.")
+        section, name = key.split(".")
+        try:
+            values.setdefault(section, {})[name] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {setting}: the value is not YAML: {error}") from None
+    config = _build(Config, values, path or "configuration", "")
+    for key, value in {"data.path": config.data.path, "run.root": config.run.root}.items():
+        if not value:
+            raise ConfigError(f"{key} is not set; give it in the file or with --set {key}=DIR.")
+    return config
+
+
+def _fields(kind):
+    return {field.name: field for field in dataclasses.fields(kind)}
+
+
+def _build(kind, values, where, prefix):
+    fields, hints = _fields(kind), typing.get_type_hints(kind)
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where}: {prefix.rstrip('.')} is {values!r}; expected keys: {', '.join(fields)}.")
+    built = {}
+    for key, value in values.items():
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, 1, 0)
+            raise ConfigError(f"{where}: unknown key {prefix}{key}; did you mean {prefix}{near[0]}? Known: {', '.join(fields)}.")
+        hint = hints[key]
+        if dataclasses.is_dataclass(hint):
+            built[key] = _build(hint, value, where, f"{prefix}{key}.")
+        else:
+            built[key] = _value(hint, value, f"{where}: {prefix}{key}")
+    return kind(**built)
+
+
+def _value(hint, value, where):
+    if isinstance(hint, types.GenericAlias):
+        item = typing.get_args(hint)[0]
+        values = value if isinstance(value, (list, tuple)) else [value]
+        return tuple(_value(item, one, where) for one in values)
+    if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
+        try:
+            return float(value)  # YAML 1.1 reads 1e-3 as a string
+        except ValueError:
+            pass
+    if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    raise ConfigError(f"{where} is {value!r} ({type(value).__name__}); expected {hint.__name__}.")
+
+
+def to_yaml(config):
+    """YAML text of a configuration, which `load_config` reads back."""
+
+    def plain(value):
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return list(value) if isinstance(value, tuple) else value
+
+    return yaml.safe_dump(plain(dataclasses.asdict(config)), sort_keys=False)

@@ -1,0 +1,64 @@
+"""The graph."""
+
+import dataclasses
+import pathlib
+
+from pipeline.components import (
+    Evaluator,
+    ExampleGen,
+    ExampleValidator,
+    InfraValidator,
+    Pusher,
+    SchemaGen,
+    StatisticsGen,
+    Trainer,
+)
+
+SCHEMA = pathlib.Path(__file__).parent / "schema" / "bus_uclm.pbtxt"
+
+
+def create_pipeline(config):
+    """Nodes of the pipeline in the order of their dependencies.
+
+    ExampleGen -> StatisticsGen -> SchemaGen -> ExampleValidator -> Trainer -> Evaluator -> InfraValidator -> Pusher
+
+    Args:
+        config: `Config`.
+
+    Returns:
+        List of `Node`.
+    """
+    data, trainer = config.data, config.trainer
+    example_gen = ExampleGen(
+        data_path=str(pathlib.Path(data.path).resolve()),
+        layout=data.layout,
+        test_patients=data.test_patients,
+        test_share=data.test_share,
+        split_seed=data.split_seed,
+    )
+    statistics_gen = StatisticsGen(examples=example_gen["examples"])
+    schema_gen = SchemaGen(
+        statistics=statistics_gen["statistics"], schema_file=str(pathlib.Path(config.validator.schema or SCHEMA).resolve())
+    )
+    example_validator = ExampleValidator(
+        statistics=statistics_gen["statistics"], schema=schema_gen["schema"], stop_on_anomalies=config.validator.stop_on_anomalies
+    )
+    training = Trainer(examples=example_gen["examples"], settings=dataclasses.asdict(trainer))
+    evaluator = Evaluator(
+        examples=example_gen["examples"], model=training["model"], settings=dataclasses.asdict(config.evaluator), size=trainer.size
+    )
+    infra_validator = InfraValidator(
+        examples=example_gen["examples"],
+        model=training["model"],
+        size=trainer.size,
+        timeout=config.infra_validator.timeout,
+        tolerance=config.infra_validator.tolerance,
+    )
+    destination = config.pusher.destination or str(pathlib.Path(config.run.root) / "serving" / config.pusher.model_name)
+    pusher = Pusher(
+        model=training["model"],
+        blessing=evaluator["blessing"],
+        infra_blessing=infra_validator["blessing"],
+        destination=str(pathlib.Path(destination).resolve()),
+    )
+    return [example_gen, statistics_gen, schema_gen, example_validator, training, evaluator, infra_validator, pusher]

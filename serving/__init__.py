@@ -1,0 +1,1 @@
+"""TensorFlow Serving's API for exported models, and a client without TensorFlow."""

@@ -1,0 +1,253 @@
+"""A client with grpcio and numpy; it imports no TensorFlow, and talks to tensorflow_model_server just as well.
+
+python -m serving.client segment --server HOST:PORT --support IMG=MASK ... --query IMG ... --out DIR
+"""
+
+import argparse
+import dataclasses
+import os
+import pathlib
+import sys
+import tempfile
+
+import grpc
+import numpy as np
+from PIL import Image
+
+from serving.pictures import enlarge, open_mask, open_rgb, overlay, query_bytes, shrink, shrink_mask
+from serving.protos import wire_pb2
+
+DTYPES = {1: np.float32, 2: np.float64, 3: np.int32, 4: np.uint8, 6: np.int8, 9: np.int64, 10: np.bool_}
+"""tensorflow.DataType numbers of fixed-size types; 7 is a string."""
+STRING = 7
+PRESENCE_SHARE = 0.001
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+
+
+class ServingError(Exception):
+    """A request that the server refused, or that did not reach it.
+
+    Attributes:
+        code: `grpc.StatusCode`.
+    """
+
+    def __init__(self, code, message):
+        super().__init__(message)
+        self.code = code
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmentation:
+    """As `panet_keras.Segmentation`, for one way: mask bool [H, W], probability float32 [H, W], presence in [0, 1]."""
+
+    mask: np.ndarray
+    probability: np.ndarray
+    presence: float
+
+
+class Client:
+    """Segments images on a server; `set_support` and `predict` are those of `panet_keras.FewShotSegmenter`.
+
+    Args:
+        server: `"HOST:PORT"`.
+        model_name: name the server knows the model by.
+        size: (height, width) of the model.
+        timeout: seconds for a request.
+        options: further gRPC channel options, pairs of name and value.
+    """
+
+    def __init__(self, server, model_name="panet", size=(256, 256), timeout=60.0, options=()):
+        unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        self.server, self.model_name, self.size, self.timeout = server, model_name, tuple(size), timeout
+        self._channel = grpc.insecure_channel(server, options=[*unlimited, *options])
+        self._predict = self._channel.unary_unary(
+            PREDICT, wire_pb2.PredictRequest.SerializeToString, wire_pb2.PredictResponse.FromString
+        )
+        self._status = self._channel.unary_unary(
+            STATUS, wire_pb2.GetModelStatusRequest.SerializeToString, wire_pb2.GetModelStatusResponse.FromString
+        )
+        self._state = None
+
+    def close(self):
+        self._channel.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def call(self, signature, inputs, version=None):
+        """Calls a signature.
+
+        Args:
+            signature: name, such as `"serving_default"`.
+            inputs: dictionary of name to array; bytes or arrays of bytes objects become strings.
+            version: number, or None for the latest.
+
+        Returns:
+            Dictionary of name to array.
+
+        Raises:
+            ServingError: with the server's status and message.
+        """
+        request = wire_pb2.PredictRequest()
+        request.model_spec.name = self.model_name
+        request.model_spec.signature_name = signature
+        if version is not None:
+            request.model_spec.version.value = version
+        for name, value in inputs.items():
+            write_tensor(request.inputs[name], value)
+        response = self._send(self._predict, request)
+        return {name: read_tensor(tensor) for name, tensor in response.outputs.items()}
+
+    def versions(self):
+        """Versions the server knows: list of (number, state, message); state 30 is AVAILABLE."""
+        request = wire_pb2.GetModelStatusRequest()
+        request.model_spec.name = self.model_name
+        found = self._send(self._status, request).model_version_status
+        return [(item.version, item.state, item.status.error_message) for item in found]
+
+    def set_support(self, images, masks):
+        """Encodes K annotated images on the server, once.
+
+        Args:
+            images: list of paths, file bytes or arrays. masks: their masks; not black is foreground.
+
+        Returns:
+            The client itself.
+
+        Raises:
+            ValueError: numbers or sizes differ. ServingError: the server refused, for example an empty mask.
+        """
+        if len(images) != len(masks) or not images:
+            raise ValueError(f"set_support got {len(images)} images and {len(masks)} masks; expected as many, at least 1.")
+        pictures, labels = [open_rgb(image) for image in images], [open_mask(mask) for mask in masks]
+        for shot, (picture, label) in enumerate(zip(pictures, labels)):
+            if picture.shape[:2] != label.shape:
+                raise ValueError(f"support shot {shot}: image is {picture.shape[:2]}, mask {label.shape}; expected one size.")
+        self._state = self.call(
+            "encode_support",
+            {
+                "support_images": np.stack([shrink(picture, self.size) for picture in pictures])[None, None],
+                "support_masks": np.stack([shrink_mask(label, self.size) for label in labels])[None, None, ..., None],
+            },
+        )
+        return self
+
+    def predict(self, image):
+        """Segments one image of any size with the support that was set.
+
+        Args:
+            image: path, file bytes or array.
+
+        Returns:
+            `Segmentation` at the image's own size.
+        """
+        if self._state is None:
+            raise ValueError("predict was called before set_support; the model needs annotated images first.")
+        content = query_bytes(image)
+        small = self.call("segment_encoded", {**self._state, "query_bytes": np.array([[content]], object)})["probabilities"][
+            0, 0, ..., 1
+        ]
+        picture = open_rgb(image)
+        full = enlarge(small, picture.shape[:2])
+        highest = np.sort(small.ravel())[-max(1, round(PRESENCE_SHARE * small.size)) :]
+        return Segmentation(full > 0.5, full, float(highest.mean()))
+
+    def _send(self, method, request):
+        try:
+            return method(request, timeout=self.timeout)
+        except grpc.RpcError as error:
+            message = f"{self.server} answered {error.code().name}: {error.details()}"
+            if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                message += (
+                    f" The request has {request.ByteSize():,} bytes. Raise the server's limit with "
+                    "--grpc_channel_arguments=grpc.max_receive_message_length=BYTES, or send smaller images."
+                )
+            elif error.code() is grpc.StatusCode.UNAVAILABLE:
+                message += " Is the server running there?"
+            raise ServingError(error.code(), message) from None
+
+
+def write_tensor(proto, value):
+    """Fills a Tensor message from an array, or from bytes."""
+    array = np.asarray(value, object) if isinstance(value, (bytes, str)) else np.asarray(value)
+    for size in array.shape:
+        proto.tensor_shape.dim.add(size=size)
+    if array.dtype.kind in "OSU":
+        proto.dtype = STRING
+        proto.string_val.extend(item.encode() if isinstance(item, str) else bytes(item) for item in array.ravel())
+        return
+    for number, dtype in DTYPES.items():
+        if array.dtype == dtype:
+            proto.dtype = number
+            proto.tensor_content = np.ascontiguousarray(array).tobytes()
+            return
+    raise ValueError(f"dtype {array.dtype} cannot be sent; expected one of {[np.dtype(d).name for d in DTYPES.values()]} or bytes.")
+
+
+def read_tensor(proto):
+    """Array of a Tensor message."""
+    shape = [dim.size for dim in proto.tensor_shape.dim]
+    if proto.dtype == STRING:
+        return np.array(list(proto.string_val), object).reshape(shape)
+    dtype = np.dtype(DTYPES[proto.dtype])
+    if proto.tensor_content:
+        return np.frombuffer(proto.tensor_content, dtype).reshape(shape)
+    field = {"f": "float_val", "b": "bool_val"}.get(dtype.kind, "int64_val" if dtype == np.int64 else "int_val")
+    values = np.array(getattr(proto, "double_val" if dtype == np.float64 else field), dtype)
+    # TensorFlow leaves out repeated trailing values.
+    count = int(np.prod(shape))
+    values = np.concatenate([values, np.full(count - len(values), values[-1] if len(values) else 0, dtype)])
+    return values.reshape(shape)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="python -m serving.client", description="Asks a server for masks.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    segment = commands.add_parser("segment", help="write masks and overlays of the query images")
+    segment.add_argument("--server", default="127.0.0.1:8500", metavar="HOST:PORT")
+    segment.add_argument("--model_name", default="panet")
+    segment.add_argument("--support", required=True, action="append", metavar="IMAGE=MASK", help="repeat for more shots")
+    segment.add_argument("--query", required=True, nargs="+", metavar="IMAGE")
+    segment.add_argument("--out", required=True)
+    segment.add_argument("--size", type=int, nargs=2, default=(256, 256), metavar=("H", "W"))
+    segment.add_argument("--timeout", type=float, default=60.0, help="seconds for a request")
+    arguments = parser.parse_args(argv)
+    try:
+        return _segment(arguments)
+    except (ServingError, OSError, ValueError) as error:
+        print(f"serving.client: {error}", file=sys.stderr)
+        return 1
+
+
+def _segment(arguments):
+    pairs = [item.partition("=") for item in arguments.support]
+    for image, equals, mask in pairs:
+        if not (image and equals and mask):
+            raise ValueError(f"--support {image + equals + mask}: expected IMAGE=MASK, two files joined by '='.")
+    out = pathlib.Path(arguments.out)
+    with Client(arguments.server, arguments.model_name, arguments.size, arguments.timeout) as client:
+        client.set_support([image for image, _, _ in pairs], [mask for _, _, mask in pairs])
+        out.mkdir(parents=True, exist_ok=True)
+        for path in arguments.query:
+            answer = client.predict(path)
+            target = out / f"{pathlib.Path(path).stem}_mask.png"
+            _save(target, answer.mask.astype(np.uint8) * 255)
+            _save(out / f"{pathlib.Path(path).stem}_overlay.png", overlay(open_rgb(path), answer.mask))
+            print(f"{path}: presence {answer.presence:.3f}, area {answer.mask.mean():.2%}, {target}")
+
+
+def _save(path, array):
+    """Writes beside the place and moves into it, so that no half picture is ever seen."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".png")
+    os.close(handle)
+    Image.fromarray(array).save(temporary)
+    os.chmod(temporary, 0o644)
+    os.replace(temporary, path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

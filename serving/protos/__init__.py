@@ -1,0 +1,1 @@
+"""Wire-compatible protocol buffers for the client; see wire.proto."""
