@@ -131,21 +131,10 @@ def run_protocol(predict, test, episodes, moved=False, seed=0, surface=True, pro
         small = np.asarray(predict(images, masks, test.query(episode.query)))[0, 0]
         truth = test.truths[episode.query]
         probability = np.asarray(restore(small, truth.shape))[..., 1]
-        scores = score_mask(truth, probability) if surface else score_mask_fast(truth, probability)
+        scores = score_mask(truth, probability, surface=surface)
         rows.append({"query": episode.query, "repeat": episode.repeat, "presence": presence(small[..., 1]), **scores})
         counts += calibration_counts(truth, probability)
         if progress and (time.monotonic() - last > 5 or number + 1 == len(episodes)):
             last = time.monotonic()
             progress(number + 1, len(episodes))
     return rows, counts
-
-
-def score_mask_fast(truth, probability):
-    """`score_mask` without the surfaces: for images without lesion, where they are not defined."""
-    mask = probability > 0.5
-    return {
-        "inside": float("nan"),
-        "outside": float(probability[~truth].mean()),
-        "false_area": float((mask & ~truth).mean()),
-        "false_any": bool((mask & ~truth).any()),
-    }

@@ -58,20 +58,21 @@ def surface_scores(truth, mask, tolerance=NSD_TOLERANCE):
     return float(compute_robust_hausdorff(distances, 95)), float(compute_surface_dice_at_tolerance(distances, tolerance))
 
 
-def score_mask(truth, probability, threshold=0.5):
+def score_mask(truth, probability, threshold=0.5, surface=True):
     """All scores of one image at its original size.
 
     Args:
         truth: bool [H, W].
         probability: float [H, W] of the foreground.
         threshold: above it a pixel is foreground.
+        surface: whether HD95 and NSD are computed; they take most of the time.
 
     Returns:
         Dictionary of floats: dice, iou, hd95, nsd, sensitivity, precision, inside and outside (mean probability inside and
-        outside the truth), false_area (share of the frame marked outside the truth).
+        outside the truth), false_area (share of the frame marked outside the truth), false_any (1.0 if any pixel is).
     """
     mask = probability > threshold
-    hd95, nsd = surface_scores(truth, mask)
+    hd95, nsd = surface_scores(truth, mask) if surface else (math.nan, math.nan)
     return {
         "dice": float(dice(truth, mask)),
         "iou": float(iou(truth, mask)),
@@ -82,6 +83,7 @@ def score_mask(truth, probability, threshold=0.5):
         "inside": float(probability[truth].mean()) if truth.any() else math.nan,
         "outside": float(probability[~truth].mean()) if not truth.all() else math.nan,
         "false_area": float((mask & ~truth).mean()),
+        "false_any": float((mask & ~truth).any()),
     }
 
 

@@ -137,7 +137,7 @@ def summarise_normal(rows, lesion_rows):
     """
     if not rows:
         return {"n": 0}
-    _, any_false = per_image([{**row, "false_any": float(row["false_any"])} for row in rows], "false_any")
+    _, any_false = per_image(rows, "false_any")
     _, area = per_image(rows, "false_area")
     _, absent = per_image(rows, "presence")
     _, present = per_image(lesion_rows, "presence")

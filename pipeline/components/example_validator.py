@@ -18,10 +18,12 @@ def ExampleValidator(
     TFDV keeps findings about the set in `dataset_anomaly_info` and reports nothing at all for a set without Examples; both
     end up in `anomalies.json`, the second by a check of our own.
     """
-    import tensorflow_data_validation as tfdv
     from tensorflow_metadata.proto.v0 import anomalies_pb2
 
     from pipeline.statistics import read_statistics
+    from pipeline.validation_library import import_tfdv
+
+    tfdv = import_tfdv()
 
     curated = tfdv.load_schema_text(str(schema.schema))
     found = []

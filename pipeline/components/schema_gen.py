@@ -13,10 +13,12 @@ def SchemaGen(statistics: InputArtifact[ExampleStatistics], schema_file: InputPa
     A schema inferred from the data that it then checks finds nothing; the inferred one is kept to compare with, for whoever
     curates. The curated file is parsed first, so that a broken one is refused here, by name.
     """
-    import tensorflow_data_validation as tfdv
 
     from pipeline.errors import PipelineError
     from pipeline.statistics import read_statistics
+    from pipeline.validation_library import import_tfdv
+
+    tfdv = import_tfdv()
 
     try:
         curated = tfdv.load_schema_text(str(schema_file))

@@ -12,9 +12,10 @@ def StatisticsGen(examples: InputArtifact[Examples], statistics: OutputArtifact[
 
     Pictures are left out: ExampleGen has decoded each of them, which says more than byte statistics do.
     """
-    import tensorflow_data_validation as tfdv
-
     from panet_keras.data.examples import FEATURES, example_files
+    from pipeline.validation_library import import_tfdv
+
+    tfdv = import_tfdv()
 
     options = tfdv.StatsOptions(feature_allowlist=[name for name in FEATURES if name not in PICTURES])
     total = 0
