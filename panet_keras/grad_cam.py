@@ -35,7 +35,7 @@ def grad_cam(model, support_images, support_masks, query_image, way=1, layer=Non
 
     The score is the mean logit of the way, less the background's, over the query pixels predicted as the way (over all
     pixels where none is). Its gradient is taken at an encoder layer: once through the query branch, with the prototypes
-    held fixed, and once through each support image of the way, with the query held fixed. tf-keras-vis works on functional
+    held fixed, and once through the foreground of each support image of the way, with the query and all background held fixed. tf-keras-vis works on functional
     models only, so each branch is a functional view of the encoder with the rest of the episode inside it.
 
     Args:
@@ -116,7 +116,7 @@ def grad_cam(model, support_images, support_masks, query_image, way=1, layer=Non
     for shot, picture in enumerate(pictures[way - 1]):
         view = _Branch(
             lambda maps, shot=shot: model._logits(
-                model._support_state([_replace(x, y, way - 1, shot) for x, y in zip(support_features, maps)], labels),
+                model._support_state([_replace(x, y, way - 1, shot, labels) for x, y in zip(support_features, maps)], labels),
                 query_features,
                 size,
             )[:, 0]
@@ -140,11 +140,17 @@ class _Branch(keras.layers.Layer):
         return (None, None, None, None)
 
 
-def _replace(features, map, way, shot):
-    """Puts a feature map [1, h, w, C] in place of one shot's in [1, N, K, h, w, C]."""
+def _replace(features, maps, way, shot, labels):
+    """Puts feature maps [1, h, w, C] in place of one shot's in [1, N, K, h, w, C], their background held fixed.
+
+    Without that the map of a support image would mostly show the background's prototype.
+    """
+    size = tf.shape(maps)[1:3]
+    inside = tf.image.resize(tf.cast(labels[:, way, shot], tf.float32), size, "area") > 0
+    maps = tf.where(inside, maps, tf.stop_gradient(maps))
     where = np.zeros((1, features.shape[1], features.shape[2], 1, 1, 1), bool)
     where[:, way, shot] = True
-    return tf.where(tf.constant(where), map[:, None, None], features)
+    return tf.where(tf.constant(where), maps[:, None, None], features)
 
 
 def _fit(heat, size):

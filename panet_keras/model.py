@@ -206,6 +206,11 @@ class PANet(keras.Model):
             metrics = [Dice()]
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs)
 
+    def compile_from_config(self, config):
+        # Keras restores nothing of a model whose `compile` is its own, unless told how.
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
     def train_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as tape:

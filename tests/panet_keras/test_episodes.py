@@ -1,0 +1,143 @@
+import hashlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from panet_keras import PANetError
+from panet_keras.data import Augmentation, Record, episodes
+from panet_keras.data.episodes import move_masks
+from panet_keras.data.images import encode_png
+
+PASSES = """
+import sys, warnings
+warnings.simplefilter("ignore")
+from panet_keras.data import episodes, load_bus_uclm
+from tests.panet_keras.test_episodes import digest
+records = [r for r in load_bus_uclm(sys.argv[1]) if r.patient != "PHAB"]
+data = episodes(records, size=(32, 32), steps=20, seed=7, augment=True)
+print(digest(data), digest(data))
+"""
+
+
+def digest(data):
+    result = hashlib.sha256()
+    for inputs, labels in data:
+        for tensor in (*inputs.values(), labels):
+            result.update(tensor.numpy().tobytes())
+    return result.hexdigest()
+
+
+def test_passes_differ_and_processes_agree(phantom, python):
+    first, second = python(PASSES, phantom).stdout.split()
+    assert first != second
+    assert python(PASSES, phantom).stdout.split() == [first, second]
+
+
+def test_resumed_and_frozen_passes(records):
+    options = {"size": (32, 32), "steps": 5, "seed": 1, "augment": True}
+    data = episodes(records, **options)
+    first, second = digest(data), digest(data)
+    assert digest(episodes(records, **options, first_epoch=1)) == second
+    frozen = episodes(records, **options, frozen=True)
+    assert digest(frozen) == digest(frozen) == first
+
+
+@pytest.mark.parametrize(("ways", "shots", "queries", "batch"), [(1, 1, 1, 1), (1, 3, 2, 4)])
+def test_shapes_types_and_values(records, ways, shots, queries, batch):
+    data = episodes(records, ways, shots, queries, size=(40, 56), batch_size=batch, steps=3, augment=True)
+    assert len(data) == 3
+    for inputs, labels in data:
+        assert inputs["support_images"].shape == (batch, ways, shots, 40, 56, 3)
+        assert inputs["support_masks"].shape == (batch, ways, shots, 40, 56, 1)
+        assert inputs["query_images"].shape == (batch, queries, 40, 56, 3)
+        assert labels.shape == (batch, queries, 40, 56, 1)
+        assert 0 <= float(tf.reduce_min(inputs["query_images"])) and float(tf.reduce_max(inputs["query_images"])) <= 1
+        assert set(np.unique(labels)) <= set(range(ways + 1))
+        assert np.equal(inputs["support_masks"], 1).any((3, 4, 5)).all(), "an empty support"
+
+
+def flat_record(name, patient, label):
+    """A frame of one grey level, so that its pixels tell which frame an episode took."""
+    mask = np.zeros((32, 32), np.uint8)
+    if label != "Normal":
+        mask[8:20, 8:20] = 1 if label == "Benign" else 2
+    grey = np.full((32, 32), 10 + 7 * int(name), np.uint8)
+    return Record(name, patient, label, encode_png(grey), (encode_png(mask),), "index")
+
+
+@pytest.fixture(scope="module")
+def two_labels():
+    labels = ["Benign", "Malignant", "Normal"]
+    return [flat_record(str(i), f"p{i % 5}", labels[i % 3]) for i in range(30)]
+
+
+def test_two_way_labels_follow_the_record(two_labels):
+    by_grey = {10 + 7 * int(r.filename): r.label for r in two_labels}
+    for inputs, labels in episodes(two_labels, ways=2, shots=2, queries=2, size=(32, 32), steps=20):
+        greys = np.rint(inputs["query_images"][0, :, 0, 0, 0].numpy() * 255).astype(int)
+        for grey, truth in zip(greys, labels[0].numpy()):
+            assert set(np.unique(truth)) == {0, {"Benign": 1, "Malignant": 2}[by_grey[grey]]}
+        supports = np.rint(inputs["support_images"][0, :, :, 0, 0, 0].numpy() * 255).astype(int)
+        assert [[by_grey[g] for g in way] for way in supports] == [["Benign"] * 2, ["Malignant"] * 2]
+
+
+def test_normal_queries_have_an_empty_truth_and_moved_supports_too(two_labels):
+    data = episodes(two_labels, queries=1, size=(32, 32), steps=30, normal_queries=1.0)
+    assert all(not labels.numpy().any() for _, labels in data)
+    data = episodes(two_labels, queries=1, size=(32, 32), steps=30, moved_supports=1.0)
+    for inputs, labels in data:
+        assert not labels.numpy().any()
+        moved = inputs["support_masks"].numpy()[0, 0, 0, ..., 0]
+        assert moved.any() and not moved[8:20, 8:20].any()
+
+
+def test_moved_masks_leave_the_lesion_out():
+    labels = np.zeros((4, 1, 2, 32, 48, 1), np.uint8)
+    labels[:, :, :, 5:15, 5:20] = 1
+    moved, which = move_masks(tf.constant(labels), 1.0, tf.constant([1, 2], tf.int64))
+    assert which.numpy().all() and not (moved.numpy() & labels).any() and moved.numpy().any((3, 4, 5)).all()
+    full = tf.ones((1, 1, 1, 8, 8, 1), tf.uint8)
+    stays, which = move_masks(full, 1.0, tf.constant([1, 2], tf.int64))
+    assert not which.numpy().any() and (stays.numpy() == 1).all()
+
+
+def test_augmentation_moves_image_and_mask_alike():
+    """A frame whose picture is its mask stays so."""
+    masks = np.zeros((16, 64, 64), np.uint8)
+    masks[:, 20:40, 15:45] = 1
+    images = np.repeat(masks[..., None] * 255, 3, -1).astype(np.uint8)
+    plain = Augmentation(gamma=0.0, gain=0.0)
+    moved, moved_masks = plain(tf.constant(images), tf.constant(masks), tf.constant([3, 4], tf.int64))
+    agree = (moved.numpy()[..., 0] > 0.5) == (moved_masks.numpy() > 0)
+    assert agree.mean() > 0.99
+    assert (moved_masks.numpy() != masks).any((1, 2)).all()
+    assert set(np.unique(moved_masks)) == {0, 1}
+
+
+def test_a_lesion_is_never_lost_by_augmentation():
+    masks = np.zeros((64, 32, 32), np.uint8)
+    masks[:, 0, 0] = 1
+    images = np.zeros((64, 32, 32, 3), np.uint8)
+    _, moved = Augmentation(shift=0.5, zoom=0.5)(tf.constant(images), tf.constant(masks), tf.constant([0, 1], tf.int64))
+    assert moved.numpy().any((1, 2)).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ways": 3}, "ways=3 with classes"),
+        ({"shots": 0}, "shots=0; expected an integer of at least 1"),
+        ({"normal_queries": 2}, "normal_queries=2"),
+        ({"support_from": "anywhere"}, "support_from='anywhere'"),
+        ({"shots": 50}, "Lower `shots` or add images"),
+    ],
+)
+def test_bad_arguments_are_refused(records, options, message):
+    with pytest.raises(PANetError, match=message):
+        episodes(records, size=(32, 32), **options)
+
+
+def test_no_records_are_refused():
+    with pytest.raises(PANetError, match="records is empty"):
+        episodes([])

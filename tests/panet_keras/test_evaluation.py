@@ -1,0 +1,106 @@
+import math
+
+import numpy as np
+import pytest
+
+from panet_keras import PANetError
+from panet_keras.evaluation import (
+    bootstrap,
+    calibration_counts,
+    episode_list,
+    expected_calibration_error,
+    iou,
+    paired_difference,
+    score_mask,
+    summarise,
+    summarise_normal,
+    surface_scores,
+)
+
+
+def box(top, left, height, width, size=(64, 48)):
+    mask = np.zeros(size, bool)
+    mask[top : top + height, left : left + width] = True
+    return mask
+
+
+def test_surface_scores_against_arithmetic():
+    truth = box(10, 10, 20, 20)
+    assert surface_scores(truth, truth) == (0.0, 1.0)
+    hd95, nsd = surface_scores(truth, box(13, 10, 20, 20))  # moved down by 3: two sides lie 3 apart
+    assert hd95 == 3.0 and 0.4 < nsd < 0.8
+    assert surface_scores(truth, box(12, 10, 20, 20))[1] == 1.0  # 2 pixels are within the tolerance
+    assert surface_scores(truth, box(0, 0, 0, 0)) == (math.hypot(64, 48), 0.0)
+    assert all(math.isnan(value) for value in surface_scores(box(0, 0, 0, 0), box(0, 0, 0, 0)))
+
+
+def test_overlap_scores_against_arithmetic():
+    truth, probability = box(0, 0, 10, 10), np.zeros((64, 48))
+    probability[0:10, 5:15] = 0.8
+    scores = score_mask(truth, probability)
+    assert scores["dice"] == 2 * 50 / 200 and scores["iou"] == 50 / 150 == iou(truth, probability > 0.5)
+    assert scores["sensitivity"] == 0.5 and scores["precision"] == 0.5
+    np.testing.assert_allclose(scores["inside"], 0.4)
+    np.testing.assert_allclose(scores["outside"], 50 * 0.8 / (64 * 48 - 100))
+    np.testing.assert_allclose(scores["false_area"], 50 / (64 * 48))
+
+
+def test_calibration_error_against_arithmetic():
+    truth = np.array([[True, True, False, False]])
+    probability = np.array([[0.95, 0.95, 0.95, 0.15]])
+    # Bin 9: 3 pixels, 2 hits, sum 2.85; bin 1: 1 pixel, 0 hits, sum 0.15.
+    expected = (abs(2 - 2.85) + abs(0 - 0.15)) / 4
+    np.testing.assert_allclose(expected_calibration_error(calibration_counts(truth, probability)), expected)
+
+
+def test_episode_list_is_frozen_and_keeps_to_the_protocol():
+    patients = np.repeat([f"p{i}" for i in range(6)], 4)
+    lesion = np.tile([True, True, True, False], 6)
+    first = episode_list(patients, lesion, 2, 3, seed=5)
+    assert first == episode_list(patients, lesion, 2, 3, seed=5) != episode_list(patients, lesion, 2, 3, seed=6)
+    assert len(first) == 18 * 3
+    for episode in first:
+        assert lesion[[episode.query, *episode.supports]].all()
+        assert patients[episode.query] not in patients[list(episode.supports)]
+        assert len(set(episode.supports)) == 2
+    for episode in episode_list(patients, lesion, 2, 1, protocol="same-patient"):
+        assert set(patients[list(episode.supports)]) == {patients[episode.query]} and episode.query not in episode.supports
+    assert {e.query for e in episode_list(patients, lesion, 1, 1, queries="normal")} == set(np.flatnonzero(~lesion))
+    with pytest.raises(PANetError, match=r"3 shot\(s\): no query has enough support.*Lower the shots"):
+        episode_list(patients, lesion, 3, protocol="same-patient")
+
+
+def test_bootstrap_draws_patients_not_images():
+    """A thousand images of two patients tell little more than two images."""
+    values = np.concatenate([np.zeros(500), np.ones(500)])
+    low, high = bootstrap(values, np.repeat(["a", "b"], 500))
+    assert (low, high) == (0.0, 1.0)
+    assert bootstrap([0.5, math.nan], ["a", "b"]) == (0.5, 0.5)
+    assert all(math.isnan(x) for x in bootstrap([math.nan], ["a"]))
+
+
+def test_paired_difference_is_narrower_than_the_scores():
+    rng = np.random.default_rng(0)
+    patients = np.repeat(np.arange(20), 5)
+    base = rng.random(20)[patients]
+    result = paired_difference(base + 0.1, base, patients)
+    np.testing.assert_allclose([result["mean"], result["low"], result["high"]], 0.1)
+    assert result["n"] == 100
+
+
+def test_one_undefined_score_spoils_no_mean():
+    def row(query, repeat, dice):
+        names = ("iou", "hd95", "nsd", "sensitivity", "precision", "inside", "outside")
+        return {"query": query, "repeat": repeat, "dice": dice, **dict.fromkeys(names, dice)}
+
+    rows = [row(0, 0, 0.8), row(0, 1, 0.6), row(1, 0, 0.05), row(2, 0, math.nan)]
+    result = summarise(rows, ["a", "a", "b"])
+    np.testing.assert_allclose(result["dice"]["mean"], (0.7 + 0.05) / 2)
+    assert result["n"] == 3 and result["undefined"] == 1
+    normal = [{"query": 3, "repeat": 0, "presence": 0.1, "false_any": 0.0, "false_area": 0.0}]
+    normal += [{"query": 4, "repeat": 0, "presence": 0.95, "false_any": 1.0, "false_area": 0.02}]
+    lesions = [{**row(0, 0, 0.7), "presence": 0.9}, {**row(1, 0, 0.3), "presence": 0.99}]
+    summary = summarise_normal(normal, lesions)
+    assert summary["false_any"] == 0.5 and summary["false_area"] == 0.01
+    assert summary["presence_auroc"] == 3 / 4  # of four pairs one is the wrong way round
+    assert summary["dice_all"] == (0.7 + 0.3 + 1 + 0) / 4

@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from panet_keras import PANet, export_saved_model
+
+STATE = {"prototypes_0", "prototypes_1", "keys_1", "masks_1", "model_version"}
+SUPPORT = {"support_images", "support_masks"}
+ANSWER = {"probabilities", "masks"}
+
+FRESH = """
+import sys, numpy as np, tensorflow as tf
+assert "panet_keras" not in sys.modules
+signatures = tf.saved_model.load(sys.argv[1]).signatures
+for name, signature in sorted(signatures.items()):
+    print(name, sorted(signature.structured_input_signature[1]), sorted(signature.structured_outputs))
+for i in (0, 1):
+    data = np.load(f"{sys.argv[2]}/{i}.npz")
+    given = {k: tf.constant(data[k]) for k in ("support_images", "support_masks", "query_images")}
+    answer = signatures["serving_default"](**given)
+    np.testing.assert_allclose(answer["probabilities"], data["probabilities"], atol=1e-5)
+    assert answer["masks"].dtype == tf.uint8
+    assert (answer["masks"].numpy() == data["probabilities"].argmax(-1)).mean() > 0.999
+    state = signatures["encode_support"](support_images=given["support_images"], support_masks=given["support_masks"])
+    assert all(tensor.shape[0] == 1 for tensor in state.values())
+    again = signatures["segment"](**state, query_images=given["query_images"])
+    np.testing.assert_allclose(again["probabilities"], data["probabilities"], atol=1e-5)
+"""
+
+
+def test_signatures_in_a_process_that_never_saw_the_library(model, saved_model, episode, tmp_path, python):
+    for i, sizes in enumerate(((1, 1, 1, (48, 48)), (2, 3, 2, (64, 96)))):
+        inputs, _ = episode(*sizes)
+        probabilities = tf.nn.softmax(model({k: tf.constant(v) for k, v in inputs.items()})).numpy()
+        np.savez(tmp_path / f"{i}.npz", **inputs, probabilities=probabilities)
+    lines = python(FRESH, saved_model, tmp_path, cwd=tmp_path).stdout.splitlines()
+    assert lines == [
+        f"encode_support {sorted(SUPPORT)} {sorted(STATE)}",
+        f"segment {sorted(STATE | {'query_images'})} {sorted(ANSWER)}",
+        f"segment_encoded {sorted(STATE | {'query_bytes'})} {sorted(ANSWER)}",
+        f"serving_default {sorted(SUPPORT | {'query_images'})} {sorted(ANSWER)}",
+    ]
+
+
+@pytest.fixture(scope="module")
+def signatures(saved_model):
+    return tf.saved_model.load(str(saved_model)).signatures
+
+
+def tensors(episode, *sizes):
+    inputs, _ = episode(*sizes)
+    return {name: tf.constant(value) for name, value in inputs.items()}
+
+
+def test_bad_tensors_are_refused_in_the_graph(signatures, episode):
+    call = signatures["serving_default"]
+    inputs = tensors(episode, 1, 2)
+    empty = inputs["support_masks"].numpy()
+    empty[:, :, 1] = 0
+    for change, message in (
+        ({"support_masks": tf.constant(empty)}, r"no pixel equals 1 \(foreground\) at \[episode, way, shot\]"),
+        ({"query_images": inputs["query_images"] * 255}, "expected finite values in"),
+        ({"support_images": inputs["support_images"] * np.nan}, "expected finite values in"),
+        ({"support_masks": inputs["support_masks"][..., :32, :32, :]}, "resize the masks"),
+    ):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            call(**{**inputs, **change})
+
+
+def test_a_state_of_another_model_is_refused(signatures, episode):
+    inputs = tensors(episode)
+    queries = inputs.pop("query_images")
+    state = signatures["encode_support"](**inputs)
+    state["model_version"] = tf.constant(["0123456789abcdef"])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="support state is of model.*0123456789abcdef"):
+        signatures["segment"](**state, query_images=queries)
+
+
+def test_no_python_and_no_custom_operation_is_inside(saved_model):
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    proto = saved_model_pb2.SavedModel()
+    proto.ParseFromString((saved_model / "saved_model.pb").read_bytes())
+    graph = proto.meta_graphs[0].graph_def
+    operations = {n.op for f in graph.library.function for n in f.node_def} | {n.op for n in graph.node}
+    assert not {op for op in operations if "PyFunc" in op}
+    known = {name for name in dir(tf.raw_ops)}
+    functions = {f.signature.name for f in graph.library.function}
+    assert not operations - known - functions
+
+
+def test_bilinear_decoder_exports_its_prototypes(tiny_encoder, tmp_path, episode):
+    path = export_saved_model(PANet(tiny_encoder()), tmp_path / "paper", (32, 32))
+    inputs = tensors(episode)
+    inputs.pop("query_images")
+    state = tf.saved_model.load(str(path)).signatures["encode_support"](**inputs)
+    assert set(state) == {"prototypes", "model_version"} and state["prototypes"].shape == (1, 2, 16)
+    with pytest.raises(FileExistsError, match="paper exists"):
+        export_saved_model(PANet(tiny_encoder()), path)
+    assert [p.name for p in tmp_path.iterdir()] == ["paper"], "something half-written was left"

@@ -1,0 +1,66 @@
+import math
+
+import numpy as np
+import pytest
+
+from panet_keras import CrossEntropyDice, Dice
+from panet_keras.evaluation import dice as reported_dice
+
+
+def logits_of(mask, strength=20.0):
+    """Logits [1, 1, H, W, 2] that say the mask with near certainty."""
+    foreground = np.where(mask, strength, -strength).astype("float32")
+    return np.stack([np.zeros_like(foreground), foreground], -1)[None, None]
+
+
+def test_wholly_missed_one_percent_lesion_costs_one():
+    truth = np.zeros((1, 1, 100, 100, 1), "uint8")
+    truth[0, 0, :10, :10] = 1
+    missed = CrossEntropyDice(cross_entropy_weight=0)(truth, logits_of(np.zeros((100, 100), bool)))
+    # 1 - (2 * 0 + 1) / (0 + 100 + 1)
+    np.testing.assert_allclose(missed, 1 - 1 / 101, rtol=1e-4)
+    found = CrossEntropyDice(cross_entropy_weight=0)(truth, logits_of(truth[0, 0, ..., 0] > 0))
+    np.testing.assert_allclose(found, 0, atol=1e-4)
+
+
+def test_empty_truth_has_the_stated_value():
+    truth = np.zeros((1, 1, 20, 20, 1), "uint8")
+    marked = np.zeros((20, 20), bool)
+    loss = CrossEntropyDice(cross_entropy_weight=0)
+    np.testing.assert_allclose(loss(truth, logits_of(marked)), 0, atol=1e-4)
+    marked[:3, :3] = True
+    np.testing.assert_allclose(loss(truth, logits_of(marked)), 1 - 1 / (9 + 1), rtol=1e-4)
+
+
+def test_ignored_and_unweighted_pixels_count_nowhere():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, (1, 2, 8, 8, 1)).astype("uint8")
+    logits = rng.normal(size=(1, 2, 8, 8, 2)).astype("float32")
+    half = CrossEntropyDice()(truth[:, :, :4], logits[:, :, :4])
+    ignored = truth.copy()
+    ignored[:, :, 4:] = 255
+    np.testing.assert_allclose(CrossEntropyDice()(ignored, logits), half, rtol=1e-6)
+    assert float(CrossEntropyDice()(truth, logits, np.zeros((1, 2, 8, 8), "float32"))) == 0.0
+    doubled = CrossEntropyDice(dice_weight=0)(truth, logits, np.full((1,), 2.0))
+    np.testing.assert_allclose(doubled, 2 * CrossEntropyDice(dice_weight=0)(truth, logits), rtol=1e-6)
+    with pytest.raises(ValueError, match="sample_weight has shape"):
+        CrossEntropyDice()(truth, logits, np.ones((1, 2, 8)))
+
+
+@pytest.mark.parametrize(
+    ("truth_pixels", "predicted_pixels", "expected"), [(0, 0, math.nan), (0, 10, 0.0), (10, 0, 0.0), (10, 10, 1.0)]
+)
+def test_dice_of_empty_masks_is_the_same_in_keras_and_in_the_report(truth_pixels, predicted_pixels, expected):
+    truth, mask = np.zeros(64 * 48, bool), np.zeros(64 * 48, bool)
+    truth[:truth_pixels] = True
+    mask[:predicted_pixels] = True
+    truth, mask = truth.reshape(64, 48), mask.reshape(64, 48)
+    metric = Dice()
+    metric.update_state(truth[None, None, ..., None].astype("uint8"), logits_of(mask))
+    np.testing.assert_equal(float(metric.result()), expected)
+    np.testing.assert_equal(float(reported_dice(truth, mask)), expected)
+    assert float(metric.undefined.value) == float(math.isnan(expected))
+    # One undefined image does not spoil the mean of the others.
+    full = np.ones((64, 48), bool)
+    metric.update_state(np.ones((1, 1, 64, 48, 1), "uint8"), logits_of(full))
+    np.testing.assert_allclose(metric.result(), 1.0 if math.isnan(expected) else (expected + 1) / 2)

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+
+from panet_keras import PANetError
+from panet_keras.data.sampling import EpisodeRule, episode_ids
+
+
+def rule(**changes):
+    patients = np.array([f"p{i // 5}" for i in range(30)])
+    classes = np.stack([np.arange(30) % 3 == 0, np.arange(30) % 3 == 1], -1)
+    values = {"patients": patients, "classes": classes, "shots": 2, "queries": 2, "normal": ~classes.any(1)} | changes
+    return EpisodeRule(**values)
+
+
+@pytest.mark.parametrize("support_from", ["cross-patient", "same-patient"])
+def test_episodes_share_no_image_and_keep_to_their_patients(support_from):
+    classes = np.ones((30, 1), bool)
+    own = rule(classes=classes, support_from=support_from, normal=~classes[:, 0])
+    for step in range(500):
+        supports, queries = episode_ids(own, seed=3, epoch=0, step=step, batch_size=1)
+        ids = [*supports.ravel(), *queries.ravel()]
+        assert len(set(ids)) == 4
+        support_patients = set(own.patients[supports.ravel()])
+        query_patients = set(own.patients[queries.ravel()])
+        if support_from == "cross-patient":
+            assert not support_patients & query_patients
+        else:
+            assert support_patients == query_patients and len(query_patients) == 1
+
+
+def test_two_ways_draw_supports_of_their_own_class():
+    own = rule()
+    for step in range(200):
+        supports, queries = episode_ids(own, 0, 0, step, 1)
+        for way in (0, 1):
+            assert own.classes[supports[0, way], way].all()
+        assert own.classes[queries[0]].any(1).all()
+
+
+def test_the_draw_is_a_function_of_seed_epoch_and_step():
+    def ids(*key):
+        return str(episode_ids(rule(), *key, 2))
+
+    assert ids(1, 0, 5) == ids(1, 0, 5)
+    assert len({ids(1, 0, 5), ids(2, 0, 5), ids(1, 1, 5), ids(1, 0, 6)}) == 4
+
+
+def test_too_few_images_are_refused_before_training():
+    classes = np.zeros((30, 1), bool)
+    classes[[0, 7, 14]] = True
+    with pytest.raises(PANetError, match="Malignant has 3 images.*5 shots . 1 query = 6. Lower `shots` or add images"):
+        rule(classes=classes, shots=5, queries=1).check(["Malignant"])
+    own = rule(classes=classes, shots=2, queries=1)
+    own.check(["Malignant"])
+    for step in range(500):
+        supports, queries = episode_ids(own, 0, 0, step, 1)
+        assert len({*supports.ravel(), *queries.ravel()}) == 3
+    with pytest.raises(PANetError, match="no image can be a query.*of the same patient"):
+        rule(classes=classes, shots=2, queries=1, support_from="same-patient").check(["Malignant"])
+
+
+def test_normal_queries_come_at_the_asked_rate():
+    own = rule(normal_queries=0.3)
+    drawn = np.concatenate([episode_ids(own, 0, 0, step, 1)[1][0] for step in range(1000)])
+    # 2,000 draws of 0.3: standard deviation 0.010.
+    assert abs(own.normal[drawn].mean() - 0.3) < 0.05

@@ -1,0 +1,166 @@
+"""The whole pipeline on a tiny phantom: run, cache, change, refusal."""
+
+import json
+import os
+import shutil
+
+import pytest
+from PIL import Image
+
+from pipeline.__main__ import main
+from pipeline.config import load_config
+from pipeline.local_runner import LocalRunner
+from tests.checks import write_bus_uclm
+
+TINY = [
+    "trainer.size=64",
+    "trainer.steps=2",
+    "trainer.steps_per_epoch=1",
+    "trainer.batch_size=1",
+    "trainer.queries=1",
+    "data.test_share=0.5",
+    "evaluator.repeats=1",
+    "evaluator.shots=[1]",
+    "evaluator.min_dice=0.0",
+    "evaluator.max_drop=1.0",
+]
+
+
+def config(data, root, *more):
+    return load_config(None, [f"data.path={data}", f"run.root={root}", *TINY, *more])
+
+
+def states(results):
+    return {result.component: result.state for result in results}
+
+
+@pytest.fixture(scope="module")
+def data(phantom, tmp_path_factory):
+    """A copy of the phantom that tests may change."""
+    return shutil.copytree(phantom, tmp_path_factory.mktemp("data") / "copy")
+
+
+@pytest.fixture(scope="module")
+def first(data, tmp_path_factory):
+    root = tmp_path_factory.mktemp("run")
+    runner = LocalRunner(config(data, root))
+    return runner, runner.run()
+
+
+def test_every_stage_ran_and_left_its_artifacts(first):
+    runner, (name, results, stop) = first
+    assert stop is None and set(states(results).values()) == {"COMPLETE"} and len(results) == 8
+    outputs = {r.component: r.outputs for r in results}
+    examples = outputs["ExampleGen"]["examples"]
+    findings = json.loads(examples.findings.read_text())
+    assert not set(findings["patients"]["train"]) & set(findings["patients"]["test"])
+    assert findings["counts"] == {"train": 6, "test": 6}
+    assert outputs["Evaluator"]["blessing"].blessed and outputs["InfraValidator"]["blessing"].blessed
+    pushed = json.loads(outputs["Pusher"]["pushed_model"].pushed.read_text())
+    served = runner.root / "serving" / "panet" / "1"
+    assert pushed["version"] == 1 and os.listdir(runner.root / "serving" / "panet") == ["1"]
+    model = outputs["Trainer"]["model"].serving
+    tree = sorted(p.relative_to(model) for p in model.rglob("*") if p.is_file())
+    assert tree == sorted(p.relative_to(served) for p in served.rglob("*") if p.is_file())
+    assert all((model / p).read_bytes() == (served / p).read_bytes() for p in tree)
+    leftovers = [p for p in runner.root.rglob("*") if p.name.startswith((".building", ".pushing"))]
+    assert not leftovers and not any((runner.root / "work").iterdir())
+
+
+def test_report_is_one_file_with_everything(first):
+    runner, (name, _, _) = first
+    page = (runner.root / "runs" / name / "report.html").read_text()
+    for section in ("Stages", "Data", "Training", "Scores", "Gallery", "Grad-CAM", "Lineage of the pushed model"):
+        assert f"<h2>{section}" in page
+    assert page.count("data:image/png;base64,") >= 9
+    assert "http://" not in page and "https://" not in page and "<script" not in page
+
+
+def test_lineage_goes_back_to_the_examples(first):
+    runner, (_, results, _) = first
+    pushed = results[-1].outputs["pushed_model"]
+    kinds = {artifact.type_name() for artifact, _, _ in runner.metadata.ancestors(pushed.id)}
+    assert {"PushedModel", "Model", "ModelBlessing", "InfraBlessing", "Examples"} <= kinds
+
+
+def test_second_run_takes_all_from_the_cache_and_a_changed_pixel_does_not(first, data, capsys):
+    runner, _ = first
+    _, results, _ = LocalRunner(runner.config).run()
+    assert set(states(results).values()) == {"CACHED"}
+    assert "Trainer: cached" in capsys.readouterr().out
+
+    mask = data / "masks" / "PHAA_000.png"
+    before = mask.stat()
+    image = Image.open(mask).convert("RGB")
+    image.putpixel((0, 0), (0, 255, 0))
+    image.save(mask)
+    os.utime(mask, ns=(before.st_atime_ns, before.st_mtime_ns))
+    _, results, _ = LocalRunner(runner.config).run()
+    found = states(results)
+    assert found["ExampleGen"] == "COMPLETE" and found["Trainer"] == "COMPLETE"
+
+
+def test_a_damaged_artifact_or_a_missing_push_is_no_cache_hit(first):
+    runner, _ = first
+    version = max((runner.root / "serving" / "panet").iterdir())
+    shutil.rmtree(version)
+    _, results, _ = LocalRunner(runner.config).run()
+    found = states(results)
+    assert found["Trainer"] == "CACHED" and found["Pusher"] == "COMPLETE" and version.is_dir()
+    statistics = next(r for r in results if r.component == "StatisticsGen").outputs["statistics"]
+    with open(statistics.split("train"), "ab") as file:
+        file.write(b"x")
+    _, results, _ = LocalRunner(runner.config).run()
+    assert states(results)["StatisticsGen"] == "COMPLETE"
+
+
+def test_runs_lists_runs_with_scores(first, capsys):
+    runner, (name, _, _) = first
+    assert main(["runs", "--root", str(runner.root)]) == 0
+    out = capsys.readouterr().out
+    assert f"{name}: complete" in out and "Evaluator" in out and "Dice" in out and "serving" not in out.split("Pusher")[0]
+    assert main(["runs", "--root", "/nowhere"]) == 1
+
+
+def test_broken_files_stop_the_run_before_anything_is_written(tmp_path, capsys):
+    rows = [(f"{patient}_{i:03d}.png", "Benign") for patient in ("AAAA", "BBBB", "CCCC") for i in range(4)]
+    folder = write_bus_uclm(tmp_path / "data", rows)
+    image = folder / "images" / "AAAA_003.png"
+    image.write_bytes(image.read_bytes()[: image.stat().st_size // 2])
+    (folder / "masks" / "BBBB_001.png").unlink()
+    shutil.copy(folder / "masks" / "CCCC_000.png", folder / "masks" / "ZZZZ_000.png")
+    with open(folder / "INFO.csv", "a") as file:
+        file.write("AAAA_099.png;64x48;Benign;No;No;No\n")
+    settings = [x for s in (f"data.path={folder}", f"run.root={tmp_path}/run", *TINY) for x in ("--set", s)]
+    assert main(["run", *settings]) == 1
+    error = capsys.readouterr().err
+    for name in ("AAAA_003.png: cannot be decoded", "masks/BBBB_001.png: missing", "images/AAAA_099.png: missing", "ZZZZ_000.png"):
+        assert name in error, error
+    artifacts = [p for p in (tmp_path / "run" / "artifacts").rglob("*") if p.is_file()]
+    assert artifacts == []
+
+
+def test_anomalies_stop_the_run_unless_told_otherwise(data, tmp_path, capsys):
+    schema = tmp_path / "strict.pbtxt"
+    from pipeline.pipeline import SCHEMA
+
+    text = SCHEMA.read_text().replace("min_examples_count: 4", "min_examples_count: 10").replace("max: 4096", "max: 100")
+    schema.write_text(text)
+    strict = config(data, tmp_path / "run", f"validator.schema={schema}")
+    name, results, stop = LocalRunner(strict).run()
+    assert [r.component for r in results][-1] == "ExampleValidator"
+    for expected in ("image/width", "INT_TYPE_BIG_INT", "DATASET_LOW_NUM_EXAMPLES"):
+        assert expected in stop, stop
+    assert "Stopped after ExampleValidator" in (tmp_path / "run" / "runs" / name / "report.html").read_text()
+    # The second time the finding comes from the cache, and stops the run just so.
+    _, results, again = LocalRunner(strict).run()
+    assert results[-1].state == "CACHED" and again == stop
+
+
+def test_an_unblessed_model_is_not_pushed(first, data):
+    runner, _ = first
+    pushed = sorted(p.name for p in (runner.root / "serving" / "panet").iterdir())
+    _, results, _ = LocalRunner(config(data, runner.root, "evaluator.min_dice=0.999")).run()
+    assert states(results)["Trainer"] == "CACHED"
+    assert not results[-1].outputs["pushed_model"].properties["pushed"] and "below evaluator.min_dice" in results[-1].summary
+    assert sorted(p.name for p in (runner.root / "serving" / "panet").iterdir()) == pushed
