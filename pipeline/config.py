@@ -63,12 +63,12 @@ class Trainer:
     size: int = 256
     ways: int = 1
     shots: int = 1
-    queries: int = 3
-    batch_size: int = 2
+    queries: int = 1
+    batch_size: int = 4
     normal_queries: float = 0.1
-    moved_supports: float = 0.12
+    moved_supports: float = 0.05
     augment: bool = True
-    steps: int = 1400
+    steps: int = 1800
     steps_per_epoch: int = 100
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
