@@ -61,9 +61,7 @@ class LocalRunner:
             (name of the run, list of `StageResult`, reason why it stopped early or None).
         """
         nodes = create_pipeline(self.config)
-        name = time.strftime("%Y%m%d-%H%M%S") + f"-{os.getpid()}"
-        folder = self.root / "runs" / name
-        folder.mkdir(parents=True)
+        name, folder = self._new_run()
         (folder / "config.yaml").write_text(to_yaml(self.config), "utf-8")
         context = self.metadata.start_run(
             name, code=_code_version(), data=self.config.data.path, **{f"{k} version": v for k, v in versions().items()}
@@ -87,6 +85,17 @@ class LocalRunner:
 
         write_report(folder / "report.html", name, self.config, results, stop, self.metadata)
         return name, results, stop
+
+    def _new_run(self):
+        """Name and folder of a run; two runs may start within one second."""
+        stamp, number = time.strftime("%Y%m%d-%H%M%S"), 1
+        while True:
+            name = f"{stamp}-{number}"
+            try:
+                (self.root / "runs" / name).mkdir(parents=True)
+                return name, self.root / "runs" / name
+            except FileExistsError:
+                number += 1
 
     def _execute(self, node, context, results):
         component = node.component

@@ -54,12 +54,14 @@ def load_bus_uclm(directory):
             problems.append(f"INFO.csv: no row for images/{name}. Add one, or remove the image.")
         if name in images and name not in masks:
             problems.append(f"masks/{name}: missing; every image needs a mask of the same name (all black for Normal).")
-    for name in sorted(set(masks) - set(images) - set(rows)):
-        warnings.warn(f"{directory}/masks/{name}: belongs to no image; it is not used.", DataWarning, stacklevel=2)
     if not problems and not rows:
         problems.append("INFO.csv: header only, no images; expected at least one row.")
+    orphans = [f"masks/{name}: belongs to no image; it is not used." for name in sorted(set(masks) - set(images) - set(rows))]
     if problems:
-        raise DataError(directory, problems)
+        # Beside a missing file an extra one may be the same file under a wrong name.
+        raise DataError(directory, problems + orphans)
+    for orphan in orphans:
+        warnings.warn(f"{directory}/{orphan}", DataWarning, stacklevel=2)
     return [
         Record(
             filename=name,

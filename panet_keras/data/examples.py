@@ -5,7 +5,7 @@ import pathlib
 
 import tensorflow as tf
 
-from panet_keras.data.images import encode_png
+from panet_keras.data.images import encode_png, is_plain_png
 from panet_keras.data.records import Record
 from panet_keras.errors import DataError
 
@@ -28,7 +28,7 @@ FEATURES = {
 def to_example(sample):
     """Serialises a `Sample`.
 
-    `image/encoded` is an 8-bit RGB PNG of what the decoder made of the file (height and width are its own, not
+    `image/encoded` is an 8-bit RGB PNG of what the decoder made of the file: the file itself where it is one (height and width are its own, not
     INFO.csv's); `mask/encoded` a single-channel PNG of class indices at the image's size.
 
     Args:
@@ -39,7 +39,7 @@ def to_example(sample):
     """
     record, (height, width) = sample.record, sample.mask.shape
     values = {
-        "image/encoded": encode_png(sample.image),
+        "image/encoded": _image_bytes(sample),
         "mask/encoded": encode_png(sample.mask),
         "image/height": height,
         "image/width": width,
@@ -55,6 +55,13 @@ def to_example(sample):
     return tf.train.Example(
         features=tf.train.Features(feature={name: _feature(value) for name, value in values.items()})
     ).SerializeToString(deterministic=True)
+
+
+def _image_bytes(sample):
+    source = sample.record.image
+    content = source if isinstance(source, bytes) else pathlib.Path(source).read_bytes()
+    # Compressing anew is most of ExampleGen's time, and gains nothing.
+    return content if is_plain_png(content) else encode_png(sample.image)
 
 
 def _feature(value):

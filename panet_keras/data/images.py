@@ -59,6 +59,19 @@ def decode_image(source, name=None):
         raise ImageError(f"{name}: cannot be decoded ({error}); expected a whole picture. Copy or export the file again.") from None
 
 
+def is_plain_png(content):
+    """Whether file bytes are an 8-bit RGB PNG without transparency or orientation: `decode_image` would change nothing.
+
+    Args:
+        content: bytes of a file.
+    """
+    header = content[:26]
+    if header[:8] != b"\x89PNG\r\n\x1a\n" or header[24:26] != b"\x08\x02":
+        return False
+    before_pixels = content[: content.find(b"IDAT")]
+    return b"tRNS" not in before_pixels and b"eXIf" not in content
+
+
 def _to_rgb(image, name):
     image.load()
     if image.mode.startswith("I;16") or image.mode == "I":

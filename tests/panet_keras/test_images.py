@@ -80,6 +80,15 @@ def test_every_door_gives_the_same_answer(model, saved_model):
     assert all((other == first).all() for other in others)
 
 
+def test_examples_keep_plain_files_and_rewrite_the_others():
+    from panet_keras.data.examples import to_example
+
+    for mode, content in same_picture_five_ways().items():
+        record = Record("a.png", "a", "Normal", content)
+        kept = content in to_example(record.decode())
+        assert kept == (mode == "RGB")
+
+
 def test_palette_masks_keep_their_classes():
     palette = Image.new("P", (64, 48))
     palette.putpalette([value for colour in MASK_COLOURS for value in colour] + [0] * (768 - 9))
