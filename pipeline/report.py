@@ -19,7 +19,7 @@ table { border-collapse: collapse; margin: .8em 0; font-size: .92em; } td, th { 
 th { border-bottom: 1px solid #9fb0c0; } tr:nth-child(even) td { background: #f3f6f9; } td.number { text-align: right; white-space: nowrap; }
 img { max-width: 100%; } figure { margin: 1em 0; } figcaption { color: #566; font-size: .9em; } code, pre { background: #f3f6f9; font-size: .88em; }
 pre { padding: .8em; overflow-x: auto; } .good { color: #0a7a3d; font-weight: 600; } .bad { color: #b3261e; font-weight: 600; } .wide { overflow-x: auto; }
-.note { color: #566; } @media print { body { margin: 0; } h2 { break-after: avoid; } figure, table { break-inside: avoid; } }
+.note { color: #566; } .interval { color: #566; font-size: .85em; white-space: nowrap; } @media print { body { margin: 0; } h2 { break-after: avoid; } figure, table { break-inside: avoid; } }
 """
 SCORES = (
     ("dice", "Dice"),
@@ -91,7 +91,9 @@ def _number(value, digits=3):
 
 
 def _interval(score, digits=3):
-    return f"{_number(score['mean'], digits)} <span class=note>({_number(score['low'], digits)} to {_number(score['high'], digits)})</span>"
+    if math.isnan(score["mean"]):
+        return "undefined"
+    return f"{score['mean']:.{digits}f}<br><span class=interval>{score['low']:.{digits}f} to {score['high']:.{digits}f}</span>"
 
 
 def _summary(name, config, results, stop, done):
@@ -200,7 +202,7 @@ def _scores(scores, done):
     settings = scores["settings"]
     parts.append(
         f"<p>On the exported SavedModel, on patients it has never seen, at the original image size. Each lesion image is scored with "
-        f"{settings['repeats']} random support sets (seed {settings['seed']}) and averaged over them; in brackets the 95 % interval by "
+        f"{settings['repeats']} random support sets (seed {settings['seed']}) and averaged over them; below it the 95 % interval by "
         "bootstrap over patients. Images with an undefined Dice are left out and counted. HD95 of an empty prediction is the image's "
         "diagonal.</p>"
     )

@@ -1,6 +1,7 @@
 """ExampleGen: files to tf.train.Examples, split by patient."""
 
 import json
+import time
 import warnings
 
 from pipeline.artifacts import Examples
@@ -32,12 +33,15 @@ def ExampleGen(
         write_examples,
     )
     from panet_keras.errors import DataError, DataWarning
+    from pipeline.errors import ConfigError
 
-    load = {"bus_uclm": load_bus_uclm, "folder": load_folder}[layout]
+    loaders = {"bus_uclm": load_bus_uclm, "folder": load_folder}
+    if layout not in loaders:
+        raise ConfigError(f"data.layout is {layout!r}; expected one of {sorted(loaders)}.")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DataWarning)
         try:
-            records = load(data_path)
+            records = loaders[layout](data_path)
         except DataError as error:
             # The index is broken; say what else is, so that one mending is enough.
             raise _with_broken_pictures(error, data_path, layout) from None
@@ -49,8 +53,12 @@ def ExampleGen(
         # One pass over all splits, so that the broken pictures of every split are named together.
         split_of = {record.filename: name for name, members in splits.items() for record in members}
         serialised = {name: [] for name in splits}
-        for sample in decode_all([*splits["train"], *splits["test"]], data_path):
+        shown = time.monotonic()
+        for number, sample in enumerate(decode_all([*splits["train"], *splits["test"]], data_path), 1):
             serialised[split_of[sample.record.filename]].append(to_example(sample))
+            if time.monotonic() - shown > 5:
+                shown = time.monotonic()
+                print(f"      {number}/{len(records)} images", flush=True)
         for name, items in serialised.items():
             counts[name] = write_examples(items, examples.split(name))
     findings = {

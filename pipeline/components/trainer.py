@@ -27,7 +27,6 @@ def Trainer(
     from panet_keras import PANet, PretrainedAdamW, export_saved_model
     from panet_keras.data import episodes, read_examples
 
-    # Float operations of one order only: the same seed then gives the same weights on one machine.
     keras.utils.set_random_seed(settings["seed"])
     size = (settings["size"], settings["size"])
     epoch_steps = min(settings["steps_per_epoch"], settings["steps"])

@@ -1,0 +1,39 @@
+"""What every benchmark writes beside its numbers, and how."""
+
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import time
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+
+
+def machine():
+    """Processor, cores and versions of this machine."""
+    import keras
+    import tensorflow as tf
+
+    model = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "unknown")
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    return {
+        "processor": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "load_before": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "commit": commit,
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def write(name, question, result):
+    """Writes results/NAME.json whole, and prints it."""
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps({"question": question, "machine": machine(), **result}, indent=1)
+    temporary = RESULTS / f".{name}.tmp"
+    temporary.write_text(text + "\n", "utf-8")
+    os.replace(temporary, RESULTS / f"{name}.json")
+    print(text)
