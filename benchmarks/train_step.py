@@ -12,10 +12,8 @@ import sys
 from benchmarks import record
 
 ROUNDS, STEPS = 2, 12
-CODE = f"""
-STEPS = {STEPS}"""
-CODE += """
-import time, tensorflow as tf
+CODE = """
+import sys, time, tensorflow as tf
 from panet_keras import PANet
 model = PANet("efficientnet_lite0", decoder="unet", align_weight=0.1)
 model.compile()
@@ -25,14 +23,14 @@ x = {"support_images": tf.random.stateless_uniform((4, 1, 1, 256, 256, 3), [0, 2
 data = tf.data.Dataset.from_tensors((x, masks[:, 0])).repeat()
 model.fit(data, steps_per_epoch=3, verbose=0)
 start = time.perf_counter()
-model.fit(data, steps_per_epoch=STEPS, verbose=0)
-print((time.perf_counter() - start) / STEPS)
+model.fit(data, steps_per_epoch=int(sys.argv[1]), verbose=0)
+print((time.perf_counter() - start) / int(sys.argv[1]))
 """
 
 
 def seconds(onednn):
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": onednn}
-    done = subprocess.run([sys.executable, "-c", CODE], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", CODE, str(STEPS)], env=environment, capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1])
 
 
