@@ -65,10 +65,10 @@ class Trainer:
     shots: int = 1
     queries: int = 1
     batch_size: int = 4
-    normal_queries: float = 0.1
-    moved_supports: float = 0.05
+    normal_queries: float = 0.05
+    moved_supports: float = 0.02
     augment: bool = True
-    steps: int = 1800
+    steps: int = 1000
     steps_per_epoch: int = 100
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4

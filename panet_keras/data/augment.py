@@ -25,8 +25,8 @@ class Augmentation:
     rotation: float = 15.0
     zoom: float = 0.25
     shift: float = 0.1
-    gamma: float = 0.5
-    gain: float = 0.3
+    gamma: float = 0.3
+    gain: float = 0.2
     flip: bool = True
 
     def __call__(self, images, masks, seed):
