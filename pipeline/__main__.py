@@ -61,7 +61,7 @@ def _run(arguments):
 
 
 def _runs(arguments):
-    from pipeline.metadata import Metadata, properties
+    from pipeline.metadata import OUTPUT, Metadata, properties, state_name
 
     file = pathlib.Path(arguments.root) / "metadata.db"
     if not file.is_file():
@@ -72,12 +72,9 @@ def _runs(arguments):
         print(f"{run.name}: {facts.get('state')}, code {facts.get('code', '?')[:12]}, data {facts.get('data')}")
         for execution in metadata.executions(run):
             own = properties(execution)
-            from ml_metadata.proto import metadata_store_pb2 as pb
-
-            state = pb.Execution.State.Name(execution.last_known_state)
             note = own.get("summary") or own.get("error", "")
-            print(f"  {execution.type:17s} {state:9s} {note}")
-            for output, artifact in metadata.artifacts_of(execution.id, pb.Event.OUTPUT).items():
+            print(f"  {execution.type:17s} {state_name(execution):9s} {note}")
+            for output, artifact in metadata.artifacts_of(execution.id, OUTPUT).items():
                 print(f"    {output} ({artifact.type_name()} {artifact.id}): {artifact.path}")
     return 0
 

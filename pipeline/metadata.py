@@ -15,6 +15,7 @@ from pipeline.errors import MetadataError
 
 RUN_TYPE = "PipelineRun"
 STATES = pb.Execution.State
+INPUT, OUTPUT = pb.Event.INPUT, pb.Event.OUTPUT
 
 
 class Metadata:
@@ -72,7 +73,7 @@ class Metadata:
         execution = pb.Execution(type_id=type_id, last_known_state=STATES.Value(state))
         _set(execution.custom_properties, properties)
         pairs = []
-        for direction, artifacts in ((pb.Event.INPUT, inputs), (pb.Event.OUTPUT, outputs)):
+        for direction, artifacts in ((INPUT, inputs), (OUTPUT, outputs)):
             for name, artifact in artifacts.items():
                 event = pb.Event(type=direction)
                 event.path.steps.add(key=name)
@@ -94,14 +95,14 @@ class Metadata:
         """Outputs and properties of the newest complete execution with this key: (execution, outputs) or None."""
         for execution in self._newest(component):
             if execution.last_known_state == pb.Execution.COMPLETE and _get(execution).get("cache_key") == key:
-                return execution, self.artifacts_of(execution.id, pb.Event.OUTPUT)
+                return execution, self.artifacts_of(execution.id, OUTPUT)
         return None
 
     def _newest(self, component):
         return sorted(self.store.get_executions_by_type(component), key=lambda execution: -execution.id)
 
     def artifacts_of(self, execution_id, direction):
-        """Artifacts of an execution by the name they had there; direction is `Event.INPUT` or `Event.OUTPUT`."""
+        """Artifacts of an execution by the name they had there; direction is `INPUT` or `OUTPUT`."""
         events = [e for e in self.store.get_events_by_execution_ids([execution_id]) if e.type == direction]
         by_id = {a.id: self.load(a) for a in self.store.get_artifacts_by_id([e.artifact_id for e in events])}
         return {event.path.steps[0].key: by_id[event.artifact_id] for event in events}
@@ -121,8 +122,8 @@ class Metadata:
         for execution in self._newest(evaluator):
             if execution.last_known_state != pb.Execution.COMPLETE:
                 continue
-            outputs = self.artifacts_of(execution.id, pb.Event.OUTPUT)
-            model = self.artifacts_of(execution.id, pb.Event.INPUT).get("model")
+            outputs = self.artifacts_of(execution.id, OUTPUT)
+            model = self.artifacts_of(execution.id, INPUT).get("model")
             if (
                 model
                 and model.digest != other_than
@@ -141,13 +142,13 @@ class Metadata:
                 continue
             seen.add(current)
             [proto] = self.store.get_artifacts_by_id([current])
-            events = [e for e in self.store.get_events_by_artifact_ids([current]) if e.type == pb.Event.OUTPUT]
+            events = [e for e in self.store.get_events_by_artifact_ids([current]) if e.type == OUTPUT]
             execution, inputs = None, {}
             if events:
                 # The first execution made it; later ones took it from the cache.
                 first = min(events, key=lambda event: event.execution_id)
                 [execution] = self.store.get_executions_by_id([first.execution_id])
-                inputs = {name: a.id for name, a in self.artifacts_of(execution.id, pb.Event.INPUT).items()}
+                inputs = {name: a.id for name, a in self.artifacts_of(execution.id, INPUT).items()}
             lineage.append((self.load(proto), execution, inputs))
             queue += inputs.values()
         return lineage
@@ -156,6 +157,11 @@ class Metadata:
 def properties(message):
     """Custom properties of an execution or run as plain values."""
     return _get(message)
+
+
+def state_name(execution):
+    """`COMPLETE`, `CACHED`, `FAILED`."""
+    return STATES.Name(execution.last_known_state)
 
 
 def _set(target, values):
