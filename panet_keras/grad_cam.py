@@ -33,10 +33,12 @@ class CamMap:
 def grad_cam(model, support_images, support_masks, query_image, way=1, layer=None, method="gradcam", size=(256, 256)):
     """Grad-CAM (Selvaraju et al., ICCV 2017, arXiv 1610.02391) of a foreground prototype, with tf-keras-vis.
 
-    The score is the mean logit of the way, less the background's, over the query pixels predicted as the way (over all
-    pixels where none is). Its gradient is taken at an encoder layer: once through the query branch, with the prototypes
-    held fixed, and once through the foreground of each support image of the way, with the query and all background held fixed. tf-keras-vis works on functional
-    models only, so each branch is a functional view of the encoder with the rest of the episode inside it.
+    The score is the mean logit of the way, less the background's: on the query over the pixels predicted as the way (all
+    pixels where none is), on a support image over its own mask. The prototypes are held fixed, and every image goes through
+    the query branch, so a map shows where the prototype finds its evidence. (The gradient by way of the prototype itself says
+    nothing: a cosine does not change with a vector's length, so that gradient is orthogonal to the very features it would be
+    multiplied with.) tf-keras-vis works on functional models only; the branch is a functional view of the encoder with the rest
+    of the episode inside it.
 
     Args:
         model: `PANet`.
@@ -90,15 +92,17 @@ def grad_cam(model, support_images, support_masks, query_image, way=1, layer=Non
 
     engine = Gradcam if method == "gradcam" else GradcamPlusPlus
     state = model.encode_support(stack, labels)
-    target = tf.cast(tf.argmax(model.segment(state, queries), -1) == way, tf.float32)
-    target = tf.where(tf.reduce_any(target > 0), target, tf.ones_like(target))
+    view = keras.Model(
+        encoder.inputs, _Branch(lambda maps: model._logits(state, [x[:, None] for x in maps], size)[:, 0])(encoder.outputs)
+    )
 
-    def score(outputs):
-        return tf.reduce_sum((outputs[..., way] - outputs[..., 0]) * target[0, 0]) / tf.reduce_sum(target)
+    def heat(image, target, full_size):
+        """Map of one image [1, H, W, 3]; target [H, W], the pixels whose logits are averaged."""
 
-    def run(branch, image):
-        view = keras.Model(encoder.inputs, branch(encoder.outputs))
-        heat = engine(view, clone=False)(
+        def score(outputs):
+            return tf.reduce_sum((outputs[..., way] - outputs[..., 0]) * target) / tf.reduce_sum(target)
+
+        cam = engine(view, clone=False)(
             score,
             image,
             penultimate_layer=layer,
@@ -106,23 +110,15 @@ def grad_cam(model, support_images, support_masks, query_image, way=1, layer=Non
             expand_cam=False,
             normalize_cam=False,
             unconnected_gradients=tf.UnconnectedGradients.ZERO,
-        )[0]
-        return np.asarray(heat, np.float32)
-
-    query_view = _Branch(lambda maps: model._logits(state, [x[:, None] for x in maps], size)[:, 0])
-    maps = [CamMap("query", None, query, _fit(run(query_view, queries[0]), query.shape[:2]))]
-    query_features = model._features(queries)
-    support_features = model._features(stack)
-    for shot, picture in enumerate(pictures[way - 1]):
-        view = _Branch(
-            lambda maps, shot=shot: model._logits(
-                model._support_state([_replace(x, y, way - 1, shot, labels) for x, y in zip(support_features, maps)], labels),
-                query_features,
-                size,
-            )[:, 0]
         )
-        heat = run(view, stack[0, way - 1, shot][None])
-        maps.append(CamMap("support", shot, picture, _fit(heat, picture.shape[:2])))
+        return _fit(np.asarray(cam[0], np.float32), full_size)
+
+    predicted = tf.cast(tf.argmax(model.segment(state, queries), -1) == way, tf.float32)[0, 0]
+    predicted = tf.where(tf.reduce_any(predicted > 0), predicted, tf.ones_like(predicted))
+    maps = [CamMap("query", None, query, heat(queries[0], predicted, query.shape[:2]))]
+    for shot, picture in enumerate(pictures[way - 1]):
+        own = tf.cast(labels[0, way - 1, shot, ..., 0] == 1, tf.float32)
+        maps.append(CamMap("support", shot, picture, heat(stack[:, way - 1, shot], own, picture.shape[:2])))
     return maps
 
 
@@ -138,19 +134,6 @@ class _Branch(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         return (None, None, None, None)
-
-
-def _replace(features, maps, way, shot, labels):
-    """Puts feature maps [1, h, w, C] in place of one shot's in [1, N, K, h, w, C], their background held fixed.
-
-    Without that the map of a support image would mostly show the background's prototype.
-    """
-    size = tf.shape(maps)[1:3]
-    inside = tf.image.resize(tf.cast(labels[:, way, shot], tf.float32), size, "area") > 0
-    maps = tf.where(inside, maps, tf.stop_gradient(maps))
-    where = np.zeros((1, features.shape[1], features.shape[2], 1, 1, 1), bool)
-    where[:, way, shot] = True
-    return tf.where(tf.constant(where), maps[:, None, None], features)
 
 
 def _fit(heat, size):
