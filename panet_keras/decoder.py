@@ -4,8 +4,10 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+from panet_keras.attention import AttentionPooling, CrossAttention
+from panet_keras.matchers import local_cosine, local_prototypes
 from panet_keras.matching import group_cosine, unit
-from panet_keras.prototypes import episode_masks, masked_average, pooling_weights
+from panet_keras.prototypes import episode_masks, masked_average, pooling_weights, shot_weights
 
 
 @keras.saving.register_keras_serializable(package="panet_keras")
@@ -28,12 +30,15 @@ class SimilarityDecoder(layers.Layer):
         channels: width of projections and convolutions; a multiple of `groups`.
         groups: groups of channels that give a cosine each.
         detail_channels: width of the gated detail path.
+        prototype: `"mean"`; `"attention"`: the foreground prototype of each query has learned weights (`AttentionPooling`);
+            `"local"`: two more maps a scale, the cosine to the most alike cells of a grid over the support (`local_cosine`).
+        refine: whether the query attends to the support (`CrossAttention`) at the scales with a prior mask.
 
     Call arguments (all methods take lists with one feature map a scale, fine to coarse):
         features: [..., h, w, C] from the encoder: first the detail scale, then the matched scales.
     """
 
-    def __init__(self, channels=64, groups=16, detail_channels=16, **kwargs):
+    def __init__(self, channels=64, groups=16, detail_channels=16, prototype="mean", refine=False, **kwargs):
         # float32 even under mixed precision: cosines and soft-max attention lose too much in half precision.
         super().__init__(**{**kwargs, "dtype": "float32"})
         if channels % groups:
@@ -41,6 +46,8 @@ class SimilarityDecoder(layers.Layer):
         self.channels = channels
         self.groups = groups
         self.detail_channels = detail_channels
+        self.prototype = prototype
+        self.refine = refine
 
     def build(self, input_shape):
         """Takes the feature maps' shapes, of which only the channels matter: [detail, matched scales...]."""
@@ -56,14 +63,21 @@ class SimilarityDecoder(layers.Layer):
             return layer
 
         self.projections, self.first, self.second, self.norms = [], [], [], []
+        self.poolings, self.attentions = [], []
         for scale, width in enumerate(matched):
-            evidence = 2 * self.groups + (3 if self._has_prior(scale, len(matched)) else 0)
+            prior = self._has_prior(scale, len(matched))
+            evidence = 2 * self.groups + (3 if prior else 0) + (2 if self.prototype == "local" else 0)
             deepest = scale == len(matched) - 1
             self.projections.append(build(conv(self.channels, 1, f"project{scale}", use_bias=False), width))
             self.first.append(build(conv(self.channels, 3, f"first{scale}"), evidence + (0 if deepest else self.channels)))
             self.second.append(build(conv(self.channels, 3, f"second{scale}"), self.channels))
             norm = layers.GroupNormalization(8, dtype="float32", name=f"norm{scale}")
             self.norms.append(build(norm, self.channels))
+            self.poolings.append(AttentionPooling(name=f"pooling{scale}") if self.prototype == "attention" else None)
+            self.attentions.append(CrossAttention(name=f"attention{scale}") if self.refine and prior else None)
+            for layer in (self.poolings[-1], self.attentions[-1]):
+                if layer is not None:
+                    layer.build(self.channels)
         self.coarse = build(layers.Conv2D(1, 1, dtype="float32", name="coarse"), self.channels)
         self.detail = build(conv(self.detail_channels, 1, "detail", activation="relu"), detail)
         self.fine = build(conv(self.channels // 2, 3, "fine", activation="relu"), self.channels + self.detail_channels + 1)
@@ -94,7 +108,8 @@ class SimilarityDecoder(layers.Layer):
         Returns:
             Dictionary of float32 tensors: for each scale s `prototypes_s` [B, N, 2, D] (background, way), and for those
             with a prior mask `keys_s` [B, N, K*h*w, D] of unit length and `masks_s` [B, N, K*h*w], the share of
-            foreground in each cell, 1 at the fullest cell of each shot.
+            foreground in each cell, 1 at the fullest cell of each shot; with attention `pixels_s` and `weights_s`, with local
+            prototypes `cells_s`, `cell_foreground_s` and `cell_background_s`.
         """
         foreground, background = episode_masks(support_masks)
         state = {}
@@ -105,6 +120,13 @@ class SimilarityDecoder(layers.Layer):
             rest = tf.reduce_mean(masked_average(projected, background), [1, 2])
             rest = tf.broadcast_to(rest[:, None], tf.shape(ways))
             state[f"prototypes_{scale}"] = tf.stack([rest, ways], 2)
+            if self.prototype == "attention":
+                flat = tf.stack([shape[0], shape[1], -1])
+                state[f"pixels_{scale}"] = tf.reshape(projected, tf.concat([flat, shape[-1:]], 0))
+                state[f"weights_{scale}"] = tf.reshape(shot_weights(foreground, (shape[3], shape[4])), flat)
+            elif self.prototype == "local":
+                local = local_prototypes(projected, foreground, background)
+                state |= {f"{name}_{scale}": value for name, value in local.items()}
             if not self._has_prior(scale, len(features)):
                 continue
             cells = pooling_weights(foreground, (shape[3], shape[4]))
@@ -167,16 +189,38 @@ class SimilarityDecoder(layers.Layer):
         ways = tf.shape(state[f"prototypes_{scale}"])[1]
         pixels = tf.reshape(projected, [batch, queries * height * width, self.channels])
 
-        prototypes = tf.reshape(state[f"prototypes_{scale}"], [batch, ways * 2, self.channels])
-        grouped = group_cosine(pixels, prototypes, self.groups)
+        if self.attentions[scale] is not None:
+            keys = tf.reshape(state[f"keys_{scale}"], [batch, -1, self.channels])
+            pixels = self.attentions[scale](pixels, keys, tf.reshape(state[f"masks_{scale}"], [batch, -1]))
+        grouped = self._grouped(scale, tf.reshape(pixels, shape), state)
         grouped = tf.reshape(grouped, [batch, -1, ways, 2 * self.groups])
         grouped = tf.transpose(grouped, [0, 2, 1, 3])
 
         evidence = [grouped]
+        if self.prototype == "local":
+            local = {name: state[f"{name}_{scale}"] for name in ("cells", "cell_foreground", "cell_background")}
+            alike = tf.reshape(local_cosine(tf.reshape(pixels, shape), local), [batch, -1, ways + 1])
+            alike = tf.stack([tf.repeat(alike[..., :1], ways, -1), alike[..., 1:]], -1)
+            evidence.append(tf.transpose(alike, [0, 2, 1, 3]))
         if f"keys_{scale}" in state:
             evidence.append(self._prior(scale, pixels, state[f"keys_{scale}"], state[f"masks_{scale}"]))
         evidence = tf.concat(evidence, -1)
         return tf.reshape(evidence, [batch * ways * queries, height, width, evidence.shape[-1]])
+
+    def _grouped(self, scale, pixels, state):
+        """Group-wise cosines of query pixels [B, Q, h, w, D] to background and ways: [B, Q*h*w, N*2, G]."""
+        shape = tf.shape(pixels)
+        batch, queries = shape[0], shape[1]
+        prototypes = state[f"prototypes_{scale}"]
+        if self.poolings[scale] is None:
+            prototypes = tf.reshape(prototypes, [batch, -1, self.channels])
+            return group_cosine(tf.reshape(pixels, [batch, -1, self.channels]), prototypes, self.groups)
+        descriptor = tf.reduce_mean(pixels, [2, 3])
+        own = self.poolings[scale](state[f"pixels_{scale}"], state[f"weights_{scale}"], descriptor)
+        rest = tf.broadcast_to(prototypes[:, None, :, 0], tf.shape(own))
+        prototypes = tf.reshape(tf.stack([rest, own], 3), [batch * queries, -1, self.channels])
+        grouped = group_cosine(tf.reshape(pixels, [batch * queries, -1, self.channels]), prototypes, self.groups)
+        return tf.reshape(grouped, tf.concat([[batch, -1], tf.shape(grouped)[2:]], 0))
 
     def _prior(self, scale, pixels, keys, masks):
         """Prior mask, best foreground and best background correlation of each query pixel: [B, N, P, 3]."""
@@ -194,4 +238,6 @@ class SimilarityDecoder(layers.Layer):
             "channels": self.channels,
             "groups": self.groups,
             "detail_channels": self.detail_channels,
+            "prototype": self.prototype,
+            "refine": self.refine,
         }

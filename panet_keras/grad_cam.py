@@ -83,7 +83,7 @@ def grad_cam(model, support_images, support_masks, query_image, way=1, layer=Non
 
     segmenter = FewShotSegmenter(model, size)
     pairs = [
-        [segmenter._pair(picture, mask, n, k) for k, (picture, mask) in enumerate(zip(*both))]
+        [segmenter.prepare_pair(picture, mask, n, k) for k, (picture, mask) in enumerate(zip(*both))]
         for n, both in enumerate(zip(pictures, masks))
     ]
     stack = tf.constant(np.array([[image for image, _ in row] for row in pairs])[None])

@@ -7,6 +7,7 @@ from panet_keras import encoders
 from panet_keras.alignment import alignment_loss
 from panet_keras.decoder import SimilarityDecoder
 from panet_keras.losses import CrossEntropyDice
+from panet_keras.matchers import PROTOTYPES, Matcher
 from panet_keras.matching import scaled_cosine
 from panet_keras.metrics import Dice
 from panet_keras.optimizers import PretrainedAdamW
@@ -28,12 +29,13 @@ class PANet(keras.Model):
     lesions, whose outline the paper's bilinear masks miss.
 
     Args:
-        encoder: `"vgg16"` (the paper's), `"efficientnet_lite0"`, or a functional `keras.Model` from images in [0, 1] to
+        encoder: `"vgg16"` (the paper's), `"efficientnet_lite0"`, `"resnet50"`, or a functional `keras.Model` from images in [0, 1] to
             feature maps, fine to coarse.
         weights: of a named encoder: `"auto"` (the packaged ones), `"hed"`, `"imagenet"`, a file path, or None. Not kept
             in the config: a saved model has its weights in it.
-        prototype: `"mean"`, masked average pooling.
-        refine: False; no attention between query and support beyond the decoder's prior mask.
+        prototype: `"mean"`, masked average pooling (the paper); `"attention"`, with learned weights of the support's pixels
+            that depend on the query; `"local"`, a grid of local means beside it. See `Matcher` and `SimilarityDecoder`.
+        refine: whether the query's features attend to the support's before they are matched.
         decoder: `"bilinear"` upsampling of the similarity maps (the paper), or `"unet"`.
         align_weight: factor of the alignment loss, at least 0; 0 is the ablation "PANet without alignment".
         train_encoder: whether the encoder learns.
@@ -75,8 +77,8 @@ class PANet(keras.Model):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        _expect("prototype", prototype, ("mean",))
-        _expect("refine", refine, (False,))
+        _expect("prototype", prototype, PROTOTYPES)
+        _expect("refine", refine, (False, True))
         _expect("decoder", decoder, ("bilinear", "unet"))
         if not align_weight >= 0:
             raise ValueError(f"align_weight={align_weight!r}; expected a number of at least 0 (0 switches alignment off).")
@@ -93,8 +95,11 @@ class PANet(keras.Model):
             variable.learning_rate_factor = self.encoder_rate
         strides = encoders.strides(self.encoder)
         self._matching_scale = max(i for i, stride in enumerate(strides) if stride <= MATCHING_STRIDE or i == 0)
-        self._decoder_layer = None
-        if decoder == "unet":
+        self._decoder_layer = self._matcher = None
+        if decoder == "bilinear":
+            self._matcher = Matcher(prototype, refine, name="matcher")
+            self._matcher.build(self.encoder.outputs[self._matching_scale].shape[-1])
+        else:
             detail = max((i for i, stride in enumerate(strides) if stride <= DETAIL_STRIDE), default=0)
             self._decoder_scales = [detail] + [i for i, stride in enumerate(strides) if stride > DETAIL_STRIDE]
             if len(self._decoder_scales) < 2:
@@ -102,7 +107,7 @@ class PANet(keras.Model):
                     f'decoder="unet" needs encoder outputs of stride up to {DETAIL_STRIDE} and above; found {strides}. '
                     'Give the encoder more outputs, or use decoder="bilinear".'
                 )
-            self._decoder_layer = SimilarityDecoder(name="decoder")
+            self._decoder_layer = SimilarityDecoder(prototype=prototype, refine=refine, name="decoder")
             self._decoder_layer.build([self.encoder.outputs[i].shape for i in self._decoder_scales])
         self._align_tracker = keras.metrics.Mean(name="align_loss")
         # Every variable exists from here on: callbacks that restore a model need no first batch.
@@ -119,8 +124,8 @@ class PANet(keras.Model):
             support_masks: [B, N, K, H, W, 1].
 
         Returns:
-            Dictionary of float32 tensors, each starting with B: `prototypes` [B, N+1, C] for the bilinear decoder, and
-            for the U-Net what `SimilarityDecoder.encode_support` returns.
+            Dictionary of float32 tensors, each starting with B: for the bilinear decoder what
+            `Matcher.encode_support` returns, for the U-Net what `SimilarityDecoder.encode_support` does.
         """
         return self._support_state(self._features(support_images), support_masks)
 
@@ -150,13 +155,13 @@ class PANet(keras.Model):
 
     def _support_state(self, features, support_masks):
         if self._decoder_layer is None:
-            return {"prototypes": mean_prototypes(features[self._matching_scale], support_masks)}
+            return self._matcher.encode_support(features[self._matching_scale], support_masks)
         return self._decoder_layer.encode_support([features[i] for i in self._decoder_scales[1:]], support_masks)
 
     def _logits(self, state, features, size):
         if self._decoder_layer is not None:
             return self._decoder_layer.segment([features[i] for i in self._decoder_scales], state, size)
-        similarities = scaled_cosine(features[self._matching_scale], state["prototypes"])
+        similarities = self._matcher.match(features[self._matching_scale], state)
         shape = tf.shape(similarities)
         maps = tf.image.resize(tf.reshape(similarities, tf.concat([[-1], shape[2:]], 0)), size)
         return tf.reshape(maps, tf.concat([shape[:2], size, shape[4:]], 0))
@@ -174,11 +179,15 @@ class PANet(keras.Model):
         maps = maps if isinstance(maps, (list, tuple)) else [maps]
         support_features = [self._lead(x[:count], support_lead) for x in maps]
         query_features = [self._lead(x[count:], query_lead) for x in maps]
-        logits = self._logits(self._support_state(support_features, masks), query_features, size)
+        state = self._support_state(support_features, masks)
+        logits = self._logits(state, query_features, size)
         if not align:
             return logits, None
         support_matched, query_matched = support_features[self._matching_scale], query_features[self._matching_scale]
-        similarities = scaled_cosine(query_matched, mean_prototypes(support_matched, masks))
+        if self._matcher is not None:
+            similarities = self._matcher.match(query_matched, state)
+        else:
+            similarities = scaled_cosine(query_matched, mean_prototypes(support_matched, masks))
         return logits, alignment_loss(query_matched, similarities, support_matched, masks)
 
     def compile(self, optimizer="auto", loss="auto", metrics="auto", jit_compile=False, **kwargs):

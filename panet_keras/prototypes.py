@@ -88,3 +88,33 @@ def mean_prototypes(features, support_masks):
     ways = tf.reduce_mean(masked_average(features, foreground), 2)
     rest = tf.reduce_mean(masked_average(features, background), [1, 2])
     return tf.concat([rest[:, None], ways], 1)
+
+
+def cell_matrix(cells, size):
+    """The matrix of 1-D average pooling of `size` samples into `cells` equal cells; a sample on an edge counts in part.
+
+    Args:
+        cells, size: integer scalars, may be tensors.
+
+    Returns:
+        [cells, size] float32; each row sums to 1.
+    """
+    width = tf.cast(size, tf.float32) / tf.cast(cells, tf.float32)
+    left = tf.range(cells, dtype=tf.float32)[:, None] * width
+    pixel = tf.range(tf.cast(size, tf.float32))[None]
+    return tf.nn.relu(tf.minimum(left + width, pixel + 1.0) - tf.maximum(left, pixel)) / width
+
+
+def cell_average(maps, cells):
+    """Averages [..., h, w, C] over a grid of cells x cells: [..., cells * cells, C] float32."""
+    shape = tf.shape(maps)
+    rows, columns = cell_matrix(cells, shape[-3]), cell_matrix(cells, shape[-2])
+    grid = tf.einsum("gh,...hwc,kw->...gkc", rows, tf.cast(maps, tf.float32), columns)
+    return tf.reshape(grid, tf.concat([shape[:-3], [cells * cells], shape[-1:]], 0))
+
+
+def shot_weights(masks, size):
+    """Weights of feature pixels that average each shot's mask to 1: [..., h * w] from masks [..., H, W]; 0 for an empty mask."""
+    weights = pooling_weights(masks, size)
+    weights /= tf.reduce_sum(tf.cast(masks, tf.float32), [-2, -1], keepdims=True) + EPSILON
+    return tf.reshape(weights, tf.concat([tf.shape(weights)[:-2], [-1]], 0))

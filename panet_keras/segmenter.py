@@ -83,7 +83,7 @@ class FewShotSegmenter:
         if len(shots) != 1 or shots == {0}:
             raise PANetError(f"set_support got {[len(way) for way in images]} images for each way; expected the same, at least 1.")
         pairs = [
-            [self._pair(image, mask, way, shot) for shot, (image, mask) in enumerate(zip(*pair))]
+            [self.prepare_pair(image, mask, way, shot) for shot, (image, mask) in enumerate(zip(*pair))]
             for way, pair in enumerate(zip(images, masks))
         ]
         stack = np.array([[image for image, _ in way] for way in pairs])
@@ -116,7 +116,19 @@ class FewShotSegmenter:
             return Segmentation(full[..., 1] > 0.5, full[..., 1], present[0])
         return Segmentation(full.argmax(-1).astype(np.uint8), full, present)
 
-    def _pair(self, image, mask, way, shot):
+    def prepare_pair(self, image, mask, way, shot):
+        """Brings one annotated image to model size.
+
+        Args:
+            image, mask: as in `set_support`.
+            way, shot: for messages.
+
+        Returns:
+            float32 [H, W, 3] in [0, 1] and uint8 [H, W] (0 or 1, at least one 1).
+
+        Raises:
+            PANetError: as `set_support`.
+        """
         where = f"way {way}, shot {shot}"
         picture = read_image(image, f"support image ({where})")
         mask = read_mask(mask, f"support mask ({where})")

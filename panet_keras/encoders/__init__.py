@@ -6,20 +6,21 @@ import types
 import keras
 
 from panet_keras.encoders.efficientnet_lite0 import efficientnet_lite0
+from panet_keras.encoders.resnet50 import resnet50
 from panet_keras.encoders.vgg16 import vgg16
 
-ENCODERS = types.MappingProxyType({"efficientnet_lite0": efficientnet_lite0, "vgg16": vgg16})
-PACKAGED_WEIGHTS = types.MappingProxyType({"efficientnet_lite0": "imagenet", "vgg16": "hed"})
-"""The weights that `weights="auto"` takes: those that load without a network."""
+ENCODERS = types.MappingProxyType({"efficientnet_lite0": efficientnet_lite0, "resnet50": resnet50, "vgg16": vgg16})
+AUTO_WEIGHTS = types.MappingProxyType({"efficientnet_lite0": "imagenet", "resnet50": "imagenet", "vgg16": "hed"})
+"""The weights that `weights="auto"` takes: those inside a package; ResNet-50 has none and downloads them."""
 
 
 def get(encoder, weights="auto"):
     """Builds an encoder by name, or checks the one given.
 
     Args:
-        encoder: `"vgg16"`, `"efficientnet_lite0"`, or a functional `keras.Model` from [B, H, W, 3] images in [0, 1] to
+        encoder: `"vgg16"`, `"efficientnet_lite0"`, `"resnet50"`, or a functional `keras.Model` from [B, H, W, 3] images in [0, 1] to
             one feature map or a list of them, fine to coarse.
-        weights: `"auto"` (the packaged ones), a name the encoder knows (`"hed"`, `"imagenet"`), the path of a
+        weights: `"auto"` (the packaged ones where there are any), a name the encoder knows (`"hed"`, `"imagenet"`), the path of a
             `.weights.h5` file, or None for random values. A model passed as an object keeps its own.
 
     Returns:
@@ -40,7 +41,7 @@ def get(encoder, weights="auto"):
     if encoder not in ENCODERS:
         raise ValueError(f"encoder={encoder!r} is unknown; expected one of {sorted(ENCODERS)} or a functional keras.Model.")
     if weights == "auto":
-        weights = PACKAGED_WEIGHTS[encoder]
+        weights = AUTO_WEIGHTS[encoder]
     if weights in (None, "hed", "imagenet"):
         if weights == "hed" and encoder != "vgg16":
             raise ValueError(f'weights="hed" are of VGG16; encoder={encoder!r} has "imagenet", a file path, or None.')

@@ -28,7 +28,6 @@ def Evaluator(
         evaluation, blessing: outputs.
         baseline: evaluation of the last blessed model, if there is one.
     """
-    import numpy as np
     import tensorflow as tf
 
     from panet_keras.data import read_examples
@@ -78,7 +77,7 @@ def Evaluator(
         "settings": dict(settings),
         "per_image": _per_image(rows[headline], test),
     }
-    blessed, reasons, result["baseline"] = judge(result, settings, baseline, np)
+    blessed, reasons, result["baseline"] = judge(result, settings, baseline)
     blessing.write(blessed, reasons)
     evaluation.rows.write_text(json.dumps(rows), "utf-8")
     evaluation.evaluation.write_text(json.dumps(result, indent=1), "utf-8")
@@ -98,7 +97,7 @@ def Evaluator(
     return {"summary": f"Dice {interval} at {headline}; {'blessed' if blessed else 'NOT blessed: ' + '; '.join(reasons)}"}
 
 
-def judge(result, settings, baseline, np):
+def judge(result, settings, baseline):
     """Decides the blessing.
 
     Returns:

