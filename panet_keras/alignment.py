@@ -45,3 +45,25 @@ def alignment_loss(query_features, similarities, support_features, support_masks
     entropy = tf.math.divide_no_nan(tf.reduce_sum(entropy * valid, [1, 2]), tf.reduce_sum(valid, [1, 2]))
     entropy = tf.reduce_mean(tf.reshape(entropy, [batch, ways, shots]), -1)
     return tf.reduce_mean(entropy * tf.cast(area[:, 1:] > 0, tf.float32), -1)
+
+
+def reversed_episode(support_masks, labels):
+    """The episode with the parts exchanged: the annotated queries support, and each way's support images are the queries.
+
+    Args:
+        support_masks: [B, N, K, H, W, 1].
+        labels: [B, Q, H', W', 1] of the queries, 0 = background, 1..N, 255 = ignore.
+
+    Returns:
+        Masks int32 [B*N, 1, Q, H', W', 1] of one-way episodes and labels int32 [B*N, K, H, W, 1]; those of a way that no query
+        shows are 255 throughout.
+    """
+    shape = tf.shape(support_masks)
+    batch, ways = shape[0], shape[1]
+    labels = tf.cast(labels, tf.int32)[:, None]
+    own = tf.range(1, ways + 1)[None, :, None, None, None, None]
+    masks = tf.where(labels == own, 1, tf.where(labels == 0, 0, 255))
+    shown = tf.reduce_any(masks == 1, [2, 3, 4, 5])
+    targets = tf.where(shown[:, :, None, None, None, None], tf.cast(support_masks, tf.int32), 255)
+    masks = tf.reshape(masks, tf.concat([[batch * ways, 1], tf.shape(masks)[2:]], 0))
+    return masks, tf.reshape(targets, tf.concat([[batch * ways], shape[2:]], 0))

@@ -4,14 +4,12 @@ import keras
 import tensorflow as tf
 
 from panet_keras import encoders
-from panet_keras.alignment import alignment_loss
+from panet_keras.alignment import alignment_loss, reversed_episode
 from panet_keras.decoder import SimilarityDecoder
 from panet_keras.losses import CrossEntropyDice
 from panet_keras.matchers import PROTOTYPES, Matcher
-from panet_keras.matching import scaled_cosine
 from panet_keras.metrics import Dice
 from panet_keras.optimizers import PretrainedAdamW
-from panet_keras.prototypes import mean_prototypes
 
 MATCHING_STRIDE = 16
 """The paper's matching runs at the deepest scale that is not coarser than this."""
@@ -37,7 +35,8 @@ class PANet(keras.Model):
             that depend on the query; `"local"`, a grid of local means beside it. See `Matcher` and `SimilarityDecoder`.
         refine: whether the query's features attend to the support's before they are matched.
         decoder: `"bilinear"` upsampling of the similarity maps (the paper), or `"unet"`.
-        align_weight: factor of the alignment loss, at least 0; 0 is the ablation "PANet without alignment".
+        align_weight: factor of the alignment loss, at least 0; 0 is the ablation "PANet without alignment". With the U-Net
+            decoder the whole episode is reversed: the queries, with their true masks, segment the support.
         train_encoder: whether the encoder learns.
         encoder_rate: the encoder's learning rate as a share of the rest's, for `PretrainedAdamW`.
 
@@ -166,8 +165,8 @@ class PANet(keras.Model):
         maps = tf.image.resize(tf.reshape(similarities, tf.concat([[-1], shape[2:]], 0)), size)
         return tf.reshape(maps, tf.concat([shape[:2], size, shape[4:]], 0))
 
-    def _episode(self, inputs, training, align=False):
-        """Logits of an episode, and its alignment loss [B] when asked for."""
+    def _episode(self, inputs, training, labels=None):
+        """Logits of an episode, and its alignment loss, a scalar, when labels are given."""
         _check_inputs(inputs)
         support, masks, queries = inputs["support_images"], inputs["support_masks"], inputs["query_images"]
         support_lead, query_lead = tf.shape(support)[:3], tf.shape(queries)[:2]
@@ -181,14 +180,27 @@ class PANet(keras.Model):
         query_features = [self._lead(x[count:], query_lead) for x in maps]
         state = self._support_state(support_features, masks)
         logits = self._logits(state, query_features, size)
-        if not align:
+        if labels is None:
             return logits, None
+        if self._matcher is None:
+            return logits, self._reversed_loss(support_features, query_features, masks, labels)
         support_matched, query_matched = support_features[self._matching_scale], query_features[self._matching_scale]
-        if self._matcher is not None:
-            similarities = self._matcher.match(query_matched, state)
-        else:
-            similarities = scaled_cosine(query_matched, mean_prototypes(support_matched, masks))
-        return logits, alignment_loss(query_matched, similarities, support_matched, masks)
+        similarities = self._matcher.match(query_matched, state)
+        return logits, tf.reduce_mean(alignment_loss(query_matched, similarities, support_matched, masks))
+
+    def _reversed_loss(self, support_features, query_features, support_masks, labels):
+        """Loss of the support images segmented with the queries as their support: alignment through the whole decoder.
+
+        The paper takes the query's predicted mask; here it is the true one. Predictions are noise when training begins, and a
+        cosine to a wrong prototype hurts less than a decoder that learns from it. The features are there already, so an
+        episode teaches twice for little more than the price of once.
+        """
+        masks, targets = reversed_episode(support_masks, labels)
+        shots = [tf.repeat(x[:, None], tf.shape(support_masks)[1], 1) for x in query_features]
+        shots = [tf.reshape(x, tf.concat([[-1, 1], tf.shape(x)[2:]], 0)) for x in shots]
+        queries = [tf.reshape(x, tf.concat([[-1], tf.shape(x)[2:]], 0)) for x in support_features]
+        logits = self._logits(self._support_state(shots, masks), queries, tf.shape(support_masks)[3:5])
+        return CrossEntropyDice()(targets, logits) * tf.cast(tf.distribute.get_strategy().num_replicas_in_sync, tf.float32)
 
     def compile(self, optimizer="auto", loss="auto", metrics="auto", jit_compile=False, **kwargs):
         """Configures training; without arguments as the paper trained, or as the U-Net decoder needs it.
@@ -237,13 +249,13 @@ class PANet(keras.Model):
 
     def _episode_loss(self, x, y, sample_weight, training):
         """Query loss plus alignment loss (PANet, section 3.4, equation 9), both tracked."""
-        y_pred, align_loss = self._episode(x, training, align=self.align_weight > 0)
+        y_pred, align_loss = self._episode(x, training, labels=y if self.align_weight > 0 else None)
         loss = self.compute_loss(x, y, y_pred, sample_weight, training=training)
         batch = tf.shape(y_pred)[0]
         if align_loss is not None:
             self._align_tracker.update_state(align_loss)
             replicas = tf.distribute.get_strategy().num_replicas_in_sync
-            loss += self.align_weight * tf.reduce_mean(align_loss) / replicas
+            loss += self.align_weight * align_loss / replicas
         self._loss_tracker.update_state(loss * tf.distribute.get_strategy().num_replicas_in_sync, sample_weight=batch)
         return y_pred, loss
 

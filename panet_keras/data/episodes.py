@@ -28,6 +28,7 @@ def episodes(
     support_from="cross-patient",
     normal_queries=0.0,
     moved_supports=0.0,
+    balanced=False,
     augment=False,
     frozen=False,
     first_epoch=0,
@@ -51,6 +52,7 @@ def episodes(
         normal_queries: probability, 0 to 1, that a query is a frame without lesion, whose true mask is empty.
         moved_supports: probability, 0 to 1, that an episode's support masks lie on tissue beside the lesions, so that the
             true mask of its queries is empty: it teaches the model to look at the support.
+        balanced: whether each patient, rather than each image, is as likely to be drawn.
         augment: True, False, or an `Augmentation`.
         frozen: whether every iteration gives the episodes of the first: for validation.
         first_epoch: number of the first iteration, to go on where an earlier run stopped.
@@ -85,6 +87,7 @@ def episodes(
         support_from=support_from,
         normal=~masks.any((1, 2)),
         normal_queries=normal_queries,
+        balanced=balanced,
     )
     rule.check(classes)
     ids = _id_dataset(rule, seed, batch_size, steps, frozen, first_epoch)

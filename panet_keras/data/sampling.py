@@ -22,6 +22,7 @@ class EpisodeRule:
             an episode are one patient's.
         normal: [R] bool, images without lesion.
         normal_queries: probability, 0 to 1, that a query is one of those.
+        balanced: whether each patient, not each image, is as likely: thirty frames of one lesion are not thirty lesions.
     """
 
     patients: np.ndarray
@@ -31,6 +32,7 @@ class EpisodeRule:
     support_from: str = "cross-patient"
     normal: np.ndarray | None = None
     normal_queries: float = 0.0
+    balanced: bool = False
 
     def check(self, names):
         """Refuses a rule that has no episode, before anything is trained.
@@ -83,7 +85,7 @@ class EpisodeRule:
         """
         pool = self._query_pool
         for _ in range(TRIES):
-            first = rng.choice(pool)
+            first = self._choice(rng, pool, 1)[0]
             same = self.patients == self.patients[first]
             allowed = ~same if self.support_from == "cross-patient" else same.copy()
             allowed[first] = False
@@ -92,7 +94,7 @@ class EpisodeRule:
                 candidates = np.flatnonzero(self.classes[:, way] & allowed)
                 if len(candidates) < self.shots:
                     break
-                chosen = rng.choice(candidates, self.shots, replace=False)
+                chosen = self._choice(rng, candidates, self.shots)
                 allowed[chosen] = False
                 supports.append(chosen)
             else:
@@ -103,6 +105,14 @@ class EpisodeRule:
             f"no episode of {self.classes.shape[1]} way(s), {self.shots} shot(s) and {self.queries} queries was found in {TRIES} tries."
         )
 
+    def _choice(self, rng, images, count):
+        """Draws distinct images."""
+        if not self.balanced:
+            return rng.choice(images, count, replace=False)
+        _, patient, frames = np.unique(self.patients[images], return_inverse=True, return_counts=True)
+        share = 1.0 / frames[patient]
+        return rng.choice(images, count, replace=False, p=share / share.sum())
+
     def _other_queries(self, rng, first, supports):
         free = np.isin(self.patients, self.patients[supports.ravel()])
         free = ~free if self.support_from == "cross-patient" else self.patients == self.patients[first]
@@ -111,7 +121,7 @@ class EpisodeRule:
         with_lesion = np.flatnonzero(self.classes.any(1) & free)
         if len(with_lesion) < self.queries - 1:
             return None
-        queries = np.concatenate([[first], rng.choice(with_lesion, self.queries - 1, replace=False)])
+        queries = np.concatenate([[first], self._choice(rng, with_lesion, self.queries - 1)])
         if self.normal_queries:
             without = rng.permutation(np.flatnonzero(self.normal & free))
             turned = np.flatnonzero(rng.random(self.queries) < self.normal_queries)[: len(without)]

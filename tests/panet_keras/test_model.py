@@ -41,8 +41,8 @@ def test_gradients_reach_every_weight(tiny_encoder, episode, decoder):
         if "correction" in variable.path:
             variable.assign(tf.random.stateless_normal(variable.shape, [0, 1]) * 0.1)
     with tf.GradientTape() as tape:
-        logits, align_loss = model._episode(inputs, True, align=True)
-        loss = model.loss(labels, logits) + tf.reduce_mean(align_loss)
+        logits, align_loss = model._episode(inputs, True, tf.constant(labels))
+        loss = model.loss(labels, logits) + align_loss
     for variable, gradient in zip(model.trainable_variables, tape.gradient(loss, model.trainable_variables)):
         # The deepest scales do not feed the paper's matching where it stops at stride 16.
         assert gradient is not None, variable.path
@@ -57,6 +57,23 @@ def test_alignment_can_be_switched_off(tiny_encoder, episode):
     first, second = (m.evaluate(inputs, labels, verbose=0, return_dict=True) for m in (with_it, without))
     assert first["align_loss"] > 0 and second["align_loss"] == 0
     np.testing.assert_allclose(first["loss"], second["loss"] + first["align_loss"], rtol=1e-5)
+
+
+def test_unet_alignment_is_the_loss_of_the_episode_read_backwards(model, episode):
+    inputs, labels = episode(2, 3, 2, (48, 64))
+    inputs["support_masks"][:, 1, 0, :8] = 255
+    labels[labels == 2] = 0  # no query shows the second way: it adds nothing
+    labels[:, :, 40:] = 255
+    _, align_loss = model._episode({name: tf.constant(x) for name, x in inputs.items()}, False, tf.constant(labels))
+    backwards = {
+        "support_images": inputs["query_images"][:, None],
+        "support_masks": labels[:, None],
+        "query_images": inputs["support_images"][:, 0],
+    }
+    cross_entropy, dice = CrossEntropyDice(1, 0), CrossEntropyDice(0, 1)
+    truth, logits = inputs["support_masks"][:, 0], model(backwards)
+    expected = cross_entropy(truth, logits) + dice(truth, logits) / 2
+    np.testing.assert_allclose(align_loss, expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -64,3 +64,11 @@ def test_normal_queries_come_at_the_asked_rate():
     drawn = np.concatenate([episode_ids(own, 0, 0, step, 1)[1][0] for step in range(1000)])
     # 2,000 draws of 0.3: standard deviation 0.010.
     assert abs(own.normal[drawn].mean() - 0.3) < 0.05
+
+
+def test_balanced_draws_take_each_patient_as_often():
+    patients = np.array(["many"] * 20 + ["few"] * 2 + ["one"])
+    own = rule(patients=patients, classes=np.ones((23, 1), bool), normal=None, shots=1, queries=1, balanced=True)
+    drawn = [patients[episode_ids(own, 0, 0, step, 1)[1][0]][0] for step in range(900)]
+    # 300 of each are expected; the standard deviation is 14.
+    assert all(abs(drawn.count(name) - 300) < 70 for name in set(patients))
