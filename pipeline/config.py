@@ -57,16 +57,21 @@ class Trainer:
 
     encoder: str = "efficientnet_lite0"
     weights: str = "auto"
+    prototype: str = "mean"
+    refine: bool = False
     decoder: str = "unet"
-    align_weight: float = 0.1
+    align_weight: float = 1.0
     encoder_rate: float = 0.2
     size: int = 256
     ways: int = 1
     shots: int = 1
     queries: int = 1
     batch_size: int = 4
-    normal_queries: float = 0.05
-    moved_supports: float = 0.02
+    normal_queries: float = 0.1
+    moved_supports: float = 0.12
+    pasted_lesions: float = 0.3
+    invented_lesions: float = 0.15
+    balanced: bool = True
     augment: bool = True
     steps: int = 1000
     steps_per_epoch: int = 100

@@ -5,11 +5,13 @@ import tensorflow as tf
 
 from panet_keras.data.augment import Augmentation
 from panet_keras.data.images import resize_nearest
+from panet_keras.data.lesions import invent_lesions, paste_lesions
 from panet_keras.data.records import decode_all
 from panet_keras.data.sampling import EpisodeRule, episode_ids
 from panet_keras.errors import PANetError
 from panet_keras.resize import resize_images
 
+fold_in = tf.random.experimental.stateless_fold_in
 WAYS = {"Lesion": (1, 2), "Benign": (1,), "Malignant": (2,)}
 """Name of a way and the mask classes that are its foreground."""
 DEFAULT_CLASSES = {1: ("Lesion",), 2: ("Benign", "Malignant")}
@@ -28,6 +30,8 @@ def episodes(
     support_from="cross-patient",
     normal_queries=0.0,
     moved_supports=0.0,
+    pasted_lesions=0.0,
+    invented_lesions=0.0,
     balanced=False,
     augment=False,
     frozen=False,
@@ -52,6 +56,9 @@ def episodes(
         normal_queries: probability, 0 to 1, that a query is a frame without lesion, whose true mask is empty.
         moved_supports: probability, 0 to 1, that an episode's support masks lie on tissue beside the lesions, so that the
             true mask of its queries is empty: it teaches the model to look at the support.
+        pasted_lesions: probability, 0 to 1, that an image's lesion is pasted onto a frame without lesion (`paste_lesions`).
+        invented_lesions: probability, 0 to 1, that an image is replaced by such a frame with an invented lesion of the same
+            class (`invent_lesions`); the two together at most 1.
         balanced: whether each patient, rather than each image, is as likely to be drawn.
         augment: True, False, or an `Augmentation`.
         frozen: whether every iteration gives the episodes of the first: for validation.
@@ -74,7 +81,14 @@ def episodes(
             raise PANetError(f"{name}={value!r}; expected an integer of at least 1.")
     if support_from not in ("cross-patient", "same-patient"):
         raise PANetError(f'support_from={support_from!r}; expected "cross-patient" or "same-patient".')
-    for name, value in {"normal_queries": normal_queries, "moved_supports": moved_supports}.items():
+    probabilities = {
+        "normal_queries": normal_queries,
+        "moved_supports": moved_supports,
+        "pasted_lesions": pasted_lesions,
+        "invented_lesions": invented_lesions,
+        "pasted_lesions + invented_lesions": pasted_lesions + invented_lesions,
+    }
+    for name, value in probabilities.items():
         if not 0 <= value <= 1:
             raise PANetError(f"{name}={value!r}; expected a probability from 0 to 1.")
 
@@ -91,7 +105,14 @@ def episodes(
     )
     rule.check(classes)
     ids = _id_dataset(rule, seed, batch_size, steps, frozen, first_epoch)
-    to_tensors = _EpisodeTensors(images, masks, classes, Augmentation() if augment is True else augment, moved_supports)
+    if (pasted_lesions or invented_lesions) and not rule.normal.any():
+        raise PANetError(
+            f"pasted_lesions={pasted_lesions} and invented_lesions={invented_lesions} need frames without lesion to plant them on; "
+            "there is none among the records. Set both to 0, or add such frames."
+        )
+    to_tensors = _EpisodeTensors(
+        images, masks, classes, Augmentation() if augment is True else augment, moved_supports, (pasted_lesions, invented_lesions)
+    )
     dataset = ids.map(to_tensors, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return dataset.prefetch(2)
 
@@ -148,22 +169,22 @@ def _id_dataset(rule, seed, batch_size, steps, frozen, first_epoch):
 class _EpisodeTensors:
     """Maps image ids to the tensors of an episode."""
 
-    def __init__(self, images, masks, classes, augmentation, moved_supports):
+    def __init__(self, images, masks, classes, augmentation, moved_supports, planted):
         # Eager tensors are captured by reference; numpy arrays would be copied into the graph.
         self.images, self.masks = tf.constant(images), tf.constant(masks)
         self.foreground = [list(WAYS[name]) for name in classes]
         self.augmentation = augmentation
         self.moved_supports = moved_supports
+        self.pasted, self.invented = planted
+        self.normal = tf.constant(np.flatnonzero(~masks.any((1, 2))))
 
     def __call__(self, supports, queries, seed):
         batch, ways, shots = supports.shape
         ids = tf.concat([tf.reshape(supports, [batch, -1]), queries], 1)
         flat = tf.reshape(ids, [-1])
-        images, masks = tf.gather(self.images, flat), tf.gather(self.masks, flat)
-        if self.augmentation:
-            images, masks = self.augmentation(images, masks, seed)
-        else:
-            images = tf.cast(images, tf.float32) / 255.0
+        images, masks = self._pictures(flat, seed)
+        if self.pasted or self.invented:
+            images, masks = self._planted(images, masks, fold_in(seed, 2))
         height, width = self.images.shape[1:3]
         images = tf.reshape(images, [batch, -1, height, width, 3])
         masks = tf.reshape(masks, [batch, -1, height, width, 1])
@@ -171,7 +192,7 @@ class _EpisodeTensors:
         support_classes = tf.reshape(masks[:, :count], [batch, ways, shots, height, width, 1])
         labels, truth = self._labels(support_classes), self._labels(masks[:, count:])
         if self.moved_supports:
-            labels, moved = move_masks(labels, self.moved_supports, seed + 1)
+            labels, moved = move_masks(labels, self.moved_supports, fold_in(seed, 1))
             truth = tf.where(moved[:, None, None, None, None], tf.zeros_like(truth), truth)
         own = tf.reshape(tf.constant(list(range(1, ways + 1)), tf.uint8), [1, ways, 1, 1, 1, 1])
         # Pixels of another way of the episode are neither this way's foreground nor background.
@@ -182,6 +203,46 @@ class _EpisodeTensors:
             "query_images": images[:, count:],
         }
         return inputs, truth
+
+    def _pictures(self, ids, seed):
+        """Images float32 [R, H, W, 3] and masks uint8 [R, H, W], augmented where asked."""
+        images, masks = tf.gather(self.images, ids), tf.gather(self.masks, ids)
+        if self.augmentation:
+            return self.augmentation(images, masks, seed)
+        return tf.cast(images, tf.float32) / 255.0, masks
+
+    def _planted(self, images, masks, seed):
+        """Replaces some lesion images by a frame without lesion on which theirs is pasted, or one is invented."""
+        draw = tf.random.stateless_uniform([tf.shape(images)[0]], fold_in(seed, 1))
+        lesion = tf.reduce_any(masks > 0, [1, 2])
+        pasted, invented = lesion & (draw < self.pasted), lesion & (draw >= 1 - self.invented)
+        images, masks = self._replace(pasted, images, masks, self._paste, fold_in(seed, 2))
+        return self._replace(invented, images, masks, self._invent, fold_in(seed, 3))
+
+    def _replace(self, which, images, masks, plant, seed):
+        """Plants where `which` [R] says so, and does no work for the rest."""
+        chosen = tf.where(which)
+        count = tf.size(chosen)
+
+        def replaced():
+            ids = tf.gather(self.normal, tf.random.stateless_uniform([count], fold_in(seed, 1), 0, tf.size(self.normal), tf.int32))
+            backgrounds, _ = self._pictures(ids, fold_in(seed, 2))
+            new = plant(tf.gather_nd(images, chosen), tf.gather_nd(masks, chosen), backgrounds, fold_in(seed, 3))
+            return tuple(tf.tensor_scatter_nd_update(old, chosen, x) for old, x in zip((images, masks), new))
+
+        return tf.cond(count > 0, replaced, lambda: (images, masks))
+
+    @staticmethod
+    def _paste(images, masks, backgrounds, seed):
+        return paste_lesions(images, masks, backgrounds), masks
+
+    @staticmethod
+    def _invent(images, masks, backgrounds, seed):
+        drawn, shapes, visible = invent_lesions(backgrounds, seed)
+        visible &= tf.reduce_any(shapes, [1, 2])
+        shapes = tf.cast(shapes, tf.uint8) * tf.reduce_max(masks, [1, 2], keepdims=True)
+        keep = visible[:, None, None]
+        return tf.where(keep[..., None], drawn, images), tf.where(keep, shapes, masks)
 
     def _labels(self, masks):
         """Way number of each pixel, 0 for background and for classes that are not in the episode."""

@@ -6,6 +6,8 @@ import pathlib
 from pipeline.artifacts import Examples, Model
 from pipeline.component import InputArtifact, OutputArtifact, Parameter, WorkDir, component
 
+MODEL_SETTINGS = ("encoder", "weights", "prototype", "refine", "decoder", "align_weight", "encoder_rate")
+
 
 @component
 def Trainer(
@@ -22,37 +24,61 @@ def Trainer(
         work_dir: checkpoints; an interrupted training goes on from the last finished epoch.
         model: output.
     """
+    from panet_keras import export_saved_model
+    from panet_keras.data import read_examples
+
+    size = (settings["size"], settings["size"])
+    network, history = train(read_examples(examples.split("train")), settings, work_dir)
+    model.keras.parent.mkdir(parents=True)
+    network.save(model.keras)
+    export_saved_model(network, model.serving, size)
+    model.history.write_text(json.dumps(history, indent=1), "utf-8")
+    steps = history[-1]["step"]
+    model.properties |= {"steps": steps, "train_dice": history[-1]["dice"], "encoder": settings["encoder"]}
+    return {"summary": f"{steps} steps, loss {history[-1]['loss']:.3f}, train Dice {history[-1]['dice']:.3f}"}
+
+
+def train(records, settings, work_dir):
+    """Fits a `PANet` to records; called again with the same folder, it goes on from its last finished epoch.
+
+    Args:
+        records: of `Record`.
+        settings: fields of `pipeline.config.Trainer`.
+        work_dir: folder for the checkpoint and the training curve.
+
+    Returns:
+        `PANet`, and the curve: a list of dictionaries, one for each epoch.
+    """
     import keras
 
-    from panet_keras import PANet, PretrainedAdamW, export_saved_model
-    from panet_keras.data import episodes, read_examples
+    from panet_keras import PANet, PretrainedAdamW
+    from panet_keras.data import episodes
 
+    work_dir = pathlib.Path(work_dir)
     keras.utils.set_random_seed(settings["seed"])
-    size = (settings["size"], settings["size"])
     epoch_steps = min(settings["steps_per_epoch"], settings["steps"])
     epochs = -(-settings["steps"] // epoch_steps)
-    done = _finished_epochs(work_dir)
+    plantable = any(record.label == "Normal" for record in records)
+    if not plantable:
+        print("      no frame without lesion: none is planted with another lesion, and no query is one", flush=True)
     dataset = episodes(
-        read_examples(examples.split("train")),
+        records,
         ways=settings["ways"],
         shots=settings["shots"],
         queries=settings["queries"],
         batch_size=settings["batch_size"],
-        size=size,
+        size=(settings["size"], settings["size"]),
         steps=epoch_steps,
         seed=settings["seed"],
         normal_queries=settings["normal_queries"],
         moved_supports=settings["moved_supports"],
+        pasted_lesions=settings["pasted_lesions"] * plantable,
+        invented_lesions=settings["invented_lesions"] * plantable,
+        balanced=settings["balanced"],
         augment=settings["augment"],
-        first_epoch=done,
+        first_epoch=_finished_epochs(work_dir),
     )
-    network = PANet(
-        encoder=settings["encoder"],
-        weights=settings["weights"],
-        decoder=settings["decoder"],
-        align_weight=settings["align_weight"],
-        encoder_rate=settings["encoder_rate"],
-    )
+    network = PANet(**{name: settings[name] for name in MODEL_SETTINGS})
     warmup = max(1, settings["steps"] // 20)
     rate = keras.optimizers.schedules.CosineDecay(
         settings["learning_rate"] / 20,
@@ -62,28 +88,21 @@ def Trainer(
         warmup_steps=warmup,
     )
     network.compile(optimizer=PretrainedAdamW(rate, weight_decay=settings["weight_decay"], clipnorm=1.0))
-    history_file = pathlib.Path(work_dir) / "history.jsonl"
+    history_file = work_dir / "history.jsonl"
     callbacks = [
         # Its own folder: the callback deletes it at the end.
-        keras.callbacks.BackupAndRestore(str(pathlib.Path(work_dir) / "backup"), delete_checkpoint=False),
+        keras.callbacks.BackupAndRestore(str(work_dir / "backup"), delete_checkpoint=False),
         keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: _note(history_file, epoch, epochs, epoch_steps, logs)),
     ]
     network.fit(dataset, epochs=epochs, callbacks=callbacks, verbose=0)
-
-    model.keras.parent.mkdir(parents=True)
-    network.save(model.keras)
-    export_saved_model(network, model.serving, size)
     history = [json.loads(line) for line in history_file.read_text("utf-8").splitlines()]
     # A run killed between an epoch's note and its checkpoint notes the epoch twice; the later one counts.
-    history = list({row["epoch"]: row for row in history}.values())
-    model.history.write_text(json.dumps(history, indent=1), "utf-8")
-    model.properties |= {"steps": epochs * epoch_steps, "train_dice": history[-1]["dice"], "encoder": settings["encoder"]}
-    return {"summary": f"{epochs * epoch_steps} steps, loss {history[-1]['loss']:.3f}, train Dice {history[-1]['dice']:.3f}"}
+    return network, list({row["epoch"]: row for row in history}.values())
 
 
 def _finished_epochs(work_dir):
     """Epochs that BackupAndRestore will skip."""
-    file = pathlib.Path(work_dir) / "backup" / "training_metadata.json"
+    file = work_dir / "backup" / "training_metadata.json"
     return json.loads(file.read_text())["epoch"] if file.is_file() else 0
 
 

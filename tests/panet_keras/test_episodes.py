@@ -6,8 +6,10 @@ import tensorflow as tf
 
 from panet_keras import PANetError
 from panet_keras.data import Augmentation, Record, episodes
+from panet_keras.data.augment import Tone
 from panet_keras.data.episodes import move_masks
 from panet_keras.data.images import encode_png
+from panet_keras.data.ultrasound import Appearance
 
 PASSES = """
 import sys, warnings
@@ -15,7 +17,7 @@ warnings.simplefilter("ignore")
 from panet_keras.data import episodes, load_bus_uclm
 from tests.panet_keras.test_episodes import digest
 records = [r for r in load_bus_uclm(sys.argv[1]) if r.patient != "PHAB"]
-data = episodes(records, size=(32, 32), steps=20, seed=7, augment=True)
+data = episodes(records, size=(32, 32), steps=20, seed=7, augment=True, pasted_lesions=0.3, invented_lesions=0.3)
 print(digest(data), digest(data))
 """
 
@@ -107,7 +109,7 @@ def test_augmentation_moves_image_and_mask_alike():
     masks = np.zeros((16, 64, 64), np.uint8)
     masks[:, 20:40, 15:45] = 1
     images = np.repeat(masks[..., None] * 255, 3, -1).astype(np.uint8)
-    plain = Augmentation(gamma=0.0, gain=0.0)
+    plain = Augmentation(tone=Tone(0.0, 0.0, 0.0, 0.0), appearance=None)
     moved, moved_masks = plain(tf.constant(images), tf.constant(masks), tf.constant([3, 4], tf.int64))
     agree = (moved.numpy()[..., 0] > 0.5) == (moved_masks.numpy() > 0)
     assert agree.mean() > 0.99
@@ -123,12 +125,47 @@ def test_a_lesion_is_never_lost_by_augmentation():
     assert moved.numpy().any((1, 2)).all()
 
 
+def test_pasted_lesions_keep_their_mask_and_take_the_other_frame(two_labels):
+    normal = {(10 + 7 * int(r.filename)) / 255 for r in two_labels if r.label == "Normal"}
+    for inputs, labels in episodes(two_labels, size=(32, 32), steps=10, pasted_lesions=1.0):
+        assert labels.numpy()[0, 0, 8:20, 8:20].all() and labels.numpy().sum() == 144
+        corner = float(inputs["query_images"][0, 0, 0, 0, 0])
+        assert min(abs(corner - grey) for grey in normal) < 1e-6
+
+
+def test_invented_lesions_are_seen_where_their_mask_is(two_labels):
+    areas = set()
+    for inputs, labels in episodes(two_labels, ways=2, size=(32, 32), steps=20, invented_lesions=1.0):
+        image, mask = inputs["query_images"].numpy()[0, 0, ..., 0], labels.numpy()[0, 0, ..., 0]
+        areas.add(int((mask > 0).sum()))
+        if (mask > 0).sum() > 60 and image[0, 0] > 0.2:  # one that has an inside, and is not planted in the dark
+            core, rest = image[mask > 0].mean(), image[mask == 0].mean()
+            assert abs(core - rest) > 0.1 * rest
+    assert len(areas) > 10
+
+
+def test_frames_to_plant_on_are_needed(two_labels):
+    lesions = [record for record in two_labels if record.label != "Normal"]
+    with pytest.raises(PANetError, match="pasted_lesions=0.5.*frames without lesion"):
+        episodes(lesions, size=(32, 32), pasted_lesions=0.5)
+
+
+def test_appearance_keeps_range_and_shape_and_can_be_switched_off():
+    images = tf.random.stateless_uniform((3, 33, 47, 3), [0, 0])
+    seed = tf.constant([5, 6], tf.int64)
+    changed = Appearance()(images, seed)
+    assert changed.shape == images.shape and 0 <= float(tf.reduce_min(changed)) <= float(tf.reduce_max(changed)) <= 1
+    np.testing.assert_array_equal(Appearance()(images, seed), changed)
+    np.testing.assert_allclose(Appearance(0, 0, 0, 0, 0)(images, seed), images, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"ways": 3}, "ways=3 with classes"),
         ({"shots": 0}, "shots=0; expected an integer of at least 1"),
         ({"normal_queries": 2}, "normal_queries=2"),
+        ({"pasted_lesions": 0.6, "invented_lesions": 0.6}, "pasted_lesions . invented_lesions=1.2"),
         ({"support_from": "anywhere"}, "support_from='anywhere'"),
         ({"shots": 50}, "Lower `shots` or add images"),
     ],
