@@ -3,9 +3,11 @@
 import dataclasses
 import os
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+from panet_keras.data.augment import Augmentation
 from panet_keras.data.images import colours_to_classes, decode_image, resize_nearest, to_uint8_rgb
 from panet_keras.errors import PANetError
 from panet_keras.resize import resize_images
@@ -36,6 +38,12 @@ class FewShotSegmenter:
     Args:
         model: `PANet`.
         size: (height, width) to which every image is brought for the model; the one it was trained with works best.
+        mirror: whether the mirrored query is segmented too and the probabilities are averaged: twice the time.
+        presence_threshold: from 0 to 1; a way whose presence is below it gets no pixel: "nothing here". A preset carries one
+            that was calibrated on patients it was not trained on; 0 marks whatever is more probable than not.
+
+    Raises:
+        PANetError: a threshold outside [0, 1].
 
     Example:
 
@@ -48,11 +56,17 @@ class FewShotSegmenter:
     (90, 120)
     """
 
-    def __init__(self, model, size=(256, 256)):
-        self.model = model
+    def __init__(self, model, size=(256, 256), mirror=False, presence_threshold=0.0):
+        if not 0 <= presence_threshold <= 1:
+            raise PANetError(f"presence_threshold={presence_threshold!r}; expected a probability from 0 to 1.")
         self.size = tuple(size)
-        self._state = None
-        self._ways = 0
+        self.mirror = mirror
+        self.presence_threshold = presence_threshold
+        self._support = self._state = None
+        self._use(model)
+
+    def _use(self, model):
+        self.model = model
         self._encode = tf.function(model.encode_support, reduce_retracing=True)
         self._segment = tf.function(lambda state, images: tf.nn.softmax(model.segment(state, images)), reduce_retracing=True)
 
@@ -88,8 +102,40 @@ class FewShotSegmenter:
         ]
         stack = np.array([[image for image, _ in way] for way in pairs])
         masks = np.array([[mask for _, mask in way] for way in pairs])
-        self._state = self._encode(tf.constant(stack[None]), tf.constant(masks[None, ..., None]))
-        self._ways = len(pairs)
+        self._support = stack, masks[..., None]
+        self._state = self._encoded()
+        return self
+
+    def _encoded(self):
+        images, masks = self._support
+        return self._encode(tf.constant(images[None]), tf.constant(masks[None]))
+
+    def adapt(self, steps=20, learning_rate=1e-4, seed=0):
+        """Fine-tunes a copy of the model on the annotated images, and goes on with it; the model given stays as it was.
+
+        Each step is an episode of the support: one image is the query and another of its way supports it, both augmented
+        (with one shot, two views of the same image).
+
+        Args:
+            steps: optimizer steps, at least 1.
+            learning_rate: of AdamW, above 0.
+            seed: integer; draws the episodes.
+
+        Returns:
+            The segmenter itself.
+
+        Raises:
+            PANetError: `set_support` was not called.
+        """
+        if self._support is None:
+            raise PANetError("adapt was called before set_support; there is nothing to adapt to.")
+        copy = self.model.__class__.from_config(self.model.get_config())
+        copy.set_weights(self.model.get_weights())
+        copy.compile(optimizer=keras.optimizers.AdamW(learning_rate, clipnorm=1.0))
+        for step in range(steps):
+            copy.train_on_batch(*support_episode(*self._support, np.random.default_rng([seed, step])))
+        self._use(copy)
+        self._state = self._encoded()
         return self
 
     def predict(self, image):
@@ -110,11 +156,17 @@ class FewShotSegmenter:
         picture = read_image(image, "image")
         scaled = self._scaled(picture)
         small = self._segment(self._state, tf.constant(scaled[None, None]))[0, 0]
+        if self.mirror:
+            mirrored = self._segment(self._state, tf.constant(scaled[None, None, :, ::-1]))[0, 0]
+            small = (small + mirrored[:, ::-1]) / 2.0
+        ways = small.shape[-1] - 1
+        present = [presence(small[..., way]) for way in range(1, ways + 1)]
         full = np.asarray(restore(small, picture.shape[:2]))
-        present = [presence(small[..., way]) for way in range(1, self._ways + 1)]
-        if self._ways == 1:
-            return Segmentation(full[..., 1] > 0.5, full[..., 1], present[0])
-        return Segmentation(full.argmax(-1).astype(np.uint8), full, present)
+        seen = np.array([value >= self.presence_threshold for value in present])
+        if ways == 1:
+            return Segmentation((full[..., 1] > 0.5) & seen[0], full[..., 1], present[0])
+        mask = np.where(np.concatenate([[True], seen]), full, -1.0).argmax(-1)
+        return Segmentation(mask.astype(np.uint8), full, present)
 
     def prepare_pair(self, image, mask, way, shot):
         """Brings one annotated image to model size.
@@ -151,6 +203,33 @@ class FewShotSegmenter:
 
     def _scaled(self, picture):
         return resize_images(tf.constant(picture, tf.float32) / 255.0, self.size).numpy()
+
+
+def support_episode(images, masks, rng):
+    """An episode of the support itself, for `FewShotSegmenter.adapt`.
+
+    Args:
+        images: float32 [N, K, H, W, 3] in [0, 1]. masks: uint8 [N, K, H, W, 1]. rng: numpy Generator.
+
+    Returns:
+        inputs and labels as `PANet` takes them, with B = K = Q = 1.
+    """
+    ways, shots = images.shape[:2]
+    way = int(rng.integers(ways))
+    query = int(rng.integers(shots))
+    chosen = rng.integers(shots, size=ways)
+    if shots > 1:
+        chosen[way] = (query + 1 + rng.integers(shots - 1)) % shots
+    stack = np.concatenate([images[np.arange(ways), chosen], images[way, query][None]])
+    labels = np.concatenate([masks[np.arange(ways), chosen], masks[way, query][None]])[..., 0]
+    seed = tf.constant(rng.integers(0, 2**31, 2), tf.int64)
+    stack, labels = Augmentation()(tf.cast(tf.round(stack * 255.0), tf.uint8), tf.constant(labels), seed)
+    inputs = {
+        "support_images": stack[:-1][None, :, None],
+        "support_masks": labels[:-1][None, :, None, ..., None],
+        "query_images": stack[-1:][None],
+    }
+    return inputs, (labels[-1:] * (way + 1))[None, ..., None]
 
 
 def restore(probabilities, size):

@@ -1,5 +1,6 @@
 """The evaluation protocol: per-image scores at original size, patients apart, intervals over patients."""
 
+from panet_keras.evaluation.evaluate import evaluate
 from panet_keras.evaluation.protocol import PROTOCOLS, Episode, TestImages, episode_list, run_protocol
 from panet_keras.evaluation.scores import (
     calibration_counts,
@@ -21,6 +22,7 @@ __all__ = [
     "calibration_counts",
     "dice",
     "episode_list",
+    "evaluate",
     "expected_calibration_error",
     "iou",
     "paired_difference",

@@ -31,7 +31,7 @@ def Evaluator(
     import tensorflow as tf
 
     from panet_keras.data import read_examples
-    from panet_keras.evaluation import TestImages, episode_list, run_protocol, strata, summarise, summarise_normal
+    from panet_keras.evaluation import TestImages, episode_list, evaluate, strata
     from pipeline import pictures
 
     signatures = tf.saved_model.load(str(model.serving)).signatures
@@ -41,31 +41,8 @@ def Evaluator(
         return signatures["segment"](**state, query_images=tf.constant(query))["probabilities"].numpy()
 
     test = TestImages(read_examples(examples.split("test")), (size, size))
-    rows, table, calibration = {}, {}, {}
-    plan = [("cross-patient", shots) for shots in settings["shots"]]
-    plan += [(name, 1) for name in ("same-patient", "moved-support") if settings[name.replace("-", "_")]]
-    skipped = []
-    for protocol, shots in plan:
-        key = f"{protocol}, {shots} shot" + ("s" if shots > 1 else "")
-        try:
-            episodes = episode_list(test.patients, test.lesion, shots, settings["repeats"], settings["seed"], protocol)
-        except ValueError as error:
-            if protocol == "cross-patient" and shots == settings["shots"][0]:
-                raise
-            skipped.append(f"{key}: {error}")
-            continue
-        moved = protocol == "moved-support"
-        rows[key], counts = run_protocol(
-            predict, test, episodes, moved, settings["seed"], surface=not moved, progress=_progress(key)
-        )
-        table[key] = summarise(rows[key], test.patients, counts, settings["seed"])
-        calibration[key] = counts.tolist()
-        if protocol == "cross-patient":
-            normal = episode_list(test.patients, test.lesion, shots, 1, settings["seed"], queries="normal")
-            normal_rows, _ = run_protocol(
-                predict, test, normal, seed=settings["seed"], surface=False, progress=_progress(f"{key}, normal")
-            )
-            table[key]["normal"] = summarise_normal(normal_rows, rows[key])
+    options = {name: settings[name] for name in ("shots", "repeats", "seed", "same_patient", "moved_support")}
+    rows, table, calibration, skipped = evaluate(predict, test, **options, progress=_progress)
     headline = next(iter(table))
     area = [float(mask.mean()) for mask in test.truths]
     result = {
@@ -146,5 +123,5 @@ def choose(rows):
     return {name: (int(queries[i]), float(dice[i])) for name, i in zip(GALLERY, picks)}
 
 
-def _progress(name):
-    return lambda done, total: print(f"      {name}: {done}/{total} episodes", flush=True)
+def _progress(name, done, total):
+    print(f"      {name}: {done}/{total} episodes", flush=True)

@@ -38,20 +38,29 @@ def Trainer(
     return {"summary": f"{steps} steps, loss {history[-1]['loss']:.3f}, train Dice {history[-1]['dice']:.3f}"}
 
 
-def train(records, settings, work_dir):
+def build(settings, rate):
+    """The compiled model of the settings."""
+    from panet_keras import PANet, PretrainedAdamW
+
+    network = PANet(**{name: settings[name] for name in MODEL_SETTINGS})
+    network.compile(optimizer=PretrainedAdamW(rate, weight_decay=settings["weight_decay"], clipnorm=1.0))
+    return network
+
+
+def train(records, settings, work_dir, build=build):
     """Fits a `PANet` to records; called again with the same folder, it goes on from its last finished epoch.
 
     Args:
         records: of `Record`.
         settings: fields of `pipeline.config.Trainer`.
         work_dir: folder for the checkpoint and the training curve.
+        build: function of (settings, learning rate schedule) to a compiled model.
 
     Returns:
-        `PANet`, and the curve: a list of dictionaries, one for each epoch.
+        The model, and the curve: a list of dictionaries, one for each epoch.
     """
     import keras
 
-    from panet_keras import PANet, PretrainedAdamW
     from panet_keras.data import episodes
 
     work_dir = pathlib.Path(work_dir)
@@ -78,7 +87,6 @@ def train(records, settings, work_dir):
         augment=settings["augment"],
         first_epoch=_finished_epochs(work_dir),
     )
-    network = PANet(**{name: settings[name] for name in MODEL_SETTINGS})
     warmup = max(1, settings["steps"] // 20)
     rate = keras.optimizers.schedules.CosineDecay(
         settings["learning_rate"] / 20,
@@ -87,7 +95,7 @@ def train(records, settings, work_dir):
         warmup_target=settings["learning_rate"],
         warmup_steps=warmup,
     )
-    network.compile(optimizer=PretrainedAdamW(rate, weight_decay=settings["weight_decay"], clipnorm=1.0))
+    network = build(settings, rate)
     history_file = work_dir / "history.jsonl"
     callbacks = [
         # Its own folder: the callback deletes it at the end.

@@ -90,9 +90,7 @@ def test_wrong_inputs_are_refused_by_name(model, episode, change, message):
         model(inputs)
 
 
-@pytest.mark.parametrize(
-    ("argument", "value"), [("decoder", "fpn"), ("prototype", "median"), ("refine", 2), ("align_weight", -1)]
-)
+@pytest.mark.parametrize(("argument", "value"), [("decoder", "fpn"), ("prototype", "median"), ("refine", 2), ("align_weight", -1)])
 def test_wrong_switches_are_refused_with_the_known_values(tiny_encoder, argument, value):
     with pytest.raises(ValueError, match=f"{argument}=.*expected"):
         PANet(tiny_encoder(), **{argument: value})

@@ -84,3 +84,44 @@ def test_order_and_files_are_checked(model, pair):
         FewShotSegmenter(model).predict(pair[0])
     with pytest.raises(ImageError, match="nowhere.png: no such file"):
         FewShotSegmenter(model).set_support([pair[0]], [pair[1]]).predict("nowhere.png")
+
+
+def test_mirroring_averages_both_views(model, segmenter, pair):
+    image, mask = pair
+    both = FewShotSegmenter(model, size=(64, 64), mirror=True).set_support([image], [mask]).predict(image)
+    segmenter.set_support([image], [mask])
+    plain, mirrored = segmenter.predict(image), segmenter.predict(image[:, ::-1])
+    np.testing.assert_allclose(both.probability, (plain.probability + mirrored.probability[:, ::-1]) / 2, atol=1e-4)
+
+
+def test_what_is_hardly_present_is_not_marked(model, pair):
+    image, mask = pair
+    plain = FewShotSegmenter(model, size=(64, 64)).set_support([[image], [image]], [[mask], [mask[::-1]]]).predict(image)
+    threshold = float(np.mean(plain.presence))
+    strict = FewShotSegmenter(model, size=(64, 64), presence_threshold=threshold)
+    answer = strict.set_support([[image], [image]], [[mask], [mask[::-1]]]).predict(image)
+    weaker = int(np.argmin(plain.presence)) + 1
+    assert answer.presence == plain.presence and not (answer.mask == weaker).any()
+    assert not FewShotSegmenter(model, (64, 64), presence_threshold=1.0).set_support([image], [mask]).predict(image).mask.any()
+    with pytest.raises(PANetError, match="presence_threshold=1.5"):
+        FewShotSegmenter(model, presence_threshold=1.5)
+
+
+@pytest.mark.parametrize("shots", [1, 3])
+def test_adaptation_learns_the_support_and_leaves_the_model_alone(tiny_encoder, shots):
+    rng = np.random.default_rng(2)
+    image = rng.integers(0, 60, (64, 64, 3), np.uint8)
+    mask = np.zeros((64, 64), bool)
+    mask[20:44, 16:48] = True
+    image[mask] += 150
+    model = PANet(tiny_encoder(), decoder="unet")
+    before = [w.copy() for w in model.get_weights()]
+    segmenter = FewShotSegmenter(model, size=(64, 64)).set_support([image] * shots, [mask] * shots)
+    first = segmenter.predict(image[:, ::-1]).probability
+    second = segmenter.adapt(steps=25, learning_rate=3e-3).predict(image[:, ::-1]).probability
+    truth = mask[:, ::-1]
+    assert second[truth].mean() - second[~truth].mean() > first[truth].mean() - first[~truth].mean() + 0.2
+    for weight, was in zip(model.get_weights(), before):
+        np.testing.assert_array_equal(weight, was)
+    with pytest.raises(PANetError, match="adapt was called before set_support"):
+        FewShotSegmenter(model).adapt()

@@ -112,4 +112,6 @@ def test_local_prototypes_find_each_half_of_a_two_coloured_lesion():
 def test_cell_average_is_exact_on_uneven_grids():
     maps = np.arange(10, dtype="float32").reshape(1, 10, 1, 1) * np.ones((1, 10, 6, 1), "float32")
     cells = cell_average(maps, 4).numpy().reshape(4, 4)
-    np.testing.assert_allclose(cells[:, 0], [(0 + 1 + 2 * 0.5) / 2.5, (2 * 0.5 + 3 + 4) / 2.5, (5 + 6 + 7 * 0.5) / 2.5, 8.2], rtol=1e-5)
+    np.testing.assert_allclose(
+        cells[:, 0], [(0 + 1 + 2 * 0.5) / 2.5, (2 * 0.5 + 3 + 4) / 2.5, (5 + 6 + 7 * 0.5) / 2.5, 8.2], rtol=1e-5
+    )
