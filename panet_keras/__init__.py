@@ -1,6 +1,6 @@
 """Few-shot segmentation of breast ultrasound with a Prototype Alignment Network, for Keras 3 on TensorFlow."""
 
-from panet_keras import data, encoders, evaluation
+from panet_keras import data, encoders, evaluation, presets
 from panet_keras.errors import DataError, DataWarning, ImageError, PANetError
 from panet_keras.export import export_saved_model
 from panet_keras.grad_cam import grad_cam
@@ -26,4 +26,5 @@ __all__ = [
     "evaluation",
     "export_saved_model",
     "grad_cam",
+    "presets",
 ]

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from panet_keras import encoders
+from panet_keras import encoders, presets
 from panet_keras.alignment import alignment_loss, reversed_episode
 from panet_keras.decoder import SimilarityDecoder
 from panet_keras.losses import CrossEntropyDice
@@ -111,6 +111,19 @@ class PANet(keras.Model):
         self._align_tracker = keras.metrics.Mean(name="align_loss")
         # Every variable exists from here on: callbacks that restore a model need no first batch.
         self.built = True
+
+    @classmethod
+    def from_preset(cls, name):
+        """Builds a trained model; nothing is downloaded.
+
+        Args:
+            name: a preset such as `"bus_uclm_lite0"` (`panet_keras.presets.names()` lists them; each has a model card beside
+                its weights), or a folder written by `panet_keras.presets.write`.
+
+        Raises:
+            PANetError: unknown; lists the known ones.
+        """
+        return presets.load(cls, name)
 
     def call(self, inputs, training=False):
         return self._episode(inputs, training)[0]

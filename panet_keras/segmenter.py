@@ -7,9 +7,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from panet_keras import presets
 from panet_keras.data.augment import Augmentation
 from panet_keras.data.images import colours_to_classes, decode_image, resize_nearest, to_uint8_rgb
 from panet_keras.errors import PANetError
+from panet_keras.model import PANet
 from panet_keras.resize import resize_images
 
 PRESENCE_SHARE = 0.001
@@ -64,6 +66,13 @@ class FewShotSegmenter:
         self.presence_threshold = presence_threshold
         self._support = self._state = None
         self._use(model)
+
+    @classmethod
+    def from_preset(cls, name, **kwargs):
+        """A segmenter with a preset's model, size and presence threshold; arguments as for the class override them."""
+        preset, _ = presets.read(name)
+        options = {"size": tuple(preset["size"]), "presence_threshold": preset["presence_threshold"], **kwargs}
+        return cls(PANet.from_preset(name), **options)
 
     def _use(self, model):
         self.model = model

@@ -1,0 +1,93 @@
+"""Trained weights small enough to ship: a folder each, with `preset.json`, `weights.npz` (half precision) and a model card."""
+
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+
+import numpy as np
+
+from panet_keras.errors import PANetError
+
+FOLDER = pathlib.Path(__file__).parent
+
+
+def names():
+    """Names of the presets."""
+    return sorted(file.parent.name for file in FOLDER.glob("*/preset.json"))
+
+
+def read(name):
+    """What a preset says of itself.
+
+    Args:
+        name: one of `names()`, or a folder written by `write`.
+
+    Returns:
+        (dictionary with `model` (arguments of `PANet`), `size`, `presence_threshold` and `about`; folder).
+
+    Raises:
+        PANetError: unknown; lists the known ones.
+    """
+    folder = FOLDER / str(name) if str(name) in names() else pathlib.Path(name)
+    file = folder / "preset.json"
+    if not file.is_file():
+        raise PANetError(f"preset {str(name)!r} is unknown; expected one of {names()}, or a folder with a preset.json.")
+    return json.loads(file.read_text("utf-8")), folder
+
+
+def load(cls, name):
+    """Builds a `PANet` (class `cls`) with a preset's weights; nothing is downloaded.
+
+    Raises:
+        PANetError: an unknown preset, or weights that do not fit the model.
+    """
+    preset, folder = read(name)
+    model = cls(**{**preset["model"], "weights": None})
+    with np.load(folder / "weights.npz") as file:
+        stored = {key: file[key] for key in file.files}
+    wanted = {variable.path: variable for variable in model.variables}
+    wrong = {path for path, variable in wanted.items() if path not in stored or stored[path].shape != tuple(variable.shape)}
+    if wrong or set(stored) - set(wanted):
+        raise PANetError(
+            f"{folder / 'weights.npz'}: {len(wrong)} variables of the model are missing or of another shape "
+            f"({sorted(wrong)[:3]} ...), {len(set(stored) - set(wanted))} are too many. Take weights and preset.json of one version."
+        )
+    for path, variable in wanted.items():
+        variable.assign(stored[path].astype(np.float32))
+    return model
+
+
+def write(model, folder, size, presence_threshold=0.0, about=None):
+    """Writes a preset, whole or not at all.
+
+    Args:
+        model: `PANet` with an encoder of `panet_keras.encoders`, by name.
+        folder: new folder.
+        size: (height, width) the model was trained at.
+        presence_threshold: for `FewShotSegmenter`.
+        about: dictionary for people: data, licence, recipe, scores.
+
+    Raises:
+        FileExistsError: the folder exists.
+    """
+    folder = pathlib.Path(folder)
+    if folder.exists():
+        raise FileExistsError(f"{folder} exists; expected a new folder for the preset. Name another or remove it.")
+    switches = ("prototype", "refine", "decoder", "align_weight", "encoder_rate")
+    preset = {
+        "model": {"encoder": model.encoder.name, **{name: getattr(model, name) for name in switches}},
+        "size": list(size),
+        "presence_threshold": presence_threshold,
+        "about": about or {},
+    }
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    building = pathlib.Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        (building / "preset.json").write_text(json.dumps(preset, indent=1) + "\n", "utf-8")
+        np.savez_compressed(building / "weights.npz", **{v.path: v.numpy().astype(np.float16) for v in model.variables})
+        building.chmod(0o755)
+        os.replace(building, folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)

@@ -1,0 +1,34 @@
+import numpy as np
+import pytest
+
+from panet_keras import FewShotSegmenter, PANet, PANetError, presets
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    model = PANet("efficientnet_lite0", weights=None, decoder="unet", prototype="local", align_weight=0.5)
+    path = tmp_path_factory.mktemp("presets") / "mine"
+    presets.write(model, path, (64, 96), 0.25, {"licence": "none"})
+    return path, model
+
+
+def test_a_preset_gives_the_model_back(folder, episode):
+    path, model = folder
+    loaded = PANet.from_preset(path)
+    assert loaded.get_config() | {"name": ""} == model.get_config() | {"name": ""}
+    inputs, _ = episode(1, 1, 1)
+    np.testing.assert_allclose(loaded(inputs), model(inputs), atol=0.02)  # half precision
+    segmenter = FewShotSegmenter.from_preset(path, mirror=True)
+    assert (segmenter.size, segmenter.presence_threshold, segmenter.mirror) == ((64, 96), 0.25, True)
+    with pytest.raises(FileExistsError, match="mine exists"):
+        presets.write(model, path, (64, 64))
+
+
+def test_an_unknown_preset_or_foreign_weights_are_refused(folder, tmp_path):
+    path, _ = folder
+    with pytest.raises(PANetError, match=r"preset 'bus_uclm_lite9' is unknown; expected one of \["):
+        PANet.from_preset("bus_uclm_lite9")
+    (tmp_path / "preset.json").write_text((path / "preset.json").read_text().replace('"local"', '"attention"'))
+    (tmp_path / "weights.npz").write_bytes((path / "weights.npz").read_bytes())
+    with pytest.raises(PANetError, match="weights.npz: .* missing or of another shape"):
+        PANet.from_preset(tmp_path)
