@@ -239,11 +239,13 @@ class PANet(keras.Model):
         if isinstance(metrics, str) and metrics == "auto":
             metrics = [Dice()]
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs)
+        # An optimizer without variables would drop, with a warning only, what BackupAndRestore and load_model bring back.
+        if not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
 
     def compile_from_config(self, config):
         # Keras restores nothing of a model whose `compile` is its own, unless told how.
         self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
 
     def train_step(self, data):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)

@@ -1,0 +1,45 @@
+"""An interrupted training ends as if nothing had happened."""
+
+import numpy as np
+
+TRAIN = """
+import dataclasses, os, signal, sys, warnings
+warnings.simplefilter("ignore")
+import keras, numpy as np
+from panet_keras import PANet, PretrainedAdamW
+from panet_keras.data import load_bus_uclm
+from pipeline.components import trainer
+from pipeline.config import Trainer
+
+data, folder, kill = sys.argv[1], sys.argv[2], sys.argv[3] == "kill"
+after_batch = keras.callbacks.BackupAndRestore.on_train_batch_end
+def dies(self, batch, logs=None):
+    after_batch(self, batch, logs)
+    if kill and self._current_epoch == 3 and batch == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+keras.callbacks.BackupAndRestore.on_train_batch_end = dies
+def build(settings, rate):
+    x = images = keras.Input((None, None, 3))
+    maps = [x := keras.layers.Conv2D(8, 3, 2, "same", activation="relu", name=f"stage{i}")(x) for i in range(4)]
+    model = PANet(keras.Model(images, maps), decoder="unet")
+    model.compile(PretrainedAdamW(rate))
+    return model
+settings = dataclasses.asdict(Trainer(size=32, batch_size=1, steps=15, steps_per_epoch=3))
+model, history = trainer.train([r for r in load_bus_uclm(data) if r.patient != "PHAB"], settings, folder, build)
+np.savez(folder + "/end.npz", *model.get_weights(), *[v.numpy() for v in model.optimizer.variables])
+print([row["epoch"] for row in history], int(model.optimizer.iterations))
+"""
+
+
+def test_a_killed_training_goes_on_and_gives_the_same_weights(phantom, tmp_path, python):
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    whole = python(TRAIN, phantom, tmp_path / "whole", "live")
+    assert python(TRAIN, phantom, tmp_path / "killed", "kill", check=False).returncode == -9
+    resumed = python(TRAIN, phantom, tmp_path / "killed", "live")
+    assert resumed.stdout.splitlines()[-1] == whole.stdout.splitlines()[-1] == "[0, 1, 2, 3, 4] 15"
+    assert "step 9/15" not in resumed.stdout and "step 12/15" in resumed.stdout
+    with np.load(tmp_path / "whole" / "end.npz") as first, np.load(tmp_path / "killed" / "end.npz") as second:
+        assert first.files == second.files
+        for key in first.files:
+            np.testing.assert_array_equal(first[key], second[key])
