@@ -14,6 +14,8 @@ from panet_keras.optimizers import PretrainedAdamW
 MATCHING_STRIDE = 16
 """The paper's matching runs at the deepest scale that is not coarser than this."""
 DETAIL_STRIDE = 4
+EMPTY_WEIGHT = 0.15
+"""Of the Dice term of an empty truth, in the U-Net's own loss; see BUILD_NOTES."""
 RANKS = {"support_images": 6, "support_masks": 6, "query_images": 5}
 
 
@@ -235,7 +237,7 @@ class PANet(keras.Model):
                 else PretrainedAdamW(1e-3, weight_decay=1e-4, clipnorm=1.0)
             )
         if isinstance(loss, str) and loss == "auto":
-            loss = CrossEntropyDice(dice_weight=0.0 if paper else 1.0)
+            loss = CrossEntropyDice(dice_weight=0.0) if paper else CrossEntropyDice(empty_weight=EMPTY_WEIGHT)
         if isinstance(metrics, str) and metrics == "auto":
             metrics = [Dice()]
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs)

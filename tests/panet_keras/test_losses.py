@@ -30,6 +30,10 @@ def test_empty_truth_has_the_stated_value():
     np.testing.assert_allclose(loss(truth, logits_of(marked)), 0, atol=1e-4)
     marked[:3, :3] = True
     np.testing.assert_allclose(loss(truth, logits_of(marked)), 1 - 1 / (9 + 1), rtol=1e-4)
+    gentle = CrossEntropyDice(cross_entropy_weight=0, empty_weight=0.2)
+    np.testing.assert_allclose(gentle(truth, logits_of(marked)), 0.2 * (1 - 1 / (9 + 1)), rtol=1e-4)
+    truth[0, 0, 0, 0] = 1  # no longer empty: the factor is 1
+    np.testing.assert_allclose(gentle(truth, logits_of(marked)), loss(truth, logits_of(marked)), rtol=1e-6)
 
 
 def test_ignored_and_unweighted_pixels_count_nowhere():
