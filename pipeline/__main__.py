@@ -1,6 +1,7 @@
-"""`python -m pipeline run|runs`; `--help` tells more."""
+"""`python -m pipeline run|runs|lineage|compare`; `--help` tells more."""
 
 import argparse
+import json
 import os
 import pathlib
 import sys
@@ -18,6 +19,17 @@ def main(argv=None):
     runs = commands.add_parser("runs", help="list runs with their artifacts and scores")
     runs.add_argument("--root", required=True, help="run.root of the runs")
     runs.set_defaults(run=_runs)
+    lineage = commands.add_parser("lineage", help="where a model comes from, or what an image or patient went into")
+    lineage.add_argument(
+        "what", help="a pushed version's folder, an artifact's folder or id, a run, an image's file name, a patient"
+    )
+    compare = commands.add_parser("compare", help="scores of two runs, with the paired difference")
+    compare.add_argument("first")
+    compare.add_argument("second")
+    for command, function in ((lineage, _lineage), (compare, _compare)):
+        command.add_argument("--root", required=True, help="run.root of the runs")
+        command.add_argument("--json", action="store_true", help="for programs")
+        command.set_defaults(run=function)
     arguments = parser.parse_args(argv)
     # TensorFlow's start-up notes would bury the progress.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -60,13 +72,42 @@ def _run(arguments):
     return 0
 
 
-def _runs(arguments):
-    from pipeline.metadata import OUTPUT, Metadata, properties, state_name
+def _metadata(root):
+    from pipeline.metadata import Metadata
 
-    file = pathlib.Path(arguments.root) / "metadata.db"
+    file = pathlib.Path(root) / "metadata.db"
     if not file.is_file():
         raise PipelineError(f"{file}: no such file; expected the run.root of an earlier run.")
-    metadata = Metadata(file)
+    return Metadata(file)
+
+
+def _lineage(arguments):
+    from pipeline import lineage
+
+    metadata = _metadata(arguments.root)
+    try:
+        found, text = lineage.backward(metadata, arguments.what), lineage.backward_text
+    except PipelineError as error:
+        try:
+            found, text = lineage.forward(metadata, arguments.what), lineage.forward_text
+        except PipelineError as other:
+            raise PipelineError(f"{error} And {other}") from None
+    print(json.dumps(found, indent=1) if arguments.json else text(found))
+    return 0
+
+
+def _compare(arguments):
+    from pipeline import lineage
+
+    result = lineage.compare(_metadata(arguments.root), arguments.first, arguments.second)
+    print(json.dumps(result, indent=1) if arguments.json else lineage.compare_text(result))
+    return 0
+
+
+def _runs(arguments):
+    from pipeline.metadata import OUTPUT, properties, state_name
+
+    metadata = _metadata(arguments.root)
     for run in metadata.runs():
         facts = properties(run)
         print(f"{run.name}: {facts.get('state')}, code {facts.get('code', '?')[:12]}, data {facts.get('data')}")

@@ -113,6 +113,23 @@ class Metadata:
         digest = properties.pop("digest", None)
         return TYPES[proto.type](proto.uri, proto.id, digest, properties)
 
+    def all_artifacts(self, type_name=None):
+        """Artifacts of a type, or all, oldest first."""
+        protos = self.store.get_artifacts_by_type(type_name) if type_name else self.store.get_artifacts()
+        return [self.load(proto) for proto in sorted(protos, key=lambda proto: proto.id)]
+
+    def descendants(self, artifact_id):
+        """Artifacts made from one, directly or not, oldest first."""
+        seen, queue = set(), [artifact_id]
+        while queue:
+            events = self.store.get_events_by_artifact_ids([queue.pop()])
+            executions = {event.execution_id for event in events if event.type == INPUT}
+            made = self.store.get_events_by_execution_ids(list(executions)) if executions else []
+            new = {event.artifact_id for event in made if event.type == OUTPUT} - seen
+            seen |= new
+            queue += new
+        return [self.load(proto) for proto in sorted(self.store.get_artifacts_by_id(list(seen)), key=lambda proto: proto.id)]
+
     def executions(self, run):
         """Executions of a run, in order."""
         return sorted(self.store.get_executions_by_context(run.id), key=lambda execution: execution.id)

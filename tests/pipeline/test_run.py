@@ -83,6 +83,42 @@ def test_lineage_goes_back_to_the_examples(first):
     assert {"PushedModel", "Model", "ModelBlessing", "InfraBlessing", "Examples"} <= kinds
 
 
+def test_lineage_answers_both_ways(first, capsys):
+    runner, (name, _, _) = first
+
+    def ask(*what):
+        code = main(["lineage", *what, "--root", str(runner.root)])
+        out = capsys.readouterr()
+        return code, out.out, out.err
+
+    code, out, _ = ask(str(runner.root / "serving" / "panet" / "1"), "--json")
+    entries = json.loads(out)
+    assert code == 0 and entries[0]["type"] == "PushedModel"
+    examples = next(entry for entry in entries if entry["type"] == "Examples")
+    trainer = next(entry for entry in entries if entry.get("component") == "Trainer")
+    assert json.loads(trainer["parameters"])["settings"]["seed"] == 0 and trainer["code"] and "tensorflow" in trainer["packages"]
+    assert ask(name)[1].splitlines()[0] == ask(str(entries[0]["artifact"]))[1].splitlines()[0]
+
+    seen = examples["files"]["train"][0]
+    for what in (seen, examples["patients"]["train"][0]):
+        code, out, _ = ask(what)
+        assert code == 0 and "trained on it" in out and f"PUSHED to {runner.root / 'serving' / 'panet' / '1'}" in out
+    assert "only scored on it" in ask(examples["patients"]["test"][0])[1]
+    code, _, error = ask("ZZZZ")
+    assert code == 1 and "no run had an image or a patient 'ZZZZ'" in error and name in error
+
+
+def test_compare_pairs_the_images_of_two_runs(first, capsys):
+    runner, (name, results, _) = first
+    assert main(["compare", name, name, "--root", str(runner.root), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    table = json.loads(results[5].outputs["evaluation"].evaluation.read_text())["table"]
+    dice = table["cross-patient, 1 shot"]["dice"]["mean"]
+    assert result["rows"]["cross-patient, 1 shot"] == [dice, dice] and result["difference"]["mean"] == 0.0
+    assert main(["compare", name, "other", "--root", str(runner.root)]) == 1
+    assert "run 'other' is unknown" in capsys.readouterr().err
+
+
 def test_second_run_takes_all_from_the_cache_and_a_changed_pixel_does_not(first, data, capsys):
     runner, _ = first
     _, results, _ = LocalRunner(runner.config).run()
