@@ -13,8 +13,10 @@ class CrossEntropyDice(keras.losses.Loss):
     Cross-entropy alone is content with an empty mask where a lesion fills one per cent of the frame; Dice is not.
     Dice of an image and way (Milletari et al., 3DV 2016, arXiv 1606.04797, with p and t not squared):
 
-        1 - (2 sum(p t) + smooth) / (sum(p) + sum(t) + smooth)
+        1 - (2 sum(p t) + smooth) / (2 sum(p t) + 2 (1 - w) sum(p (1 - t)) + 2 w sum((1 - p) t) + smooth)
 
+    With `miss_weight` w = 1/2 this is soft Dice, above it the Tversky index that prefers a pixel too many to one too few (Salehi et
+    al., MLMI 2017, arXiv 1706.05721).
     An empty true mask therefore gives 0 for an empty prediction and tends to 1 with each falsely marked pixel over
     `smooth`. Keras' own `losses.Dice` sums the background in, too, and gives 0.01 for a wholly missed lesion of 1 %.
 
@@ -24,6 +26,7 @@ class CrossEntropyDice(keras.losses.Loss):
         smooth: pixels, above 0.
         empty_weight: factor of the Dice term of an image and way without foreground, at least 0. At 1 one false pixel of such an
             image costs as much as half a missed lesion, and a model in doubt learns to mark nothing.
+        miss_weight: w, from 0 to 1.
         ignore_class: label of pixels that count nowhere.
 
     Call arguments:
@@ -40,6 +43,7 @@ class CrossEntropyDice(keras.losses.Loss):
         dice_weight=1.0,
         smooth=1.0,
         empty_weight=1.0,
+        miss_weight=0.5,
         ignore_class=IGNORE,
         name="cross_entropy_dice",
         **kwargs,
@@ -49,6 +53,7 @@ class CrossEntropyDice(keras.losses.Loss):
         self.dice_weight = dice_weight
         self.smooth = smooth
         self.empty_weight = empty_weight
+        self.miss_weight = miss_weight
         self.ignore_class = ignore_class
 
     def __call__(self, y_true, y_pred, sample_weight=None):
@@ -70,7 +75,8 @@ class CrossEntropyDice(keras.losses.Loss):
             probability = tf.nn.softmax(y_pred)[..., 1:] * weights[..., None]
             truth = tf.one_hot(labels, tf.shape(y_pred)[-1])[..., 1:] * weights[..., None]
             overlap = tf.reduce_sum(probability * tf.one_hot(labels, tf.shape(y_pred)[-1])[..., 1:], [2, 3])
-            total = tf.reduce_sum(probability + truth, [2, 3])
+            wrong, missing = (tf.reduce_sum(part, [2, 3]) - overlap for part in (probability, truth))
+            total = 2.0 * (overlap + (1.0 - self.miss_weight) * wrong + self.miss_weight * missing)
             missed = 1.0 - (2.0 * overlap + self.smooth) / (total + self.smooth)
             factor = tf.where(tf.reduce_any(truth > 0, [2, 3]), 1.0, self.empty_weight)
             loss += self.dice_weight * tf.reduce_mean(factor * missed)
@@ -93,5 +99,6 @@ class CrossEntropyDice(keras.losses.Loss):
             "dice_weight": self.dice_weight,
             "smooth": self.smooth,
             "empty_weight": self.empty_weight,
+            "miss_weight": self.miss_weight,
             "ignore_class": self.ignore_class,
         }

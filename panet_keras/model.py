@@ -14,8 +14,8 @@ from panet_keras.optimizers import PretrainedAdamW
 MATCHING_STRIDE = 16
 """The paper's matching runs at the deepest scale that is not coarser than this."""
 DETAIL_STRIDE = 4
-EMPTY_WEIGHT = 0.15
-"""Of the Dice term of an empty truth, in the U-Net's own loss; see BUILD_NOTES."""
+UNET_LOSS = {"empty_weight": 0.15, "miss_weight": 0.7}
+"""Of `CrossEntropyDice`, for the U-Net decoder: a model in doubt should mark, not miss; see BUILD_NOTES."""
 RANKS = {"support_images": 6, "support_masks": 6, "query_images": 5}
 
 
@@ -215,7 +215,8 @@ class PANet(keras.Model):
         shots = [tf.reshape(x, tf.concat([[-1, 1], tf.shape(x)[2:]], 0)) for x in shots]
         queries = [tf.reshape(x, tf.concat([[-1], tf.shape(x)[2:]], 0)) for x in support_features]
         logits = self._logits(self._support_state(shots, masks), queries, tf.shape(support_masks)[3:5])
-        return CrossEntropyDice()(targets, logits) * tf.cast(tf.distribute.get_strategy().num_replicas_in_sync, tf.float32)
+        replicas = tf.cast(tf.distribute.get_strategy().num_replicas_in_sync, tf.float32)
+        return CrossEntropyDice(**UNET_LOSS)(targets, logits) * replicas
 
     def compile(self, optimizer="auto", loss="auto", metrics="auto", jit_compile=False, **kwargs):
         """Configures training; without arguments as the paper trained, or as the U-Net decoder needs it.
@@ -237,7 +238,7 @@ class PANet(keras.Model):
                 else PretrainedAdamW(1e-3, weight_decay=1e-4, clipnorm=1.0)
             )
         if isinstance(loss, str) and loss == "auto":
-            loss = CrossEntropyDice(dice_weight=0.0) if paper else CrossEntropyDice(empty_weight=EMPTY_WEIGHT)
+            loss = CrossEntropyDice(dice_weight=0.0) if paper else CrossEntropyDice(**UNET_LOSS)
         if isinstance(metrics, str) and metrics == "auto":
             metrics = [Dice()]
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs)

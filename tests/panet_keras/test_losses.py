@@ -36,6 +36,18 @@ def test_empty_truth_has_the_stated_value():
     np.testing.assert_allclose(gentle(truth, logits_of(marked)), loss(truth, logits_of(marked)), rtol=1e-6)
 
 
+def test_a_miss_can_cost_more_than_a_false_mark():
+    truth = np.zeros((1, 1, 20, 20, 1), "uint8")
+    truth[0, 0, :10, :10] = 1
+    small, large = np.zeros((2, 20, 20), bool)
+    small[:10, :8] = True
+    large[:10, :12] = True
+    even, wary = (CrossEntropyDice(cross_entropy_weight=0, miss_weight=w) for w in (0.5, 0.7))
+    np.testing.assert_allclose(even(truth, logits_of(small)), 1 - (160 + 1) / (180 + 1), rtol=1e-4)
+    np.testing.assert_allclose(wary(truth, logits_of(small)), 1 - (160 + 1) / (160 + 1.4 * 20 + 1), rtol=1e-4)
+    np.testing.assert_allclose(wary(truth, logits_of(large)), 1 - (200 + 1) / (200 + 0.6 * 20 + 1), rtol=1e-4)
+
+
 def test_ignored_and_unweighted_pixels_count_nowhere():
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 2, (1, 2, 8, 8, 1)).astype("uint8")
