@@ -7,9 +7,10 @@ import shutil
 import tempfile
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from panet_keras.data.images import MAX_PIXELS
+from panet_keras.data.images import MAX_PIXELS, encode_png
 from panet_keras.resize import resize_images
 
 SIGNATURES = ("serving_default", "encode_support", "segment", "segment_encoded")
@@ -27,6 +28,9 @@ def export_saved_model(model, directory, image_size=(256, 256)):
     * `segment`: the support state, query_images -> probabilities, masks;
     * `segment_encoded`: the support state, query_bytes string [B, Q] (PNG or JPEG of any size) -> probabilities and masks
       at `image_size`.
+
+    `assets.extra/tf_serving_warmup_requests` holds a request for each signature, at `image_size` and one shot, which a server
+    replays before it answers anyone.
 
     Every tensor starts with B, so that TF Serving can batch. A support mask without foreground, images outside [0, 1] and
     a state of another model are refused in the graph with INVALID_ARGUMENT.
@@ -49,10 +53,42 @@ def export_saved_model(model, directory, image_size=(256, 256)):
     building = pathlib.Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:
         _archive(model, image_size).write_out(os.fspath(building / "model"), verbose=False)
+        write_warmup(model, building / "model", image_size)
         os.replace(building / "model", directory)
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return directory
+
+
+def write_warmup(model, directory, image_size):
+    """Writes one Predict request for each signature where TensorFlow Serving looks for them."""
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    height, width = image_size
+    image = np.zeros((height, width, 3), np.uint8)
+    image[height // 4 : height // 2, width // 4 : width // 2] = 128
+    mask = (image[..., :1] > 0).astype(np.uint8)
+    picture = (image / np.float32(255)).astype(np.float32)
+    support = {"support_images": picture[None, None, None], "support_masks": mask[None, None, None]}
+    state = {name: np.asarray(tensor) for name, tensor in model.encode_support(**support).items()}
+    state["model_version"] = np.array([fingerprint(model)], object)
+    query = {"query_images": picture[None, None]}
+    requests = {
+        "serving_default": {**support, **query},
+        "encode_support": support,
+        "segment": {**state, **query},
+        "segment_encoded": {**state, "query_bytes": np.array([[encode_png(image)]], object)},
+    }
+    file = directory / "assets.extra" / "tf_serving_warmup_requests"
+    file.parent.mkdir()
+    with tf.io.TFRecordWriter(os.fspath(file)) as writer:
+        for name, inputs in requests.items():
+            log = prediction_log_pb2.PredictionLog()
+            request = log.predict_log.request
+            request.model_spec.signature_name = name
+            for alias, value in inputs.items():
+                request.inputs[alias].CopyFrom(tf.make_tensor_proto(value))
+            writer.write(log.SerializeToString())
 
 
 def fingerprint(model):

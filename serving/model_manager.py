@@ -129,7 +129,7 @@ class ModelManager:
 
 
 def load_version(number, path):
-    """Loads a SavedModel folder as a `Version`.
+    """Loads a SavedModel folder as a `Version`, and warms it up.
 
     Raises:
         OSError, ValueError or a TensorFlow error when the folder is not a whole SavedModel.
@@ -137,13 +137,18 @@ def load_version(number, path):
     import tensorflow as tf
     from tensorflow.core.protobuf import saved_model_pb2
 
+    from serving.warmup import replay
+
     proto = saved_model_pb2.SavedModel()
     proto.ParseFromString((path / "saved_model.pb").read_bytes())
     definitions = {
         name: definition for name, definition in proto.meta_graphs[0].signature_def.items() if not name.startswith("__saved_model")
     }
     model = tf.saved_model.load(os.fspath(path))
-    return Version(number, model, dict(model.signatures), definitions)
+    signatures = dict(model.signatures)
+    count = replay(path, signatures, definitions)
+    log.info("%s: %d warm-up requests", path, count)
+    return Version(number, model, signatures, definitions)
 
 
 def _fingerprint(path):

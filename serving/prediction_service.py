@@ -22,23 +22,31 @@ class RpcError(Exception):
         super().__init__(message)
         self.code = code
 
+    @classmethod
+    def invalid(cls, message):
+        return cls(grpc.StatusCode.INVALID_ARGUMENT, message)
 
-def guarded(method):
-    """Turns what an RPC raises into its status; nothing a client sends may end the server."""
 
-    def call(self, request, context):
-        try:
-            return method(self, request)
-        except RpcError as error:
-            context.abort(error.code, str(error))
-        except tf.errors.OpError as error:
-            context.abort(STATUS_CODES.get(error.error_code, grpc.StatusCode.INTERNAL), error.message)
-        except (ValueError, TypeError) as error:
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        except MemoryError:
-            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "not enough memory for this request; send fewer or smaller images")
+def status_of(error):
+    """gRPC status code and message of what serving a request raised."""
+    if isinstance(error, RpcError):
+        return error.code, str(error)
+    if isinstance(error, tf.errors.OpError):
+        return STATUS_CODES.get(error.error_code, grpc.StatusCode.INTERNAL), error.message
+    if isinstance(error, (ValueError, TypeError)):
+        return grpc.StatusCode.INVALID_ARGUMENT, str(error)
+    if isinstance(error, MemoryError):
+        return grpc.StatusCode.RESOURCE_EXHAUSTED, "not enough memory for this request; send fewer or smaller images"
+    return grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"
 
-    return call
+
+def guarded(method, request, context):
+    """Answers an RPC, or ends it with its status; nothing a client sends may end the server."""
+    try:
+        return method(request)
+    except Exception as error:
+        code, message = status_of(error)
+        context.abort(code, message)
 
 
 class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
@@ -47,8 +55,14 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def __init__(self, manager):
         self.manager = manager
 
-    @guarded
-    def Predict(self, request):
+    def Predict(self, request, context):
+        return guarded(self.predict, request, context)
+
+    def GetModelMetadata(self, request, context):
+        return guarded(self.metadata, request, context)
+
+    def predict(self, request):
+        """PredictResponse of a PredictRequest; raises what `status_of` knows."""
         version = find_version(self.manager, request.model_spec)
         name = request.model_spec.signature_name or DEFAULT_SIGNATURE
         if name not in version.signatures:
@@ -72,8 +86,8 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 response.outputs[alias].CopyFrom(tf.make_tensor_proto(tensor.numpy()))
         return response
 
-    @guarded
-    def GetModelMetadata(self, request):
+    def metadata(self, request):
+        """GetModelMetadataResponse of a request; raises what `status_of` knows."""
         version = find_version(self.manager, request.model_spec)
         if list(request.metadata_field) != ["signature_def"]:
             raise RpcError(
@@ -95,8 +109,11 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     def __init__(self, manager):
         self.manager = manager
 
-    @guarded
-    def GetModelStatus(self, request):
+    def GetModelStatus(self, request, context):
+        return guarded(self.status, request, context)
+
+    def status(self, request):
+        """GetModelStatusResponse of a request; raises what `status_of` knows."""
         check_name(self.manager, request.model_spec)
         states = dict(self.manager.states)
         if request.model_spec.HasField("version"):

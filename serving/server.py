@@ -17,6 +17,8 @@ def parse_flags(argv=None):
         prog="python -m serving", description="Serves a SavedModel over TensorFlow Serving's gRPC API.", allow_abbrev=False
     )
     parser.add_argument("--port", type=int, default=8500, help="gRPC port; 0 takes a free one")
+    parser.add_argument("--rest_api_port", type=int, help="REST port; 0 takes a free one; none without it")
+    parser.add_argument("--rest_api_timeout_in_ms", type=int, default=30000, help="for a client to send its request")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 opens the server to the network")
     parser.add_argument("--model_name", default="panet")
     parser.add_argument("--model_base_path", required=True, help="folder with a numbered folder for each version")
@@ -101,12 +103,22 @@ def serve(argv=None):
     manager = ModelManager(flags.model_name, flags.model_base_path, flags.file_system_poll_wait_seconds)
     try:
         server, port = create_server(manager, flags.host, flags.port, flags.channel_options, flags.grpc_max_threads)
+        rest, rest_port = None, None
+        if flags.rest_api_port is not None:
+            from serving.rest import create_rest_server
+
+            timeout = flags.rest_api_timeout_in_ms / 1000
+            rest, rest_port = create_rest_server(manager, flags.host, flags.rest_api_port, timeout)
     except OSError as error:
         print(f"serving: {error}", file=sys.stderr)
         return 1
     manager.start()
     print(f"Running gRPC ModelServer at {flags.host}:{port} ...", flush=True)
+    if rest:
+        print(f"Exporting HTTP/REST API at:{flags.host}:{rest_port} ...", flush=True)
     stop.wait()
+    if rest:
+        rest.shutdown()
     manager.stop()
     server.stop(grace=10).wait()
     return 0

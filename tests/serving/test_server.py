@@ -11,11 +11,18 @@ import grpc
 import numpy as np
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import get_model_metadata_pb2, model_service_pb2_grpc, predict_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_log_pb2,
+    prediction_service_pb2_grpc,
+)
 
 from serving.client import Client, ServingError
 from serving.model_manager import AVAILABLE, END, ModelManager
 from serving.server import create_server, parse_flags
+from serving.warmup import FILE
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -185,6 +192,23 @@ def test_half_copied_and_corrupt_versions_do_not_disturb(saved_model, tmp_path):
     shutil.rmtree(tmp_path / "007")
     manager.refresh()
     assert manager.current().number == 1
+
+
+def test_a_version_is_warm_before_it_is_available(saved_model, tmp_path, caplog):
+    shutil.copytree(saved_model, tmp_path / "1")
+    with caplog.at_level("INFO", "serving"):
+        manager = ModelManager("panet", tmp_path, 0)
+        manager.refresh()
+    assert manager.current().number == 1 and "4 warm-up requests" in caplog.text
+    shutil.copytree(saved_model, tmp_path / "2")
+    log = prediction_log_pb2.PredictionLog()
+    log.predict_log.request.model_spec.signature_name = "segmnet"
+    with tf.io.TFRecordWriter(str(tmp_path / "2" / FILE)) as writer:
+        writer.write(log.SerializeToString())
+    manager.refresh()
+    state, reason = manager.states[2]
+    assert manager.current().number == 1 and state == END
+    assert "record 1 asks for signature 'segmnet'; this model has ['encode_support'" in reason
 
 
 def test_process_starts_refuses_a_taken_port_and_ends_cleanly(base_path, episode):

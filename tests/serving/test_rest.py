@@ -1,0 +1,100 @@
+"""TensorFlow Serving's REST API over the standard library's client."""
+
+import base64
+import http.client
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from panet_keras.data.images import encode_png
+from serving.model_manager import ModelManager
+from serving.rest import MAX_BODY, create_rest_server
+
+
+@pytest.fixture(scope="module")
+def rest(saved_model, tmp_path_factory):
+    """Port of a REST server in this process."""
+    base = tmp_path_factory.mktemp("rest")
+    shutil.copytree(saved_model, base / "1")
+    server, port = create_rest_server(ModelManager("panet", base, 0).start(), "127.0.0.1", 0, timeout=5.0)
+    yield port
+    server.shutdown()
+
+
+def ask(port, method, path, body=None, headers=None):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request(method, path, body if body is None or isinstance(body, bytes) else json.dumps(body), headers or {})
+    response = connection.getresponse()
+    return response.status, json.loads(response.read())
+
+
+def predict(port, body, path="/v1/models/panet:predict"):
+    return ask(port, "POST", path, body)
+
+
+def test_columns_and_rows_give_the_model_s_answer(rest, model, episode):
+    inputs, _ = episode(1, 1, 1, (32, 32), batch=2)
+    lists = {name: value.tolist() for name, value in inputs.items()}
+    code, answer = predict(rest, {"inputs": lists})
+    expected = np.exp(model(inputs))
+    expected /= expected.sum(-1, keepdims=True)
+    assert code == 200 and set(answer["outputs"]) == {"probabilities", "masks"}
+    np.testing.assert_allclose(answer["outputs"]["probabilities"], expected, atol=1e-5)
+    rows = [{name: value[i] for name, value in lists.items()} for i in range(2)]
+    code, answer = predict(rest, {"signature_name": "serving_default", "instances": rows}, "/v1/models/panet/versions/1:predict")
+    assert code == 200
+    np.testing.assert_allclose([row["probabilities"] for row in answer["predictions"]], expected, atol=1e-5)
+
+
+def test_pictures_go_as_base64(rest, episode):
+    inputs, _ = episode(1, 1, 1, (64, 64))
+    support = {name: inputs[name].tolist() for name in ("support_images", "support_masks")}
+    _, state = predict(rest, {"signature_name": "encode_support", "inputs": support})
+    picture = base64.b64encode(encode_png(np.zeros((50, 70, 3), np.uint8))).decode()
+    body = {"signature_name": "segment_encoded", "inputs": {**state["outputs"], "query_bytes": [[{"b64": picture}]]}}
+    code, answer = predict(rest, body)
+    assert code == 200 and np.shape(answer["outputs"]["masks"]) == (1, 1, 64, 64)
+    body["inputs"]["query_bytes"] = [[{"b64": "?"}]]
+    assert predict(rest, body)[0] == 400
+
+
+def test_status_and_metadata(rest):
+    ok = {"error_code": "OK", "error_message": ""}
+    expected = {"model_version_status": [{"version": "1", "state": "AVAILABLE", "status": ok}]}
+    assert ask(rest, "GET", "/v1/models/panet") == ask(rest, "GET", "/v1/models/panet/versions/1") == (200, expected)
+    code, answer = ask(rest, "GET", "/v1/models/panet/metadata")
+    signatures = answer["metadata"]["signature_def"]["signature_def"]
+    assert code == 200 and set(signatures) == {"serving_default", "encode_support", "segment", "segment_encoded"}
+    assert set(signatures["serving_default"]["inputs"]) == {"support_images", "support_masks", "query_images"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "code", "message"),
+    [
+        ("GET", "/v1/models/other", None, 404, "this server has .'panet'."),
+        ("GET", "/v1/models/panet/versions/9", None, 404, "known versions: .1."),
+        ("GET", "/v1/models/../../etc", None, 404, "Malformed request"),
+        ("POST", "/v1/models/panet:classify", {}, 404, "expected GET /v1/models"),
+        ("POST", "/v1/models/panet:predict", b"{", 400, "JSON Parse error"),
+        ("POST", "/v1/models/panet:predict", b"[" * 100000, 400, "JSON Parse error"),
+        ("POST", "/v1/models/panet:predict", [], 400, "a JSON list; expected an object"),
+        ("POST", "/v1/models/panet:predict", {"inputs": {}, "instances": []}, 400, "exactly one of"),
+        ("POST", "/v1/models/panet:predict", {"instances": []}, 400, "'instances' is empty"),
+        ("POST", "/v1/models/panet:predict", {"inputs": {"query_images": [1, [2]]}}, 400, "query_images: not a float32 tensor"),
+        ("POST", "/v1/models/panet:predict", {"inputs": {"query_image": [1]}}, 400, "missing .*unknown .'query_image'."),
+        ("POST", "/v1/models/panet:predict", {"signature_name": "segmnet", "inputs": {}}, 400, "this model has .'encode_support'"),
+    ],
+)
+def test_mistakes_get_a_status_and_a_useful_message(rest, method, path, body, code, message):
+    import re
+
+    found, answer = ask(rest, method, path, body)
+    assert found == code and re.search(message, answer["error"]), answer
+    assert ask(rest, "GET", "/v1/models/panet")[0] == 200
+
+
+def test_huge_bodies_are_refused_unread(rest):
+    code, answer = ask(rest, "POST", "/v1/models/panet:predict", b"", {"Content-Length": str(MAX_BODY + 1)})
+    assert code == 413 and str(MAX_BODY) in answer["error"]
