@@ -119,8 +119,8 @@ class PANet(keras.Model):
         """Builds a trained model; nothing is downloaded.
 
         Args:
-            name: a preset such as `"bus_uclm_lite0"` (`panet_keras.presets.names()` lists them; each has a model card beside
-                its weights), or a folder written by `panet_keras.presets.write`.
+            name: a shipped preset (`panet_keras.presets.names()` lists them), or a folder written by
+                `panet_keras.presets.write`.
 
         Raises:
             PANetError: unknown; lists the known ones.

@@ -41,8 +41,8 @@ class FewShotSegmenter:
         model: `PANet`.
         size: (height, width) to which every image is brought for the model; the one it was trained with works best.
         mirror: whether the mirrored query is segmented too and the probabilities are averaged: twice the time.
-        presence_threshold: from 0 to 1; a way whose presence is below it gets no pixel: "nothing here". A preset carries one
-            that was calibrated on patients it was not trained on; 0 marks whatever is more probable than not.
+        presence_threshold: from 0 to 1; a way whose presence is below it gets no pixel: "nothing here". Calibrate it
+            on patients that the model was not trained on; 0 marks whatever is more probable than not.
 
     Raises:
         PANetError: a threshold outside [0, 1].

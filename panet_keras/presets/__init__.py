@@ -1,4 +1,4 @@
-"""Trained weights small enough to ship: a folder each, with `preset.json`, `weights.npz` (half precision) and a model card."""
+"""Trained weights small enough to ship: a folder each, with `preset.json` and `weights.npz` (half precision)."""
 
 import json
 import os
