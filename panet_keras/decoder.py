@@ -7,7 +7,7 @@ from keras import layers
 from panet_keras.attention import AttentionPooling, CrossAttention
 from panet_keras.matchers import local_cosine, local_prototypes
 from panet_keras.matching import group_cosine, unit
-from panet_keras.prototypes import episode_masks, masked_average, pooling_weights, shot_weights
+from panet_keras.prototypes import episode_masks, fullest_shares, masked_average, shot_weights
 
 
 @keras.saving.register_keras_serializable(package="panet_keras")
@@ -129,12 +129,9 @@ class SimilarityDecoder(layers.Layer):
                 state |= {f"{name}_{scale}": value for name, value in local.items()}
             if not self._has_prior(scale, len(features)):
                 continue
-            cells = pooling_weights(foreground, (shape[3], shape[4]))
-            # A lesion of a few pixels fills no cell; its best cell must count in full all the same.
-            cells = tf.math.divide_no_nan(cells, tf.reduce_max(cells, [-2, -1], keepdims=True))
             pixels = tf.stack([shape[0], shape[1], -1])
             state[f"keys_{scale}"] = unit(tf.reshape(projected, tf.concat([pixels, shape[-1:]], 0)))
-            state[f"masks_{scale}"] = tf.reshape(cells, pixels)
+            state[f"masks_{scale}"] = tf.reshape(fullest_shares(foreground, (shape[3], shape[4])), pixels)
         return state
 
     def segment(self, features, state, size):

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from panet_keras.attention import AttentionPooling, CrossAttention
 from panet_keras.matching import SIMILARITY_SCALE, cosine, scaled_cosine
-from panet_keras.prototypes import cell_average, episode_masks, masked_average, mean_prototypes, pooling_weights, shot_weights
+from panet_keras.prototypes import cell_average, episode_masks, fullest_shares, masked_average, mean_prototypes, shot_weights
 
 PROTOTYPES = ("mean", "attention", "local")
 CELLS = 8
@@ -59,9 +59,7 @@ class Matcher(keras.layers.Layer):
             state["foreground"] = tf.reshape(shot_weights(foreground, (shape[3], shape[4])), pixels)
             state["background"] = tf.reshape(shot_weights(background, (shape[3], shape[4])), pixels)
         if self.refine:
-            cells = pooling_weights(foreground, (shape[3], shape[4]))
-            cells = tf.math.divide_no_nan(cells, tf.reduce_max(cells, [-2, -1], keepdims=True))
-            state["marks"] = tf.reshape(cells, pixels)
+            state["marks"] = tf.reshape(fullest_shares(foreground, (shape[3], shape[4])), pixels)
         if self.prototype == "local":
             state |= local_prototypes(features, foreground, background)
         return state

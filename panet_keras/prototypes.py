@@ -118,3 +118,12 @@ def shot_weights(masks, size):
     weights = pooling_weights(masks, size)
     weights /= tf.reduce_sum(tf.cast(masks, tf.float32), [-2, -1], keepdims=True) + EPSILON
     return tf.reshape(weights, tf.concat([tf.shape(weights)[:-2], [-1]], 0))
+
+
+def fullest_shares(masks, size):
+    """Each feature pixel's share of a mask, 1 at the fullest: [..., h, w] from masks [..., H, W]; 0 for an empty mask.
+
+    A lesion of a few pixels fills no feature pixel; its best one must count in full all the same.
+    """
+    weights = pooling_weights(masks, size)
+    return tf.math.divide_no_nan(weights, tf.reduce_max(weights, [-2, -1], keepdims=True))
