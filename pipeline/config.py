@@ -69,6 +69,7 @@ class Trainer:
     batch_size: int = 4
     normal_queries: float = 0.1
     moved_supports: float = 0.12
+    superpixel_episodes: float = 0.0
     pasted_lesions: float = 0.3
     invented_lesions: float = 0.15
     balanced: bool = True
@@ -86,7 +87,7 @@ class Evaluator:
 
     Attributes:
         shots: numbers of shots, each a row. repeats: supports drawn for each query. seed: of the episode list.
-        same_patient, moved_support: whether these rows are scored, at one shot.
+        protocols: further rows at one shot, of `panet_keras.evaluation.PROTOCOLS`.
         min_dice: lowest mean Dice at the first number of shots that is blessed.
         max_drop: how far that Dice may lie below the last blessed model's on the same images.
     """
@@ -94,8 +95,7 @@ class Evaluator:
     shots: tuple[int, ...] = (1, 5)
     repeats: int = 5
     seed: int = 0
-    same_patient: bool = True
-    moved_support: bool = True
+    protocols: tuple[str, ...] = ("same-patient", "moved-support", "other-label", "two-way", "superpixel")
     min_dice: float = 0.5
     max_drop: float = 0.02
 

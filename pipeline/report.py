@@ -222,8 +222,11 @@ def _scores(scores, done):
         )
     parts.append(_table(header, rows))
     parts.append(
-        "<p class=note>moved-support: the support mask is moved onto tissue beside the lesion; a model that looks at its support finds little then.</p>"
+        "<p class=note>moved-support: the support mask is moved onto tissue beside the lesion; a model that looks at its support finds little "
+        "then. other-label: supports of the other label. two-way: Benign and Malignant at once, scored on the query's own. superpixel: "
+        "support and query are one frame, mirrored, and the truth is any region of it. A support without a marked pixel is refused.</p>"
     )
+    parts.append(_image(_plot(lambda figure: _draw_shots(figure, table), (5, 3)), "Dice against the number of annotated images"))
     rows = [
         (_e(key), _interval(row["inside"]), _interval(row["outside"]), _number(row.get("ece", math.nan)))
         for key, row in table.items()
@@ -265,11 +268,21 @@ def _scores(scores, done):
     return "".join(parts)
 
 
+def _draw_shots(figure, table):
+    axis = figure.subplots()
+    found = {int(key.split()[-2]): row["dice"] for key, row in table.items() if key.startswith("cross-patient")}
+    shots = sorted(found)
+    # Without a support the model refuses to answer: nothing is marked, and Dice is 0 by definition.
+    axis.plot([0, *shots], [0.0, *(found[k]["mean"] for k in shots)], marker="o", color="#4c7bb0")
+    axis.fill_between(shots, [found[k]["low"] for k in shots], [found[k]["high"] for k in shots], color="#4c7bb0", alpha=0.2)
+    axis.set(xlabel="shots (0: refused)", ylabel="Dice, 95 % interval", ylim=(0, 1), xticks=[0, *shots])
+
+
 def _draw_reliability(figure, calibration):
     axis = figure.subplots()
     axis.plot([0, 1], [0, 1], color="#9fb0c0", linestyle=":")
     for key, (pixels, hits, total) in calibration.items():
-        if key.startswith("moved"):
+        if not key.startswith(("cross", "same")):
             continue
         points = [(t / p, h / p) for p, h, t in zip(pixels, hits, total) if p]
         axis.plot(*zip(*points), marker="o", markersize=3, label=key)

@@ -8,6 +8,7 @@ from panet_keras.data.images import resize_nearest
 from panet_keras.data.lesions import invent_lesions, paste_lesions
 from panet_keras.data.records import decode_all
 from panet_keras.data.sampling import EpisodeRule, episode_ids
+from panet_keras.data.superpixels import superpixels
 from panet_keras.errors import PANetError
 from panet_keras.resize import resize_images
 
@@ -32,6 +33,7 @@ def episodes(
     moved_supports=0.0,
     pasted_lesions=0.0,
     invented_lesions=0.0,
+    superpixel_episodes=0.0,
     balanced=False,
     augment=False,
     frozen=False,
@@ -59,6 +61,9 @@ def episodes(
         pasted_lesions: probability, 0 to 1, that an image's lesion is pasted onto a frame without lesion (`paste_lesions`).
         invented_lesions: probability, 0 to 1, that an image is replaced by such a frame with an invented lesion of the same
             class (`invent_lesions`); the two together at most 1.
+        superpixel_episodes: probability, 0 to 1, that an episode is self-supervised: support and query are views of one frame of
+            any kind, and the foreground is one of its superpixels (SSL-ALPNet, Ouyang et al., ECCV 2020). Needs one way and
+            `augment`, which makes the views. Costs about 0.1 s an image at the start.
         balanced: whether each patient, rather than each image, is as likely to be drawn.
         augment: True, False, or an `Augmentation`.
         frozen: whether every iteration gives the episodes of the first: for validation.
@@ -87,10 +92,15 @@ def episodes(
         "pasted_lesions": pasted_lesions,
         "invented_lesions": invented_lesions,
         "pasted_lesions + invented_lesions": pasted_lesions + invented_lesions,
+        "superpixel_episodes": superpixel_episodes,
     }
     for name, value in probabilities.items():
         if not 0 <= value <= 1:
             raise PANetError(f"{name}={value!r}; expected a probability from 0 to 1.")
+    if superpixel_episodes and (ways != 1 or not augment):
+        raise PANetError(
+            f"superpixel_episodes={superpixel_episodes} with ways={ways}, augment={augment}; expected one way, augmented."
+        )
 
     images, masks = load_at_size(records, size)
     rule = EpisodeRule(
@@ -111,7 +121,13 @@ def episodes(
             "there is none among the records. Set both to 0, or add such frames."
         )
     to_tensors = _EpisodeTensors(
-        images, masks, classes, Augmentation() if augment is True else augment, moved_supports, (pasted_lesions, invented_lesions)
+        images,
+        masks,
+        classes,
+        Augmentation() if augment is True else augment,
+        moved_supports,
+        (pasted_lesions, invented_lesions),
+        superpixel_episodes,
     )
     dataset = ids.map(to_tensors, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return dataset.prefetch(2)
@@ -169,7 +185,7 @@ def _id_dataset(rule, seed, batch_size, steps, frozen, first_epoch):
 class _EpisodeTensors:
     """Maps image ids to the tensors of an episode."""
 
-    def __init__(self, images, masks, classes, augmentation, moved_supports, planted):
+    def __init__(self, images, masks, classes, augmentation, moved_supports, planted, superpixel_episodes=0.0):
         # Eager tensors are captured by reference; numpy arrays would be copied into the graph.
         self.images, self.masks = tf.constant(images), tf.constant(masks)
         self.foreground = [list(WAYS[name]) for name in classes]
@@ -177,6 +193,10 @@ class _EpisodeTensors:
         self.moved_supports = moved_supports
         self.pasted, self.invented = planted
         self.normal = tf.constant(np.flatnonzero(~masks.any((1, 2))))
+        self.superpixel_episodes = superpixel_episodes
+        if superpixel_episodes:
+            regions = np.stack([superpixels(image) for image in images])
+            self.regions, self.region_counts = tf.constant(regions), tf.constant(regions.max((1, 2)), tf.int32)
 
     def __call__(self, supports, queries, seed):
         batch, ways, shots = supports.shape
@@ -185,6 +205,8 @@ class _EpisodeTensors:
         images, masks = self._pictures(flat, seed)
         if self.pasted or self.invented:
             images, masks = self._planted(images, masks, fold_in(seed, 2))
+        if self.superpixel_episodes:
+            images, masks = self._self_supervised(images, masks, batch, fold_in(seed, 3))
         height, width = self.images.shape[1:3]
         images = tf.reshape(images, [batch, -1, height, width, 3])
         masks = tf.reshape(masks, [batch, -1, height, width, 1])
@@ -219,26 +241,44 @@ class _EpisodeTensors:
         images, masks = self._replace(pasted, images, masks, self._paste, fold_in(seed, 2))
         return self._replace(invented, images, masks, self._invent, fold_in(seed, 3))
 
-    def _replace(self, which, images, masks, plant, seed):
-        """Plants where `which` [R] says so, and does no work for the rest."""
+    def _self_supervised(self, images, masks, batch, seed):
+        """Replaces some episodes by views of one frame, with one of its superpixels as foreground."""
+        views = images.shape[0] // batch
+        draws = tf.random.stateless_uniform([3, batch], fold_in(seed, 1))
+        frame = tf.cast(draws[1] * tf.cast(tf.shape(self.images)[0], tf.float32), tf.int32)
+        count = tf.gather(self.region_counts, frame)
+        region = tf.cast(1.0 + tf.floor(draws[2] * tf.cast(count, tf.float32)), tf.uint8)
+        chosen = (draws[0] < self.superpixel_episodes) & (count > 0)
+        chosen, frame, region = (tf.repeat(x, views) for x in (chosen, frame, region))
+
+        def view(images, masks, seed):
+            own = tf.boolean_mask(frame, chosen)
+            shape = tf.equal(tf.gather(self.regions, own), tf.boolean_mask(region, chosen)[:, None, None])
+            return self.augmentation(tf.gather(self.images, own), tf.cast(shape, tf.uint8), seed)
+
+        return self._replace(chosen, images, masks, view, fold_in(seed, 2))
+
+    def _replace(self, which, images, masks, change, seed):
+        """Changes the pictures that `which` [R] names, and does no work for the rest."""
         chosen = tf.where(which)
-        count = tf.size(chosen)
 
         def replaced():
-            ids = tf.gather(self.normal, tf.random.stateless_uniform([count], fold_in(seed, 1), 0, tf.size(self.normal), tf.int32))
-            backgrounds, _ = self._pictures(ids, fold_in(seed, 2))
-            new = plant(tf.gather_nd(images, chosen), tf.gather_nd(masks, chosen), backgrounds, fold_in(seed, 3))
+            new = change(tf.gather_nd(images, chosen), tf.gather_nd(masks, chosen), seed)
             return tuple(tf.tensor_scatter_nd_update(old, chosen, x) for old, x in zip((images, masks), new))
 
-        return tf.cond(count > 0, replaced, lambda: (images, masks))
+        return tf.cond(tf.size(chosen) > 0, replaced, lambda: (images, masks))
 
-    @staticmethod
-    def _paste(images, masks, backgrounds, seed):
-        return paste_lesions(images, masks, backgrounds), masks
+    def _backgrounds(self, count, seed):
+        """float32 [count, H, W, 3], frames without lesion."""
+        ids = tf.random.stateless_uniform([count], fold_in(seed, 1), 0, tf.size(self.normal), tf.int32)
+        return self._pictures(tf.gather(self.normal, ids), fold_in(seed, 2))[0]
 
-    @staticmethod
-    def _invent(images, masks, backgrounds, seed):
-        drawn, shapes, visible = invent_lesions(backgrounds, seed)
+    def _paste(self, images, masks, seed):
+        return paste_lesions(images, masks, self._backgrounds(tf.shape(images)[0], seed)), masks
+
+    def _invent(self, images, masks, seed):
+        backgrounds = self._backgrounds(tf.shape(images)[0], seed)
+        drawn, shapes, visible = invent_lesions(backgrounds, fold_in(seed, 3))
         visible &= tf.reduce_any(shapes, [1, 2])
         shapes = tf.cast(shapes, tf.uint8) * tf.reduce_max(masks, [1, 2], keepdims=True)
         keep = visible[:, None, None]

@@ -1,7 +1,7 @@
 """The evaluation protocol: per-image scores at original size, patients apart, intervals over patients."""
 
 from panet_keras.evaluation.evaluate import evaluate
-from panet_keras.evaluation.protocol import PROTOCOLS, Episode, TestImages, episode_list, run_protocol
+from panet_keras.evaluation.protocol import PROTOCOLS, Episode, TestImages, episode_list, own_probability, run_protocol
 from panet_keras.evaluation.scores import (
     calibration_counts,
     dice,
@@ -25,6 +25,7 @@ __all__ = [
     "evaluate",
     "expected_calibration_error",
     "iou",
+    "own_probability",
     "paired_difference",
     "per_image",
     "precision",

@@ -1,54 +1,83 @@
 """All rows of the protocol for one model."""
 
+import json
+import os
+import pathlib
+
+import numpy as np
+
 from panet_keras.errors import PANetError
-from panet_keras.evaluation.protocol import episode_list, run_protocol
+from panet_keras.evaluation.protocol import PROTOCOLS, episode_list, run_protocol
 from panet_keras.evaluation.summary import summarise, summarise_normal
 
 
-def evaluate(predict, test, shots=(1, 5), repeats=5, seed=0, same_patient=True, moved_support=True, surface=True, progress=None):
+def evaluate(predict, test, shots=(1, 5), repeats=5, seed=0, protocols=PROTOCOLS[1:], surface=True, progress=None, work_dir=None):
     """Scores a model in every way the protocol asks for.
 
     Args:
-        predict: function of (support_images, support_masks, query_images) to probabilities [1, 1, h, w, 2].
+        predict: function of (support_images, support_masks, query_images) to probabilities [1, 1, h, w, N+1].
         test: `TestImages` of patients the model has not seen.
         shots: numbers of shots, each a cross-patient row; the first is the headline.
         repeats: random supports for each query.
         seed: of the episode list and the bootstrap.
-        same_patient, moved_support: whether these rows are scored, at one shot.
-        surface: whether HD95 and NSD are computed.
+        protocols: further rows, of `PROTOCOLS`, at one shot.
+        surface: whether HD95 and NSD are computed, for the cross-patient and same-patient rows.
         progress: function of (row, done, total), called now and then.
+        work_dir: folder in which each finished row is kept; an evaluation that was cut off goes on after the last one. It is the
+            caller's to use a folder for one model and one test set.
 
     Returns:
         Three dictionaries by row name (`"cross-patient, 1 shot"` ...): the scores of each episode, the table's entries and the
         calibration counts; and a list of what could not be scored, with the reason.
 
     Raises:
-        PANetError: too few supports for the headline.
+        PANetError: too few supports for the headline, or an unknown protocol.
     """
+    unknown = set(protocols) - set(PROTOCOLS)
+    if unknown:
+        raise PANetError(f"protocols: {sorted(unknown)} unknown; expected some of {list(PROTOCOLS)}.")
     rows, table, calibration, skipped = {}, {}, {}, []
-    plan = [("cross-patient", count) for count in shots]
-    plan += [(name, 1) for name, wanted in (("same-patient", same_patient), ("moved-support", moved_support)) if wanted]
+
+    def score(name, protocol, count, repeats, queries="lesion"):
+        drawn = episode_list(test.patients, test.lesion, count, repeats, seed, protocol, queries, test.labels)
+        outlines = surface and queries == "lesion" and protocol in PROTOCOLS[:2]
+
+        def note(done, total):
+            if progress:
+                progress(name, done, total)
+
+        return _kept(work_dir, name, lambda: run_protocol(predict, test, drawn, protocol, seed, outlines, note))
+
+    plan = [("cross-patient", count) for count in shots] + [(name, 1) for name in protocols if name != "cross-patient"]
     for protocol, count in plan:
         key = f"{protocol}, {count} shot" + ("s" if count > 1 else "")
         try:
-            episodes = episode_list(test.patients, test.lesion, count, repeats, seed, protocol)
+            rows[key], counts = score(key, protocol, count, 1 if protocol == "superpixel" else repeats)
         except PANetError as error:
             if not rows:
                 raise
             skipped.append(f"{key}: {error}")
             continue
-        moved = protocol == "moved-support"
-
-        def note(done, total, name=key):
-            if progress:
-                progress(name, done, total)
-
-        rows[key], counts = run_protocol(predict, test, episodes, moved, seed, surface and not moved, note)
         table[key] = summarise(rows[key], test.patients, counts, seed)
         calibration[key] = counts.tolist()
         if protocol == "cross-patient":
-            normal = episode_list(test.patients, test.lesion, count, 1, seed, queries="normal")
-            normal_rows, _ = run_protocol(predict, test, normal, seed=seed, surface=False, progress=note)
-            table[key]["normal"] = summarise_normal(normal_rows, rows[key])
-            rows[f"{key}, normal"] = normal_rows
+            normal, _ = score(f"{key}, normal", protocol, count, 1, "normal")
+            table[key]["normal"] = summarise_normal(normal, rows[key])
+            rows[f"{key}, normal"] = normal
     return rows, table, calibration, skipped
+
+
+def _kept(work_dir, name, run):
+    """Rows and counts of a run, from its file where it has been done before."""
+    if work_dir is None:
+        return run()
+    file = pathlib.Path(work_dir) / f"{name.replace(', ', '-').replace(' ', '_')}.json"
+    if file.is_file():
+        kept = json.loads(file.read_text("utf-8"))
+        return kept["rows"], np.array(kept["counts"])
+    rows, counts = run()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text(json.dumps({"rows": rows, "counts": counts.tolist()}), "utf-8")
+    os.replace(temporary, file)
+    return rows, counts

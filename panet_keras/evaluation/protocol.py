@@ -8,24 +8,27 @@ import tensorflow as tf
 
 from panet_keras.data.images import resize_nearest
 from panet_keras.data.records import decode_all
+from panet_keras.data.superpixels import superpixels
 from panet_keras.errors import PANetError
 from panet_keras.evaluation.scores import calibration_counts, score_mask
 from panet_keras.resize import resize_images
 from panet_keras.segmenter import presence, restore
 
-PROTOCOLS = ("cross-patient", "same-patient", "moved-support")
+PROTOCOLS = ("cross-patient", "same-patient", "moved-support", "other-label", "two-way", "superpixel")
+LABELS = ("Benign", "Malignant")
+"""The ways of a two-way episode, in order."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Episode:
-    """One scored query: indices into the test records."""
+    """One scored query: indices into the test records; `supports` has the shots of the first way, then of the next."""
 
     query: int
     supports: tuple
     repeat: int
 
 
-def episode_list(patients, lesion, shots, repeats=5, seed=0, protocol="cross-patient", queries="lesion"):
+def episode_list(patients, lesion, shots, repeats=5, seed=0, protocol="cross-patient", queries="lesion", labels=None):
     """Draws the supports of every query.
 
     Args:
@@ -34,9 +37,12 @@ def episode_list(patients, lesion, shots, repeats=5, seed=0, protocol="cross-pat
         shots: K.
         repeats: draws for each query.
         seed: integer; the list depends on nothing else.
-        protocol: `"cross-patient"` (supports from other patients), `"same-patient"` (from the query's own), or
-            `"moved-support"` (as cross-patient; the masks are moved when it is run).
-        queries: `"lesion"` or `"normal"` images.
+        protocol: `"cross-patient"` (supports from other patients), `"same-patient"` (from the query's own), `"moved-support"` (as
+            cross-patient; the masks are moved when it is run), `"other-label"` (from patients of the other label),
+            `"two-way"` (K Benign and K Malignant supports from other patients), or `"superpixel"` (the support is the query's
+            own frame, mirrored, and the truth a superpixel of it; K is 1).
+        queries: `"lesion"` or `"normal"` images; a superpixel's query is of either kind.
+        labels: [R] label of each image, for the protocols that ask for it.
 
     Returns:
         List of `Episode`; queries without enough supports are left out.
@@ -45,17 +51,23 @@ def episode_list(patients, lesion, shots, repeats=5, seed=0, protocol="cross-pat
         PANetError: no query has enough supports.
     """
     patients, lesion = np.asarray(patients), np.asarray(lesion, bool)
+    labels = None if labels is None else np.asarray(labels)
+    if protocol == "superpixel":
+        return [Episode(query, (query,), repeat) for query in range(len(patients)) for repeat in range(repeats)]
     episodes = []
     for query in np.flatnonzero(lesion if queries == "lesion" else ~lesion):
         same = patients == patients[query]
         allowed = lesion & (same if protocol == "same-patient" else ~same)
         allowed[query] = False
-        candidates = np.flatnonzero(allowed)
-        if len(candidates) < shots:
+        if protocol == "other-label":
+            allowed &= labels != labels[query]
+        pools = [allowed & (labels == label) for label in LABELS] if protocol == "two-way" else [allowed]
+        pools = [np.flatnonzero(pool) for pool in pools]
+        if min(map(len, pools)) < shots:
             continue
         for repeat in range(repeats):
             rng = np.random.default_rng([seed, shots, PROTOCOLS.index(protocol), int(query), repeat])
-            chosen = rng.choice(candidates, shots, replace=False)
+            chosen = np.concatenate([rng.choice(pool, shots, replace=False) for pool in pools])
             episodes.append(Episode(int(query), tuple(int(i) for i in chosen), repeat))
     if not episodes and queries == "lesion":
         raise PANetError(
@@ -84,24 +96,46 @@ class TestImages:
             self.truths.append(sample.mask > 0)
             self.masks.append(resize_nearest(sample.mask > 0, size))
         self.patients = np.array([record.patient for record in self.records])
+        self.labels = np.array([record.label for record in self.records])
         self.lesion = np.array([mask.any() for mask in self.masks])
 
     def query(self, index):
         """float32 [1, 1, H, W, 3]."""
         return self.images[index][None, None].astype(np.float32) / np.float32(255)
 
-    def support(self, indices, moved_seed=None):
-        """Images float32 [1, 1, K, H, W, 3] and masks uint8 [1, 1, K, H, W, 1]; moved onto tissue when a seed is given."""
-        images = np.stack([self.images[i] for i in indices])[None, None].astype(np.float32) / np.float32(255)
-        masks = [self.masks[i] for i in indices]
-        if moved_seed is not None:
-            masks = [move_mask(mask, moved_seed) for mask in masks]
-        return images, np.stack(masks)[None, None, ..., None].astype(np.uint8)
+    def support(self, indices, ways=1):
+        """Images float32 [1, N, K, H, W, 3] and masks uint8 [1, N, K, H, W, 1]."""
+        images = np.stack([self.images[i] for i in indices]).astype(np.float32) / np.float32(255)
+        masks = np.stack([self.masks[i] for i in indices])[..., None].astype(np.uint8)
+        return tuple(x.reshape(1, ways, -1, *x.shape[1:]) for x in (images, masks))
+
+    def tensors(self, episode, protocol="cross-patient", seed=0):
+        """What a model is given for an episode, and what it should answer.
+
+        Returns:
+            support images and masks, query image; truth bool [H, W] at its original size; number of its way. None when the frame has
+            no superpixel.
+        """
+        images, masks = self.support(episode.supports, 2 if protocol == "two-way" else 1)
+        query, truth, way = self.query(episode.query), self.truths[episode.query], 1
+        rng = np.random.default_rng([seed, episode.query, episode.repeat])
+        if protocol == "moved-support":
+            for shot in range(masks.shape[2]):
+                masks[0, 0, shot, ..., 0] = move_mask(masks[0, 0, shot, ..., 0] > 0, rng)
+        elif protocol == "two-way":
+            way = LABELS.index(self.labels[episode.query]) + 1
+        elif protocol == "superpixel":
+            regions = superpixels(self.images[episode.query])
+            if not regions.any():
+                return None
+            region = regions == rng.integers(1, regions.max() + 1)
+            images, masks = images[..., ::-1, :], region[None, None, None, :, ::-1, None].astype(np.uint8)
+            truth = resize_nearest(region, truth.shape)
+        return images, masks, query, truth, way
 
 
-def move_mask(mask, seed):
+def move_mask(mask, rng):
     """Rolls a mask by a quarter to three quarters of the frame onto tissue beside the lesion."""
-    rng = np.random.default_rng(seed)
     for _ in range(20):
         shift = [int(side * rng.uniform(0.25, 0.75)) for side in mask.shape]
         moved = np.roll(mask, shift, (0, 1)) & ~mask
@@ -110,31 +144,43 @@ def move_mask(mask, seed):
     raise PANetError("a support mask fills the frame, so that it cannot be moved beside the lesion")
 
 
-def run_protocol(predict, test, episodes, moved=False, seed=0, surface=True, progress=None):
+def run_protocol(predict, test, episodes, protocol="cross-patient", seed=0, surface=True, progress=None):
     """Scores episodes.
 
     Args:
-        predict: function of (support_images, support_masks, query_images) to probabilities [1, 1, h, w, 2].
+        predict: function of (support_images, support_masks, query_images) to probabilities [1, 1, h, w, N+1].
         test: `TestImages`.
         episodes: of `Episode`.
-        moved: whether support masks are moved onto tissue.
-        seed: of the moves.
+        protocol: that they were drawn by.
+        seed: of moved masks and superpixels.
         surface: whether HD95 and NSD are computed (most of the time of an image).
         progress: function of (done, total), called now and then.
 
     Returns:
-        List of rows, one for each episode: query index, repeat, presence, scores; and calibration counts [3, 10].
+        List of rows, one for each episode: query index, repeat, presence, scores; and calibration counts [3, 10]. With more
+        ways than one the scores are those of the query's own way, which has a pixel where it is the most probable.
     """
     rows, counts, last = [], np.zeros((3, 10)), 0.0
     for number, episode in enumerate(episodes):
-        images, masks = test.support(episode.supports, [seed, episode.query, episode.repeat] if moved else None)
-        small = np.asarray(predict(images, masks, test.query(episode.query)))[0, 0]
-        truth = test.truths[episode.query]
-        probability = np.asarray(restore(small, truth.shape))[..., 1]
+        tensors = test.tensors(episode, protocol, seed)
+        if tensors is None:
+            continue
+        *inputs, truth, way = tensors
+        small = np.asarray(predict(*inputs))[0, 0]
+        probability = own_probability(np.asarray(restore(small, truth.shape)), way)
         scores = score_mask(truth, probability, surface=surface)
-        rows.append({"query": episode.query, "repeat": episode.repeat, "presence": presence(small[..., 1]), **scores})
+        rows.append({"query": episode.query, "repeat": episode.repeat, "presence": presence(small[..., way]), **scores})
         counts += calibration_counts(truth, probability)
         if progress and (time.monotonic() - last > 5 or number + 1 == len(episodes)):
             last = time.monotonic()
             progress(number + 1, len(episodes))
     return rows, counts
+
+
+def own_probability(probabilities, way):
+    """Probability [H, W] of a way against its strongest rival, from [H, W, N+1]: above 1/2 exactly where the way wins."""
+    own = probabilities[..., way]
+    if probabilities.shape[-1] == 2:
+        return own
+    rival = np.delete(probabilities, way, -1).max(-1)
+    return own / (own + rival)

@@ -4,7 +4,7 @@ import json
 import math
 
 from pipeline.artifacts import Examples, Model, ModelBlessing, ModelEvaluation
-from pipeline.component import InputArtifact, OutputArtifact, Parameter, component
+from pipeline.component import InputArtifact, OutputArtifact, Parameter, WorkDir, component
 
 GALLERY = ("best", "median", "worst")
 
@@ -15,6 +15,7 @@ def Evaluator(
     model: InputArtifact[Model],
     settings: Parameter[dict],
     size: Parameter[int],
+    work_dir: WorkDir,
     evaluation: OutputArtifact[ModelEvaluation],
     blessing: OutputArtifact[ModelBlessing],
     baseline: InputArtifact[ModelEvaluation] = None,
@@ -25,6 +26,7 @@ def Evaluator(
         examples, model: inputs.
         settings: fields of `pipeline.config.Evaluator`.
         size: height and width of the model's images.
+        work_dir: finished rows of the protocol; an interrupted evaluation goes on after the last one.
         evaluation, blessing: outputs.
         baseline: evaluation of the last blessed model, if there is one.
     """
@@ -41,8 +43,8 @@ def Evaluator(
         return signatures["segment"](**state, query_images=tf.constant(query))["probabilities"].numpy()
 
     test = TestImages(read_examples(examples.split("test")), (size, size))
-    options = {name: settings[name] for name in ("shots", "repeats", "seed", "same_patient", "moved_support")}
-    rows, table, calibration, skipped = evaluate(predict, test, **options, progress=_progress)
+    options = {name: settings[name] for name in ("shots", "repeats", "seed", "protocols")}
+    rows, table, calibration, skipped = evaluate(predict, test, **options, progress=_progress, work_dir=work_dir)
     headline = next(iter(table))
     area = [float(mask.mean()) for mask in test.truths]
     result = {

@@ -81,6 +81,7 @@ def train(records, settings, work_dir, build=build):
         seed=settings["seed"],
         normal_queries=settings["normal_queries"],
         moved_supports=settings["moved_supports"],
+        superpixel_episodes=settings["superpixel_episodes"],
         pasted_lesions=settings["pasted_lesions"] * plantable,
         invented_lesions=settings["invented_lesions"] * plantable,
         balanced=settings["balanced"],

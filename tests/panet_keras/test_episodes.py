@@ -178,3 +178,17 @@ def test_bad_arguments_are_refused(records, options, message):
 def test_no_records_are_refused():
     with pytest.raises(PANetError, match="records is empty"):
         episodes([])
+
+
+def test_superpixel_episodes_teach_from_any_frame(records):
+    """Support and query are two views of one frame, and something is marked on both, frames without lesion included."""
+    normal = [record for record in records if record.label == "Normal"]
+    lesions = [record for record in records if record.label != "Normal"]
+    assert normal
+    dataset = episodes(lesions + normal, batch_size=8, size=(64, 64), steps=2, superpixel_episodes=1.0, augment=True)
+    for inputs, truth in dataset:
+        assert set(np.unique(truth)) == {0, 1} == set(np.unique(inputs["support_masks"]))
+        assert truth.numpy().any((1, 2, 3, 4)).all() and inputs["support_masks"].numpy().any((1, 2, 3, 4, 5)).all()
+        assert not np.allclose(inputs["support_images"][:, 0, 0], inputs["query_images"][:, 0])
+    with pytest.raises(PANetError, match="superpixel_episodes.*expected one way"):
+        episodes(records, superpixel_episodes=0.5, augment=False)

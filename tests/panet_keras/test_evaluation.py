@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -5,11 +6,14 @@ import pytest
 
 from panet_keras import PANetError
 from panet_keras.evaluation import (
+    TestImages,
     bootstrap,
     calibration_counts,
     episode_list,
+    evaluate,
     expected_calibration_error,
     iou,
+    own_probability,
     paired_difference,
     score_mask,
     summarise,
@@ -68,6 +72,44 @@ def test_episode_list_is_frozen_and_keeps_to_the_protocol():
     assert {e.query for e in episode_list(patients, lesion, 1, 1, queries="normal")} == set(np.flatnonzero(~lesion))
     with pytest.raises(PANetError, match=r"3 shot\(s\): no query has enough support.*Lower the shots"):
         episode_list(patients, lesion, 3, protocol="same-patient")
+
+
+def test_supports_of_the_other_label_and_of_both():
+    patients = np.repeat([f"p{i}" for i in range(6)], 2)
+    lesion, labels = np.ones(12, bool), np.repeat(["Benign", "Malignant"] * 3, 2)
+    for episode in episode_list(patients, lesion, 2, 1, protocol="other-label", labels=labels):
+        assert (labels[list(episode.supports)] != labels[episode.query]).all()
+    for episode in episode_list(patients, lesion, 2, 1, protocol="two-way", labels=labels):
+        assert labels[list(episode.supports)].tolist() == ["Benign"] * 2 + ["Malignant"] * 2
+        assert patients[episode.query] not in patients[list(episode.supports)]
+
+
+def test_two_ways_are_scored_by_the_query_s_own():
+    probabilities = np.array([[[0.2, 0.5, 0.3], [0.2, 0.35, 0.45], [0.6, 0.3, 0.1]]])
+    np.testing.assert_array_equal(own_probability(probabilities, 1) > 0.5, [[True, False, False]])
+    np.testing.assert_array_equal(own_probability(probabilities, 2) > 0.5, [[False, True, False]])
+
+
+def test_evaluation_goes_on_where_it_was_cut_off(records, tmp_path):
+    """An oracle scores 1 wherever the support decides, and a second call computes nothing anew."""
+    test = TestImages(records, (48, 64))
+    truths = {image.tobytes(): mask for image, mask in zip(test.images, test.masks)}
+    calls = []
+
+    def oracle(support_images, support_masks, query):
+        calls.append(support_masks.shape)
+        mask = truths[np.round(query[0, 0] * 255).astype(np.uint8).tobytes()]
+        ways = support_masks.shape[1]
+        return np.stack([~mask, *[mask] * ways], -1)[None, None].astype(np.float32)
+
+    first = evaluate(oracle, test, shots=(1,), repeats=1, protocols=("same-patient", "superpixel"), work_dir=tmp_path)
+    assert first[1]["cross-patient, 1 shot"]["dice"]["mean"] > 0.9 > first[1]["superpixel, 1 shot"]["dice"]["mean"]
+    assert len(calls) == sum(map(len, first[0].values()))
+    calls.clear()
+    again = evaluate(oracle, test, shots=(1,), repeats=1, protocols=("same-patient", "superpixel"), work_dir=tmp_path)
+    assert not calls and json.dumps(again) == json.dumps(first)
+    with pytest.raises(PANetError, match="'three-way'.*expected some of.*cross-patient"):
+        evaluate(oracle, test, protocols=("three-way",))
 
 
 def test_bootstrap_draws_patients_not_images():
