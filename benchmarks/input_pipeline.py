@@ -31,7 +31,7 @@ def main(data=None):
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
         records = load_bus_uclm(data or write_phantom(f"{folder}/phantom"))
-        dataset = episodes(records, batch_size=4, size=(256, 256), augment=True, normal_queries=0.1, moved_supports=0.05)
+        dataset = episodes(records, batch_size=4, size=(256, 256), augment=True, normal_queries=0.1)
     model = PANet("efficientnet_lite0", decoder="unet", align_weight=0.1)
     model.compile()
     iterator = iter(dataset)

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from panet_keras import encoders, presets
 from panet_keras.alignment import alignment_loss, reversed_episode
+from panet_keras.contrast import contrast_loss, move_masks
 from panet_keras.decoder import SimilarityDecoder
 from panet_keras.losses import CrossEntropyDice
 from panet_keras.matchers import PROTOTYPES, Matcher
@@ -16,6 +17,8 @@ MATCHING_STRIDE = 16
 DETAIL_STRIDE = 4
 UNET_LOSS = {"empty_weight": 0.15, "miss_weight": 0.7}
 """Of `CrossEntropyDice`, for the U-Net decoder: a model in doubt should mark, not miss; see BUILD_NOTES."""
+CONTRAST_WEIGHT = 0.3
+"""For the U-Net decoder; chosen on one fold, see BUILD_NOTES."""
 RANKS = {"support_images": 6, "support_masks": 6, "query_images": 5}
 
 
@@ -39,6 +42,9 @@ class PANet(keras.Model):
         decoder: `"bilinear"` upsampling of the similarity maps (the paper), or `"unet"`.
         align_weight: factor of the alignment loss, at least 0; 0 is the ablation "PANet without alignment". With the U-Net
             decoder the whole episode is reversed: the queries, with their true masks, segment the support.
+        contrast_weight: factor of the contrast loss, at least 0: half of the episodes are segmented once more with the support's
+            masks moved onto tissue, and must show nothing (`panet_keras.contrast`). None: 0.3 for the U-Net decoder, 0 for the
+            bilinear one, as the paper has none.
         train_encoder: whether the encoder learns.
         encoder_rate: the encoder's learning rate as a share of the rest's, for `PretrainedAdamW`.
 
@@ -73,6 +79,7 @@ class PANet(keras.Model):
         refine=False,
         decoder="bilinear",
         align_weight=1.0,
+        contrast_weight=None,
         train_encoder=True,
         encoder_rate=0.2,
         **kwargs,
@@ -83,11 +90,16 @@ class PANet(keras.Model):
         _expect("decoder", decoder, ("bilinear", "unet"))
         if not align_weight >= 0:
             raise ValueError(f"align_weight={align_weight!r}; expected a number of at least 0 (0 switches alignment off).")
+        if contrast_weight is None:
+            contrast_weight = CONTRAST_WEIGHT if decoder == "unet" else 0.0
+        if not contrast_weight >= 0:
+            raise ValueError(f"contrast_weight={contrast_weight!r}; expected a number of at least 0, or None.")
         self.encoder = encoders.get(encoder, weights)
         self.prototype = prototype
         self.refine = refine
         self.decoder = decoder
         self.align_weight = float(align_weight)
+        self.contrast_weight = float(contrast_weight)
         self.train_encoder = bool(train_encoder)
         self.encoder_rate = float(encoder_rate)
 
@@ -110,7 +122,8 @@ class PANet(keras.Model):
                 )
             self._decoder_layer = SimilarityDecoder(prototype=prototype, refine=refine, name="decoder")
             self._decoder_layer.build([self.encoder.outputs[i].shape for i in self._decoder_scales])
-        self._align_tracker = keras.metrics.Mean(name="align_loss")
+        self._loss_weights = {"align_loss": self.align_weight, "contrast_loss": self.contrast_weight}
+        self._trackers = {name: keras.metrics.Mean(name=name) for name in self._loss_weights}
         # Every variable exists from here on: callbacks that restore a model need no first batch.
         self.built = True
 
@@ -180,8 +193,12 @@ class PANet(keras.Model):
         maps = tf.image.resize(tf.reshape(similarities, tf.concat([[-1], shape[2:]], 0)), size)
         return tf.reshape(maps, tf.concat([shape[:2], size, shape[4:]], 0))
 
-    def _episode(self, inputs, training, labels=None):
-        """Logits of an episode, and its alignment loss, a scalar, when labels are given."""
+    def _episode(self, inputs, training, labels=None, seed=(0, 0)):
+        """Logits of an episode; and its further losses by name, scalars, when labels are given.
+
+        Args:
+            inputs: as for the model. labels: of the queries. seed: of the contrast's moves.
+        """
         _check_inputs(inputs)
         support, masks, queries = inputs["support_images"], inputs["support_masks"], inputs["query_images"]
         support_lead, query_lead = tf.shape(support)[:3], tf.shape(queries)[:2]
@@ -195,13 +212,23 @@ class PANet(keras.Model):
         query_features = [self._lead(x[count:], query_lead) for x in maps]
         state = self._support_state(support_features, masks)
         logits = self._logits(state, query_features, size)
-        if labels is None:
-            return logits, None
+        losses = {}
+        if labels is not None and self.align_weight > 0:
+            losses["align_loss"] = self._align_loss(support_features, query_features, masks, labels, state)
+        if labels is not None and self.contrast_weight > 0:
+            half = (tf.shape(masks)[0] + 1) // 2
+            moved, possible = move_masks(masks[:half], seed)
+            state = self._support_state([x[:half] for x in support_features], moved)
+            answer = self._logits(state, [x[:half] for x in query_features], size)
+            losses["contrast_loss"] = contrast_loss(answer, labels[:half], possible)
+        return logits, losses
+
+    def _align_loss(self, support_features, query_features, masks, labels, state):
         if self._matcher is None:
-            return logits, self._reversed_loss(support_features, query_features, masks, labels)
+            return self._reversed_loss(support_features, query_features, masks, labels)
         support_matched, query_matched = support_features[self._matching_scale], query_features[self._matching_scale]
         similarities = self._matcher.match(query_matched, state)
-        return logits, tf.reduce_mean(alignment_loss(query_matched, similarities, support_matched, masks))
+        return tf.reduce_mean(alignment_loss(query_matched, similarities, support_matched, masks))
 
     def _reversed_loss(self, support_features, query_features, support_masks, labels):
         """Loss of the support images segmented with the queries as their support: alignment through the whole decoder.
@@ -266,15 +293,17 @@ class PANet(keras.Model):
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
     def _episode_loss(self, x, y, sample_weight, training):
-        """Query loss plus alignment loss (PANet, section 3.4, equation 9), both tracked."""
-        y_pred, align_loss = self._episode(x, training, labels=y if self.align_weight > 0 else None)
+        """Query loss plus alignment loss (PANet, section 3.4, equation 9) and contrast, all tracked."""
+        # Seeded by the step: a training that goes on after a crash moves its masks as one that was never cut off.
+        seed = tf.stack([tf.cast(self.optimizer.iterations, tf.int32), 0])
+        y_pred, losses = self._episode(x, training, y, seed)
         loss = self.compute_loss(x, y, y_pred, sample_weight, training=training)
         batch = tf.shape(y_pred)[0]
-        if align_loss is not None:
-            self._align_tracker.update_state(align_loss)
-            replicas = tf.distribute.get_strategy().num_replicas_in_sync
-            loss += self.align_weight * align_loss / replicas
-        self._loss_tracker.update_state(loss * tf.distribute.get_strategy().num_replicas_in_sync, sample_weight=batch)
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        for name, value in losses.items():
+            self._trackers[name].update_state(value)
+            loss += self._loss_weights[name] * value / replicas
+        self._loss_tracker.update_state(loss * replicas, sample_weight=batch)
         return y_pred, loss
 
     def get_config(self):
@@ -286,6 +315,7 @@ class PANet(keras.Model):
             "refine": self.refine,
             "decoder": self.decoder,
             "align_weight": self.align_weight,
+            "contrast_weight": self.contrast_weight,
             "train_encoder": self.train_encoder,
             "encoder_rate": self.encoder_rate,
         }

@@ -61,6 +61,7 @@ class Trainer:
     refine: bool = False
     decoder: str = "unet"
     align_weight: float = 1.0
+    contrast_weight: float = 0.3
     encoder_rate: float = 0.2
     size: int = 256
     ways: int = 1
@@ -68,7 +69,6 @@ class Trainer:
     queries: int = 1
     batch_size: int = 4
     normal_queries: float = 0.1
-    moved_supports: float = 0.12
     superpixel_episodes: float = 0.0
     pasted_lesions: float = 0.3
     invented_lesions: float = 0.15

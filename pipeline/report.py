@@ -184,7 +184,7 @@ def _training(model):
     def draw(figure):
         left, right = figure.subplots(1, 2)
         steps = [row["step"] for row in history]
-        for key, label in (("loss", "loss"), ("align_loss", "alignment loss")):
+        for key, label in (("loss", "loss"), ("align_loss", "alignment loss"), ("contrast_loss", "contrast loss")):
             if key in history[0]:
                 left.plot(steps, [row[key] for row in history], label=label)
         left.set(xlabel="step", ylim=(0, None))

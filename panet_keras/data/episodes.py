@@ -30,7 +30,6 @@ def episodes(
     classes=None,
     support_from="cross-patient",
     normal_queries=0.0,
-    moved_supports=0.0,
     pasted_lesions=0.0,
     invented_lesions=0.0,
     superpixel_episodes=0.0,
@@ -56,8 +55,6 @@ def episodes(
         classes: names from `WAYS`, one for each way.
         support_from: `"cross-patient"` or `"same-patient"` (see `EpisodeRule`).
         normal_queries: probability, 0 to 1, that a query is a frame without lesion, whose true mask is empty.
-        moved_supports: probability, 0 to 1, that an episode's support masks lie on tissue beside the lesions, so that the
-            true mask of its queries is empty: it teaches the model to look at the support.
         pasted_lesions: probability, 0 to 1, that an image's lesion is pasted onto a frame without lesion (`paste_lesions`).
         invented_lesions: probability, 0 to 1, that an image is replaced by such a frame with an invented lesion of the same
             class (`invent_lesions`); the two together at most 1.
@@ -88,7 +85,6 @@ def episodes(
         raise PANetError(f'support_from={support_from!r}; expected "cross-patient" or "same-patient".')
     probabilities = {
         "normal_queries": normal_queries,
-        "moved_supports": moved_supports,
         "pasted_lesions": pasted_lesions,
         "invented_lesions": invented_lesions,
         "pasted_lesions + invented_lesions": pasted_lesions + invented_lesions,
@@ -125,7 +121,6 @@ def episodes(
         masks,
         classes,
         Augmentation() if augment is True else augment,
-        moved_supports,
         (pasted_lesions, invented_lesions),
         superpixel_episodes,
     )
@@ -185,12 +180,11 @@ def _id_dataset(rule, seed, batch_size, steps, frozen, first_epoch):
 class _EpisodeTensors:
     """Maps image ids to the tensors of an episode."""
 
-    def __init__(self, images, masks, classes, augmentation, moved_supports, planted, superpixel_episodes=0.0):
+    def __init__(self, images, masks, classes, augmentation, planted, superpixel_episodes=0.0):
         # Eager tensors are captured by reference; numpy arrays would be copied into the graph.
         self.images, self.masks = tf.constant(images), tf.constant(masks)
         self.foreground = [list(WAYS[name]) for name in classes]
         self.augmentation = augmentation
-        self.moved_supports = moved_supports
         self.pasted, self.invented = planted
         self.normal = tf.constant(np.flatnonzero(~masks.any((1, 2))))
         self.superpixel_episodes = superpixel_episodes
@@ -213,9 +207,6 @@ class _EpisodeTensors:
         count = ways * shots
         support_classes = tf.reshape(masks[:, :count], [batch, ways, shots, height, width, 1])
         labels, truth = self._labels(support_classes), self._labels(masks[:, count:])
-        if self.moved_supports:
-            labels, moved = move_masks(labels, self.moved_supports, fold_in(seed, 1))
-            truth = tf.where(moved[:, None, None, None, None], tf.zeros_like(truth), truth)
         own = tf.reshape(tf.constant(list(range(1, ways + 1)), tf.uint8), [1, ways, 1, 1, 1, 1])
         # Pixels of another way of the episode are neither this way's foreground nor background.
         support_masks = tf.where(labels == own, tf.constant(1, tf.uint8), tf.where(labels == 0, labels, tf.constant(255, tf.uint8)))
@@ -291,32 +282,3 @@ class _EpisodeTensors:
             for member in members:
                 labels = tf.where(masks == member, tf.constant(way, tf.uint8), labels)
         return labels
-
-
-def move_masks(labels, probability, seed):
-    """Moves the support masks of some episodes onto tissue of the same frames.
-
-    The masks of a moved episode are rolled by a quarter to three quarters of the frame and leave out the true lesion.
-
-    Args:
-        labels: uint8 [B, N, K, H, W, 1].
-        probability: of an episode to be moved.
-        seed: int64 [2].
-
-    Returns:
-        labels, and bool [B]: which episodes were moved. One with a mask that has nowhere to go stays.
-    """
-    shape = tf.shape(labels)
-    draws = tf.random.stateless_uniform([3, shape[0]], seed)
-    flat = tf.reshape(labels, [shape[0], -1, shape[3], shape[4]])
-
-    def roll(masks, axis, draw):
-        size = tf.shape(masks)[axis]
-        shift = tf.cast((0.25 + 0.5 * draw) * tf.cast(size, tf.float32), tf.int32)
-        return tf.gather(masks, (tf.range(size)[None] + shift[:, None]) % size, axis=axis, batch_dims=1)
-
-    flat_moved = roll(roll(flat, 2, draws[0]), 3, draws[1])
-    flat_moved = tf.where(flat > 0, tf.zeros_like(flat), flat_moved)
-    possible = tf.reduce_all(tf.reduce_any(flat_moved > 0, [2, 3]), 1)
-    moved = (draws[2] < probability) & possible
-    return tf.reshape(tf.where(moved[:, None, None, None], flat_moved, flat), shape), moved

@@ -6,7 +6,7 @@ import pathlib
 from pipeline.artifacts import Examples, Model
 from pipeline.component import InputArtifact, OutputArtifact, Parameter, WorkDir, component
 
-MODEL_SETTINGS = ("encoder", "weights", "prototype", "refine", "decoder", "align_weight", "encoder_rate")
+MODEL_SETTINGS = ("encoder", "weights", "prototype", "refine", "decoder", "align_weight", "contrast_weight", "encoder_rate")
 
 
 @component
@@ -80,7 +80,6 @@ def train(records, settings, work_dir, build=build):
         steps=epoch_steps,
         seed=settings["seed"],
         normal_queries=settings["normal_queries"],
-        moved_supports=settings["moved_supports"],
         superpixel_episodes=settings["superpixel_episodes"],
         pasted_lesions=settings["pasted_lesions"] * plantable,
         invented_lesions=settings["invented_lesions"] * plantable,

@@ -7,7 +7,6 @@ import tensorflow as tf
 from panet_keras import PANetError
 from panet_keras.data import Augmentation, Record, episodes
 from panet_keras.data.augment import Tone
-from panet_keras.data.episodes import move_masks
 from panet_keras.data.images import encode_png
 from panet_keras.data.ultrasound import Appearance
 
@@ -84,24 +83,9 @@ def test_two_way_labels_follow_the_record(two_labels):
         assert [[by_grey[g] for g in way] for way in supports] == [["Benign"] * 2, ["Malignant"] * 2]
 
 
-def test_normal_queries_have_an_empty_truth_and_moved_supports_too(two_labels):
+def test_normal_queries_have_an_empty_truth(two_labels):
     data = episodes(two_labels, queries=1, size=(32, 32), steps=30, normal_queries=1.0)
     assert all(not labels.numpy().any() for _, labels in data)
-    data = episodes(two_labels, queries=1, size=(32, 32), steps=30, moved_supports=1.0)
-    for inputs, labels in data:
-        assert not labels.numpy().any()
-        moved = inputs["support_masks"].numpy()[0, 0, 0, ..., 0]
-        assert moved.any() and not moved[8:20, 8:20].any()
-
-
-def test_moved_masks_leave_the_lesion_out():
-    labels = np.zeros((4, 1, 2, 32, 48, 1), np.uint8)
-    labels[:, :, :, 5:15, 5:20] = 1
-    moved, which = move_masks(tf.constant(labels), 1.0, tf.constant([1, 2], tf.int64))
-    assert which.numpy().all() and not (moved.numpy() & labels).any() and moved.numpy().any((3, 4, 5)).all()
-    full = tf.ones((1, 1, 1, 8, 8, 1), tf.uint8)
-    stays, which = move_masks(full, 1.0, tf.constant([1, 2], tf.int64))
-    assert not which.numpy().any() and (stays.numpy() == 1).all()
 
 
 def test_augmentation_moves_image_and_mask_alike():

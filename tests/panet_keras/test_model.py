@@ -42,8 +42,8 @@ def test_gradients_reach_every_weight(tiny_encoder, episode, decoder):
         if "correction" in variable.path:
             variable.assign(tf.random.stateless_normal(variable.shape, [0, 1]) * 0.1)
     with tf.GradientTape() as tape:
-        logits, align_loss = model._episode(inputs, True, tf.constant(labels))
-        loss = model.loss(labels, logits) + align_loss
+        logits, losses = model._episode(inputs, True, tf.constant(labels))
+        loss = model.loss(labels, logits) + sum(losses.values())
     for variable, gradient in zip(model.trainable_variables, tape.gradient(loss, model.trainable_variables)):
         # The deepest scales do not feed the paper's matching where it stops at stride 16.
         assert gradient is not None, variable.path
@@ -65,7 +65,7 @@ def test_unet_alignment_is_the_loss_of_the_episode_read_backwards(model, episode
     inputs["support_masks"][:, 1, 0, :8] = 255
     labels[labels == 2] = 0  # no query shows the second way: it adds nothing
     labels[:, :, 40:] = 255
-    _, align_loss = model._episode({name: tf.constant(x) for name, x in inputs.items()}, False, tf.constant(labels))
+    _, losses = model._episode({name: tf.constant(x) for name, x in inputs.items()}, False, tf.constant(labels))
     backwards = {
         "support_images": inputs["query_images"][:, None],
         "support_masks": labels[:, None],
@@ -74,7 +74,7 @@ def test_unet_alignment_is_the_loss_of_the_episode_read_backwards(model, episode
     cross_entropy, dice = (CrossEntropyDice(*weights, **UNET_LOSS) for weights in ((1, 0), (0, 1)))
     truth, logits = inputs["support_masks"][:, 0], model(backwards)
     expected = cross_entropy(truth, logits) + dice(truth, logits) / 2
-    np.testing.assert_allclose(align_loss, expected, rtol=1e-4)
+    np.testing.assert_allclose(losses["align_loss"], expected, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,10 @@ def test_wrong_inputs_are_refused_by_name(model, episode, change, message):
         model(inputs)
 
 
-@pytest.mark.parametrize(("argument", "value"), [("decoder", "fpn"), ("prototype", "median"), ("refine", 2), ("align_weight", -1)])
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [("decoder", "fpn"), ("prototype", "median"), ("refine", 2), ("align_weight", -1), ("contrast_weight", -1)],
+)
 def test_wrong_switches_are_refused_with_the_known_values(tiny_encoder, argument, value):
     with pytest.raises(ValueError, match=f"{argument}=.*expected"):
         PANet(tiny_encoder(), **{argument: value})
@@ -139,7 +142,7 @@ def test_history_holds_epoch_means_and_validation(tiny_encoder, episode):
     model.compile(optimizer=keras.optimizers.SGD(0.0))
     data = batches(episode)
     history = model.fit(data, validation_data=data, epochs=2, verbose=0).history
-    names = {"loss", "align_loss", "dice"}
+    names = {"loss", "align_loss", "contrast_loss", "dice"}
     assert set(history) == names | {f"val_{name}" for name in names}
     single = [model.evaluate(data.skip(i).take(1), verbose=0, return_dict=True) for i in range(4)]
     assert len({round(row["loss"], 4) for row in single}) == 4
