@@ -1,4 +1,4 @@
-"""Command line: `python -m panet_keras phantom|segment|explain ...`; `--help` tells more."""
+"""Command line: `python -m panet_keras phantom|segment|explain|export ...`; `--help` tells more."""
 
 import argparse
 import os
@@ -26,17 +26,23 @@ def main(argv=None):
     segment = commands.add_parser("segment", help="segment images with a few annotated ones")
     explain = commands.add_parser("explain", help="draw the Grad-CAM of the foreground prototype")
     for command in (segment, explain):
-        command.add_argument("--model", required=True, help="a .keras file")
+        _add_model(command)
         command.add_argument(
             "--support", required=True, action="append", metavar="IMAGE=MASK", help="annotated pair; repeat for more shots"
         )
         command.add_argument("--query", required=True, nargs="+", metavar="IMAGE")
         command.add_argument("--out", required=True, help="folder for the pictures")
-        command.add_argument("--size", type=int, nargs=2, default=(256, 256), metavar=("H", "W"), help="model size")
+        command.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="model size; a preset's own, else 256 256")
     segment.set_defaults(run=_segment)
     explain.add_argument("--layer", help="encoder layer; the deepest matched one by default")
     explain.add_argument("--method", choices=("gradcam", "gradcam++"), default="gradcam")
     explain.set_defaults(run=_explain)
+
+    export = commands.add_parser("export", help="write a model as SavedModel for TensorFlow Serving")
+    _add_model(export)
+    export.add_argument("--out", required=True, help="new folder, such as serving/panet/1")
+    export.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="model size; a preset's own, else 256 256")
+    export.set_defaults(run=_export)
 
     arguments = parser.parse_args(argv)
     try:
@@ -52,12 +58,30 @@ def _phantom(arguments):
     print(write_phantom(arguments.directory, arguments.patients, arguments.images, arguments.seed))
 
 
-def _load(path):
+def _add_model(command):
+    command.add_argument("--model", help="a .keras file, or a preset's name or folder; the shipped preset without it")
+
+
+def _segmenter(arguments):
+    """`FewShotSegmenter` of the model that the arguments name."""
     import keras
 
-    if not pathlib.Path(path).is_file():
-        raise PANetError(f"--model {path}: no such file; expected a .keras file, as `model.save` or the pipeline writes it.")
-    return keras.models.load_model(path, compile=False)
+    from panet_keras import presets
+    from panet_keras.segmenter import FewShotSegmenter
+
+    model = arguments.model or presets.DEFAULT
+    if pathlib.Path(model).is_file():
+        model = keras.models.load_model(model, compile=False)
+    elif model.endswith(".keras"):
+        raise PANetError(f"--model {model}: no such file; expected a .keras file, as `model.save` or the pipeline writes it.")
+    return FewShotSegmenter(model, size=arguments.size)
+
+
+def _export(arguments):
+    from panet_keras.export import export_saved_model
+
+    segmenter = _segmenter(arguments)
+    print(export_saved_model(segmenter.model, arguments.out, segmenter.size))
 
 
 def _pairs(items):
@@ -70,9 +94,9 @@ def _pairs(items):
 
 def _segment(arguments):
     from panet_keras.overlay import draw_mask
-    from panet_keras.segmenter import FewShotSegmenter, read_image
+    from panet_keras.segmenter import read_image
 
-    segmenter = FewShotSegmenter(_load(arguments.model), arguments.size).set_support(*_pairs(arguments.support))
+    segmenter = _segmenter(arguments).set_support(*_pairs(arguments.support))
     out = _folder(arguments.out)
     for path in arguments.query:
         answer = segmenter.predict(path)
@@ -86,11 +110,11 @@ def _explain(arguments):
     from panet_keras.grad_cam import grad_cam
     from panet_keras.overlay import draw_heat, side_by_side
 
-    model = _load(arguments.model)
+    segmenter = _segmenter(arguments)
     images, masks = _pairs(arguments.support)
     out = _folder(arguments.out)
     for path in arguments.query:
-        maps = grad_cam(model, images, masks, path, layer=arguments.layer, method=arguments.method, size=tuple(arguments.size))
+        maps = grad_cam(segmenter.model, images, masks, path, layer=arguments.layer, method=arguments.method, size=segmenter.size)
         target = out / f"{pathlib.Path(path).stem}_{arguments.method}.png"
         save_png(target, side_by_side([draw_heat(item.image, item.heat) for item in maps]))
         print(f"{path}: {target} (query, then {len(maps) - 1} support image(s))")

@@ -38,14 +38,16 @@ class FewShotSegmenter:
     """Segments images like the annotated ones.
 
     Args:
-        model: `PANet`.
-        size: (height, width) to which every image is brought for the model; the one it was trained with works best.
+        model: `PANet`, or the name or folder of a preset; the shipped preset without it.
+        size: (height, width) to which every image is brought for the model; the one it was trained with works best. None: a
+            preset's own, else 256 x 256.
         mirror: whether the mirrored query is segmented too and the probabilities are averaged: twice the time.
         presence_threshold: from 0 to 1; a way whose presence is below it gets no pixel: "nothing here". Calibrate it
-            on patients that the model was not trained on; 0 marks whatever is more probable than not.
+            on patients that the model was not trained on; 0 marks whatever is more probable than not. None: a preset's own,
+            else 0.
 
     Raises:
-        PANetError: a threshold outside [0, 1].
+        PANetError: a threshold outside [0, 1], or an unknown preset.
 
     Example:
 
@@ -58,7 +60,14 @@ class FewShotSegmenter:
     (90, 120)
     """
 
-    def __init__(self, model, size=(256, 256), mirror=False, presence_threshold=0.0):
+    def __init__(self, model=None, size=None, mirror=False, presence_threshold=None):
+        preset = {"size": (256, 256), "presence_threshold": 0.0}
+        if not isinstance(model, PANet):
+            name = presets.DEFAULT if model is None else model
+            preset, _ = presets.read(name)
+            model = PANet.from_preset(name)
+        size = preset["size"] if size is None else size
+        presence_threshold = preset["presence_threshold"] if presence_threshold is None else presence_threshold
         if not 0 <= presence_threshold <= 1:
             raise PANetError(f"presence_threshold={presence_threshold!r}; expected a probability from 0 to 1.")
         self.size = tuple(size)
@@ -66,13 +75,6 @@ class FewShotSegmenter:
         self.presence_threshold = presence_threshold
         self._support = self._state = None
         self._use(model)
-
-    @classmethod
-    def from_preset(cls, name, **kwargs):
-        """A segmenter with a preset's model, size and presence threshold; arguments as for the class override them."""
-        preset, _ = presets.read(name)
-        options = {"size": tuple(preset["size"]), "presence_threshold": preset["presence_threshold"], **kwargs}
-        return cls(PANet.from_preset(name), **options)
 
     def _use(self, model):
         self.model = model

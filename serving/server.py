@@ -21,7 +21,9 @@ def parse_flags(argv=None):
     parser.add_argument("--rest_api_timeout_in_ms", type=int, default=30000, help="for a client to send its request")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 opens the server to the network")
     parser.add_argument("--model_name", default="panet")
-    parser.add_argument("--model_base_path", required=True, help="folder with a numbered folder for each version")
+    parser.add_argument(
+        "--model_base_path", help="folder with a numbered folder for each version; the shipped preset of panet_keras without it"
+    )
     parser.add_argument("--file_system_poll_wait_seconds", type=float, default=1.0, help="0 looks for versions once")
     parser.add_argument("--grpc_max_threads", type=int, default=8)
     parser.add_argument(
@@ -88,6 +90,14 @@ def serve(argv=None):
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     import pathlib
 
+    if flags.model_base_path is None:
+        from serving.default_model import model_base_path
+
+        try:
+            flags.model_base_path = model_base_path()
+        except OSError as error:
+            print(f"serving: {error}", file=sys.stderr)
+            return 1
     if not pathlib.Path(flags.model_base_path).is_dir():
         print(
             f"serving: --model_base_path {flags.model_base_path}: no such folder; expected one with version folders 1, 2 ...",

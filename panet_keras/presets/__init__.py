@@ -11,6 +11,8 @@ import numpy as np
 from panet_keras.errors import PANetError
 
 FOLDER = pathlib.Path(__file__).parent
+DEFAULT = "bus_uclm_lite0"
+"""What is used where a person names no model."""
 
 
 def names():

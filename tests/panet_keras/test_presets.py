@@ -18,7 +18,7 @@ def test_a_preset_gives_the_model_back(folder, episode):
     assert loaded.get_config() | {"name": ""} == model.get_config() | {"name": ""}
     inputs, _ = episode(1, 1, 1)
     np.testing.assert_allclose(loaded(inputs), model(inputs), atol=0.02)  # half precision
-    segmenter = FewShotSegmenter.from_preset(path, mirror=True)
+    segmenter = FewShotSegmenter(path, mirror=True)
     assert (segmenter.size, segmenter.presence_threshold, segmenter.mirror) == ((64, 96), 0.25, True)
     with pytest.raises(FileExistsError, match="mine exists"):
         presets.write(model, path, (64, 64))

@@ -1,0 +1,35 @@
+"""The model that is served when a person names none: the shipped preset, exported once and kept."""
+
+import hashlib
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+
+PRESET = "bus_uclm_lite0"
+
+
+def model_base_path():
+    """Folder with the exported preset as version 1, made by `python -m panet_keras export` at the first call.
+
+    Kept in `$XDG_CACHE_HOME/panet-bus` (`~/.cache/panet-bus`), under the digest of the preset's weights.
+
+    Raises:
+        OSError: no such preset beside this package, or the export failed; says what to give instead.
+    """
+    spec = importlib.util.find_spec("panet_keras")
+    weights = pathlib.Path(spec.submodule_search_locations[0]) / "presets" / PRESET / "weights.npz" if spec else None
+    if weights is None or not weights.is_file():
+        raise OSError(
+            f"--model_base_path is not given and the preset {PRESET} is not installed; give a folder with version folders."
+        )
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+    base = cache / "panet-bus" / hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
+    if not (base / "1").is_dir():
+        command = [sys.executable, "-m", "panet_keras", "export", "--model", PRESET, "--out", str(base / "1")]
+        done = subprocess.run(command, capture_output=True, text=True)
+        # Another server may have been faster with the same folder.
+        if done.returncode and not (base / "1").is_dir():
+            raise OSError(f"{' '.join(command)} failed: {done.stderr.strip().splitlines()[-1:]}")
+    return base
