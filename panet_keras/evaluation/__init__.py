@@ -12,7 +12,15 @@ from panet_keras.evaluation.scores import (
     sensitivity,
     surface_scores,
 )
-from panet_keras.evaluation.summary import bootstrap, paired_difference, per_image, strata, summarise, summarise_normal
+from panet_keras.evaluation.summary import (
+    bootstrap,
+    paired_difference,
+    per_image,
+    presence_threshold,
+    strata,
+    summarise,
+    summarise_normal,
+)
 
 __all__ = [
     "PROTOCOLS",
@@ -29,6 +37,7 @@ __all__ = [
     "paired_difference",
     "per_image",
     "precision",
+    "presence_threshold",
     "run_protocol",
     "score_mask",
     "sensitivity",

@@ -123,6 +123,25 @@ def strata(rows, records, area):
     }
 
 
+def presence_threshold(lesion_rows, cost=0.01):
+    """The highest presence threshold that costs little.
+
+    Args:
+        lesion_rows: from `run_protocol`, of images with a lesion, whose presence and Dice are used.
+        cost: by how much the mean Dice may fall when every mask of a lower presence is emptied.
+
+    Returns:
+        float in [0, 1], for `FewShotSegmenter`. Choose it on patients that are neither trained nor scored on.
+    """
+    presence = np.array([row["presence"] for row in lesion_rows])
+    lost = np.nan_to_num(np.array([row["dice"] for row in lesion_rows], float)) / max(1, len(lesion_rows))
+    order = presence.argsort(kind="stable")
+    # Rows below the threshold lose their Dice: the first row that would cost too much sets it.
+    affordable = np.cumsum(lost[order]) <= cost
+    first = int(affordable.argmin()) if not affordable.all() else len(order) - 1
+    return float(presence[order[first]]) if len(order) else 0.0
+
+
 def summarise_normal(rows, lesion_rows):
     """What happens on frames without lesion.
 
@@ -133,7 +152,8 @@ def summarise_normal(rows, lesion_rows):
 
     Returns:
         Dictionary: n, false_any (share of images with any falsely marked pixel), false_area (mean share of the frame),
-        presence_auroc, dice_all (mean Dice over all images, normal ones by the rule above).
+        presence_auroc, dice_all (mean Dice over all images, normal ones by the rule above), threshold (of presence, that costs the
+        lesion images 0.01 Dice: chosen on these very images, so a little too good) and false_any_at_threshold.
     """
     if not rows:
         return {"n": 0}
@@ -143,8 +163,11 @@ def summarise_normal(rows, lesion_rows):
     _, present = per_image(lesion_rows, "presence")
     _, dice = per_image(lesion_rows, "dice")
     statistic = stats.mannwhitneyu(present, absent).statistic
+    threshold = presence_threshold(lesion_rows)
     return {
         "n": len(any_false),
+        "threshold": threshold,
+        "false_any_at_threshold": float(np.mean([row["false_any"] * (row["presence"] >= threshold) for row in rows])),
         "false_any": float(any_false.mean()),
         "false_area": float(area.mean()),
         "presence_auroc": float(statistic / (len(present) * len(absent))),

@@ -15,6 +15,7 @@ from panet_keras.evaluation import (
     iou,
     own_probability,
     paired_difference,
+    presence_threshold,
     score_mask,
     summarise,
     summarise_normal,
@@ -112,6 +113,12 @@ def test_evaluation_goes_on_where_it_was_cut_off(records, tmp_path):
         evaluate(oracle, test, protocols=("three-way",))
 
 
+def test_the_presence_threshold_costs_what_it_may():
+    rows = [{"presence": p, "dice": d} for p, d in ((0.2, 0.0), (0.3, 0.04), (0.4, 0.04), (0.5, 0.9), (0.9, 0.9))]
+    assert presence_threshold(rows, cost=0.01) == 0.4  # emptying the first two costs 0.04 / 5
+    assert presence_threshold(rows, cost=0.0) == 0.3 and presence_threshold(rows, cost=1.0) == 0.9
+
+
 def test_bootstrap_draws_patients_not_images():
     """A thousand images of two patients tell little more than two images."""
     values = np.concatenate([np.zeros(500), np.ones(500)])
@@ -145,4 +152,5 @@ def test_one_undefined_score_spoils_no_mean():
     summary = summarise_normal(normal, lesions)
     assert summary["false_any"] == 0.5 and summary["false_area"] == 0.01
     assert summary["presence_auroc"] == 3 / 4  # of four pairs one is the wrong way round
+    assert summary["threshold"] == 0.9 and summary["false_any_at_threshold"] == 0.5
     assert summary["dice_all"] == (0.7 + 0.3 + 1 + 0) / 4
