@@ -55,12 +55,19 @@ class Client:
         size: (height, width) of the model.
         timeout: seconds for a request.
         options: further gRPC channel options, pairs of name and value.
+        credentials: `grpc.ChannelCredentials` for a server with TLS, such as `grpc.ssl_channel_credentials(root)`.
+        version_label: of the version that answers, such as `"stable"`; None for the latest.
     """
 
-    def __init__(self, server, model_name="panet", size=(256, 256), timeout=60.0, options=()):
+    def __init__(self, server, model_name="panet", size=(256, 256), timeout=60.0, options=(), credentials=None, version_label=None):
         unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         self.server, self.model_name, self.size, self.timeout = server, model_name, tuple(size), timeout
-        self._channel = grpc.insecure_channel(server, options=[*unlimited, *options])
+        self.version_label = version_label
+        options = [*unlimited, *options]
+        if credentials is None:
+            self._channel = grpc.insecure_channel(server, options=options)
+        else:
+            self._channel = grpc.secure_channel(server, credentials, options=options)
         self._predict = self._channel.unary_unary(
             PREDICT, wire_pb2.PredictRequest.SerializeToString, wire_pb2.PredictResponse.FromString
         )
@@ -97,6 +104,8 @@ class Client:
         request.model_spec.signature_name = signature
         if version is not None:
             request.model_spec.version.value = version
+        elif self.version_label:
+            request.model_spec.version_label = self.version_label
         for name, value in inputs.items():
             write_tensor(request.inputs[name], value)
         response = self._send(self._predict, request)
@@ -134,6 +143,18 @@ class Client:
                 "support_masks": np.stack([shrink_mask(label, self.size) for label in labels])[None, None, ..., None],
             },
         )
+        return self
+
+    def use_support_set(self, name):
+        """Takes a support set that the server keeps (`--support_dir`), in place of `set_support`; our own server only.
+
+        Args:
+            name: of the set.
+
+        Returns:
+            The client itself; an unknown name is refused by the first `predict`.
+        """
+        self._state = {"support_set": np.array([name.encode()], object)}
         return self
 
     def predict(self, image):
@@ -210,7 +231,11 @@ def main(argv=None):
     segment = commands.add_parser("segment", help="write masks and overlays of the query images")
     segment.add_argument("--server", default="127.0.0.1:8500", metavar="HOST:PORT")
     segment.add_argument("--model_name", default="panet")
-    segment.add_argument("--support", required=True, action="append", metavar="IMAGE=MASK", help="repeat for more shots")
+    support = segment.add_mutually_exclusive_group(required=True)
+    support.add_argument("--support", action="append", metavar="IMAGE=MASK", help="repeat for more shots")
+    support.add_argument("--support_set", help="name of a set that the server keeps")
+    segment.add_argument("--ssl_root", metavar="PEM", help="certificate of the authority that the server's is signed by: TLS")
+    segment.add_argument("--version_label", help="such as stable; the latest version without it")
     segment.add_argument("--query", required=True, nargs="+", metavar="IMAGE")
     segment.add_argument("--out", required=True)
     segment.add_argument("--size", type=int, nargs=2, default=(256, 256), metavar=("H", "W"))
@@ -224,13 +249,18 @@ def main(argv=None):
 
 
 def _segment(arguments):
-    pairs = [item.partition("=") for item in arguments.support]
+    pairs = [item.partition("=") for item in arguments.support or ()]
     for image, equals, mask in pairs:
         if not (image and equals and mask):
             raise ValueError(f"--support {image + equals + mask}: expected IMAGE=MASK, two files joined by '='.")
     out = pathlib.Path(arguments.out)
-    with Client(arguments.server, arguments.model_name, arguments.size, arguments.timeout) as client:
-        client.set_support([image for image, _, _ in pairs], [mask for _, _, mask in pairs])
+    credentials = grpc.ssl_channel_credentials(pathlib.Path(arguments.ssl_root).read_bytes()) if arguments.ssl_root else None
+    options = {"credentials": credentials, "version_label": arguments.version_label}
+    with Client(arguments.server, arguments.model_name, arguments.size, arguments.timeout, **options) as client:
+        if arguments.support_set:
+            client.use_support_set(arguments.support_set)
+        else:
+            client.set_support([image for image, _, _ in pairs], [mask for _, _, mask in pairs])
         out.mkdir(parents=True, exist_ok=True)
         for path in arguments.query:
             answer = client.predict(path)

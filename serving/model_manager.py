@@ -1,5 +1,6 @@
-"""Versions on disk: finds them, loads the latest, serves the old one until the new one is ready."""
+"""The versions of one model on disk: finds them, loads what the policy asks for, serves the old until the new is ready."""
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -12,74 +13,122 @@ START, LOADING, AVAILABLE, UNLOADING, END = 10, 20, 30, 40, 50
 """ModelVersionStatus.State of TensorFlow Serving."""
 
 
+@dataclasses.dataclass(frozen=True)
+class VersionPolicy:
+    """Which versions serve, as ModelVersionPolicy: the `latest` n, `specific` numbers, or all when both are None."""
+
+    latest: int | None = 1
+    specific: tuple | None = None
+
+    def candidates(self, found):
+        """Numbers to load, most wanted first."""
+        numbers = sorted(found, reverse=True)
+        return [n for n in numbers if n in self.specific] if self.specific is not None else numbers
+
+
 @dataclasses.dataclass
 class Version:
-    """A loaded version: its signatures, and their definitions for GetModelMetadata."""
+    """A loaded version: its signatures, and their definitions for GetModelMetadata.
+
+    Attributes:
+        supports: named support states (`serving.support_sets`), by name.
+        requests: how many are being answered; it unloads after the last.
+    """
 
     number: int
     model: object
     signatures: dict
     definitions: dict
+    supports: dict = dataclasses.field(default_factory=dict)
+    requests: int = 0
 
 
 class ModelManager:
-    """Serves the highest integer-named subfolder of a base path that can be loaded.
+    """Serves subfolders with integer names of a base path.
 
     A folder that cannot be loaded (half copied, corrupt) ends in state END with its reason, and is tried again when its
-    files change; meanwhile the version before it serves on.
+    files change; meanwhile the version before it serves on, also where the policy asks for one latest version only.
 
     Args:
         name: model name that clients ask for.
         base_path: folder of version folders.
         poll_seconds: how often the folder is looked at; 0 looks once.
+        policy: `VersionPolicy`.
+        labels: dictionary of version label to number.
+        on_load: called with each `Version` before it is AVAILABLE (an error is a failed load), and again at every look.
     """
 
-    def __init__(self, name, base_path, poll_seconds=1.0):
+    def __init__(self, name, base_path, poll_seconds=1.0, policy=None, labels=None, on_load=None):
         self.name = name
         self.base_path = pathlib.Path(base_path)
         self.poll_seconds = poll_seconds
+        self.policy = policy or VersionPolicy()
+        self.labels = dict(labels or {})
+        self.on_load = on_load
         self.states = {}
-        self._current = None
+        self._serving = {}
         self._failed = {}
         self._ignored = set()
         self._lock = threading.Lock()
+        self._refreshing = threading.Lock()
         self._stop = threading.Event()
 
     def start(self):
         """Loads what is there, and goes on watching in the background."""
         self.refresh()
         if self.poll_seconds > 0:
-            threading.Thread(target=self._watch, name="model-watch", daemon=True).start()
+            threading.Thread(target=self._watch, name=f"watch-{self.name}", daemon=True).start()
         return self
 
     def stop(self):
+        """Ends the watch; versions unload after their last request."""
         self._stop.set()
+        for number in list(self._serving):
+            self._unload(number)
+
+    def available(self):
+        """Numbers that serve, latest first."""
+        with self._lock:
+            return sorted(self._serving, reverse=True)
 
     def current(self):
-        """The version that serves, or None."""
+        """The latest version that serves, or None."""
         with self._lock:
-            return self._current
+            return self._serving[max(self._serving)] if self._serving else None
 
-    def get(self, number):
-        """The version with this number if it serves, else None."""
-        version = self.current()
-        return version if version and version.number == number else None
+    @contextlib.contextmanager
+    def lease(self, number=None):
+        """The version of this number (None: the latest) while a request is answered, or None where it does not serve."""
+        with self._lock:
+            wanted = max(self._serving, default=None) if number is None else number
+            version = self._serving.get(wanted)
+            if version:
+                version.requests += 1
+        try:
+            yield version
+        finally:
+            if version:
+                with self._lock:
+                    version.requests -= 1
+                    if not version.requests and self.states[version.number][0] == UNLOADING:
+                        self.states[version.number] = (END, "")
 
     def refresh(self):
-        """Looks at the folder once; loads the latest version that can be loaded if it is not the one that serves."""
-        current = self.current()
-        found = self._versions()
-        for number in sorted(found, reverse=True):
-            if current and number == current.number:
-                break
-            if self._load(number, found[number]):
-                break
-        current = self.current()
-        if current and current.number not in found:
-            # Removing the folder of the serving version, and having no other, unloads it: as TF Serving does.
-            with self._lock:
-                self._current = None
-            self._set(current.number, END)
+        """Looks at the folder once, loads what the policy wants and unloads what it no longer does."""
+        with self._refreshing:
+            found = self._versions()
+            limit = self.policy.latest if self.policy.specific is None and self.policy.latest else len(found)
+            kept = set()
+            for number in self.policy.candidates(found):
+                if len(kept) < limit and (number in self._serving or self._load(number, found[number])):
+                    kept.add(number)
+            for number in self.available():
+                # A version whose folder is gone unloads, as one does that the policy no longer wants once another serves.
+                if number not in found or (number not in kept and kept):
+                    self._unload(number)
+            if self.on_load:
+                for version in list(self._serving.values()):
+                    self.on_load(version)
 
     def _watch(self):
         while not self._stop.wait(self.poll_seconds):
@@ -109,6 +158,8 @@ class ModelManager:
         self._set(number, LOADING)
         try:
             version = load_version(number, path)
+            if self.on_load:
+                self.on_load(version)
         except Exception as error:  # whatever TensorFlow raises for a broken folder: the old version must serve on
             self._failed[number] = fingerprint
             self._set(number, END, f"{path}: cannot be loaded: {error}")
@@ -116,12 +167,16 @@ class ModelManager:
             return False
         self._failed.pop(number, None)
         with self._lock:
-            old, self._current = self._current, version
-        self._set(number, AVAILABLE)
+            self._serving[number] = version
+            self.states[number] = (AVAILABLE, "")
         log.info("version %d of %s is available", number, self.name)
-        if old:
-            self._set(old.number, END)
         return True
+
+    def _unload(self, number):
+        with self._lock:
+            version = self._serving.pop(number)
+            self.states[number] = (UNLOADING if version.requests else END, "")
+        log.info("version %d of %s is unloaded", number, self.name)
 
     def _set(self, number, state, message=""):
         with self._lock:

@@ -12,21 +12,25 @@ import tensorflow as tf
 from google.protobuf import json_format
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
-from serving.prediction_service import DEFAULT_SIGNATURE, ModelService, PredictionService, RpcError, find_version, status_of
+from serving.errors import RpcError, status_of
+from serving.prediction_service import ModelService
+from serving.warmup import DEFAULT_SIGNATURE
 
-PATH = re.compile(r"/v1/models/(?P<model>[^/:]+)(/versions/(?P<version>\d{1,18}))?(?P<what>:predict|/metadata)?")
+PATH = re.compile(
+    r"/v1/models/(?P<model>[^/:]+)(/versions/(?P<version>\d{1,18})|/labels/(?P<label>[^/:]+))?(?P<what>:predict|:classify|:regress|/metadata)?"
+)
 MAX_BODY = 1 << 28
 """Bytes of a request; five supports of 606 x 856 pixels as JSON numbers are about 100 MB."""
 HTTP_STATUS = {"INVALID_ARGUMENT": 400, "FAILED_PRECONDITION": 400, "NOT_FOUND": 404, "RESOURCE_EXHAUSTED": 429, "UNAVAILABLE": 503}
 """Of gRPC's codes, as TensorFlow Serving maps them; 500 for the rest."""
 
 
-def create_rest_server(manager, host, port, timeout=30.0):
+def create_rest_server(predictions, host, port, timeout=30.0, metrics_path=None):
     """Starts the REST server in threads of its own.
 
     Args:
-        manager: `ModelManager`. host, port: where to listen; port 0 takes a free one. timeout: seconds that a client may take to
-        send its request.
+        predictions: `PredictionService`. host, port: where to listen; port 0 takes a free one. timeout: seconds that a client may
+        take to send its request. metrics_path: URL path of the Prometheus metrics, None for none.
 
     Returns:
         The `http.server.ThreadingHTTPServer`, to be stopped with `shutdown()`, and its port.
@@ -38,8 +42,9 @@ def create_rest_server(manager, host, port, timeout=30.0):
     class Server(http.server.ThreadingHTTPServer):
         daemon_threads = True
         allow_reuse_address = False
-        predictions, models = PredictionService(manager), ModelService(manager)
+        models = ModelService(predictions.core)
 
+    Server.predictions, Server.metrics_path = predictions, metrics_path
     handler = type("Handler", (Handler,), {"timeout": timeout})
     try:
         server = Server((host, port), handler)
@@ -55,10 +60,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
+        if self.server.metrics_path and self.path == self.server.metrics_path:
+            predictions = self.server.predictions
+            return self._send(200, predictions.metrics.text(predictions.core), "text/plain; version=0.0.4; charset=utf-8")
         self._answer(lambda match: self._status(match) if match["what"] is None else self._metadata(match), (None, "/metadata"))
 
     def do_POST(self):
-        self._answer(self._predict, (":predict",))
+        self._answer(self._predict, (":predict", ":classify", ":regress"))
 
     def _answer(self, action, allowed):
         try:
@@ -67,7 +75,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 raise _HttpError(
                     404,
                     f"Malformed request: {self.command} {self.path[:200]}; expected GET /v1/models/NAME[/versions/N][/metadata] or "
-                    "POST /v1/models/NAME[/versions/N]:predict.",
+                    "POST /v1/models/NAME[/versions/N|/labels/LABEL]:predict.",
                 )
             code, body = 200, json.dumps(action(match))
         except _HttpError as error:
@@ -75,9 +83,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         except Exception as error:  # nothing a client sends may end the server
             status, message = status_of(error)
             code, body = HTTP_STATUS.get(status.name, 500), json.dumps({"error": message})
-        content = body.encode()
+        self._send(code, body.encode(), "application/json")
+
+    def _send(self, code, content, kind):
         self.send_response(code)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
         if code >= 400:
             # What was not read of the body must not be taken for the next request.
@@ -90,6 +100,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         spec.name = match["model"]
         if match["version"]:
             spec.version.value = int(match["version"])
+        if match["label"]:
+            spec.version_label = match["label"]
 
     def _status(self, match):
         request = get_model_status_pb2.GetModelStatusRequest()
@@ -115,13 +127,20 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _predict(self, match):
         body = self._body()
+        if match["what"] != ":predict":
+            request = predict_pb2.PredictRequest()
+            self._fill(request.model_spec, match)
+            request.model_spec.signature_name = body.get("signature_name", "")
+            method, word = {":classify": ("classify", "classification"), ":regress": ("regress", "regression")}[match["what"]]
+            self.server.predictions.refuse_method(request.model_spec, method, word)
         rows = "instances" in body
         if rows == ("inputs" in body):
             raise _HttpError(400, f"the request has the keys {sorted(body)}; expected exactly one of 'instances' and 'inputs'.")
         request = predict_pb2.PredictRequest()
         self._fill(request.model_spec, match)
         name = request.model_spec.signature_name = body.get("signature_name", DEFAULT_SIGNATURE)
-        definition = find_version(self.server.predictions.manager, request.model_spec).definitions.get(name)
+        with self.server.predictions.core.lease(request.model_spec) as version:
+            definition = version.definitions.get(name)
         aliases = sorted(definition.inputs) if definition else []
         inputs = columns(body["instances"], aliases) if rows else body["inputs"]
         if not isinstance(inputs, dict):

@@ -3,10 +3,11 @@
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from serving.prediction_service import DEFAULT_SIGNATURE, read_inputs
+from serving.tensors import read_inputs
 
 FILE = "assets.extra/tf_serving_warmup_requests"
 """Where TensorFlow Serving looks: a TFRecord file of PredictionLog."""
+DEFAULT_SIGNATURE = "serving_default"
 LIMIT = 1000
 """Records that TensorFlow Serving accepts at most."""
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from panet_keras.data.images import encode_png
-from serving.model_manager import ModelManager
+from serving.monitoring import Metrics
 from serving.rest import MAX_BODY, create_rest_server
+from tests.serving.test_server import predictions
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def rest(saved_model, tmp_path_factory):
     """Port of a REST server in this process."""
     base = tmp_path_factory.mktemp("rest")
     shutil.copytree(saved_model, base / "1")
-    server, port = create_rest_server(ModelManager("panet", base, 0).start(), "127.0.0.1", 0, timeout=5.0)
+    server, port = create_rest_server(predictions(base, metrics=Metrics()), "127.0.0.1", 0, timeout=5.0, metrics_path="/metrics")
     yield port
     server.shutdown()
 
@@ -76,7 +77,22 @@ def test_status_and_metadata(rest):
         ("GET", "/v1/models/other", None, 404, "this server has .'panet'."),
         ("GET", "/v1/models/panet/versions/9", None, 404, "known versions: .1."),
         ("GET", "/v1/models/../../etc", None, 404, "Malformed request"),
-        ("POST", "/v1/models/panet:classify", {}, 404, "expected GET /v1/models"),
+        ("POST", "/v1/models/panet:explain", {}, 404, "expected GET /v1/models"),
+        (
+            "POST",
+            "/v1/models/panet:classify",
+            {},
+            400,
+            "method_name to be tensorflow/serving/classify. Was: tensorflow/serving/pre",
+        ),
+        (
+            "POST",
+            "/v1/models/panet:regress",
+            {"signature_name": "x"},
+            400,
+            "No signature was found with the name: x; this model has",
+        ),
+        ("POST", "/v1/models/panet/labels/canary:predict", {"inputs": {}}, 400, "Unrecognized servable version label: canary"),
         ("POST", "/v1/models/panet:predict", b"{", 400, "JSON Parse error"),
         ("POST", "/v1/models/panet:predict", b"[" * 100000, 400, "JSON Parse error"),
         ("POST", "/v1/models/panet:predict", [], 400, "a JSON list; expected an object"),
@@ -98,3 +114,18 @@ def test_mistakes_get_a_status_and_a_useful_message(rest, method, path, body, co
 def test_huge_bodies_are_refused_unread(rest):
     code, answer = ask(rest, "POST", "/v1/models/panet:predict", b"", {"Content-Length": str(MAX_BODY + 1)})
     assert code == 413 and str(MAX_BODY) in answer["error"]
+
+
+def test_metrics_count_requests_by_status(rest, episode):
+    inputs, _ = episode(1, 1, 1, (32, 32))
+    predict(rest, {"inputs": {name: value.tolist() for name, value in inputs.items()}})
+    predict(rest, {"inputs": {}})
+    predict(rest, {"inputs": {}}, "/v1/models/invented_by_a_client:predict")
+    connection = http.client.HTTPConnection("127.0.0.1", rest, timeout=60)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    count = ':tensorflow:serving:request_count_total{model_name="panet",status="%s"}'
+    assert float(values[count % "OK"]) >= 1 and float(values[count % "INVALID_ARGUMENT"]) >= 1
+    assert float(values[':tensorflow:serving:request_latency_sum{model_name="panet"}']) > 0
+    assert "invented" not in text and values[':panet_bus:serving:available_version{model_name="panet",version="1"}'] == "1.0"

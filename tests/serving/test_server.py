@@ -21,10 +21,17 @@ from tensorflow_serving.apis import (
 
 from serving.client import Client, ServingError
 from serving.model_manager import AVAILABLE, END, ModelManager
+from serving.prediction_service import PredictionService
 from serving.server import create_server, parse_flags
+from serving.server_core import ServerCore
 from serving.warmup import FILE
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent.parent
+
+
+def predictions(base_path, **options):
+    """The service over one model, named panet."""
+    return PredictionService(ServerCore([ModelManager("panet", base_path, 0).start()]), **options)
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +45,7 @@ def base_path(saved_model, tmp_path_factory):
 def server(base_path):
     """Port of a server in this process."""
     flags = parse_flags(["--model_base_path", str(base_path)])
-    manager = ModelManager("panet", base_path, 0).start()
-    running, port = create_server(manager, "127.0.0.1", 0, flags.channel_options)
+    running, port = create_server(predictions(base_path), "127.0.0.1", 0, flags.channel_options)
     yield port
     running.stop(0)
 
@@ -163,7 +169,7 @@ def test_large_requests_pass_unless_a_limit_is_set(base_path, server, episode):
     flags = parse_flags(
         ["--model_base_path", str(base_path), "--grpc_channel_arguments", "grpc.max_receive_message_length=4194304"]
     )
-    limited, port = create_server(ModelManager("panet", base_path, 0).start(), "127.0.0.1", 0, flags.channel_options)
+    limited, port = create_server(predictions(base_path), "127.0.0.1", 0, flags.channel_options)
     with Client(f"127.0.0.1:{port}") as client:
         with pytest.raises(
             ServingError, match=r"RESOURCE_EXHAUSTED.*4194304.*The request has [\d,]+ bytes.*--grpc_channel_arguments"

@@ -1,0 +1,191 @@
+"""Several models, version policies and labels, and changes of all of them while requests are answered."""
+
+import shutil
+import threading
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf import text_format
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_status_pb2,
+    inference_pb2,
+    model_management_pb2,
+    model_service_pb2_grpc,
+    prediction_service_pb2_grpc,
+)
+from tensorflow_serving.config import model_server_config_pb2
+
+from serving.client import Client, ServingError
+from serving.config_files import ConfigFileError
+from serving.model_manager import AVAILABLE, END, UNLOADING, ModelManager, VersionPolicy
+from serving.prediction_service import PredictionService
+from serving.server import create_server
+from serving.server_core import ServerCore
+
+
+@pytest.fixture
+def versions(saved_model, tmp_path):
+    """A base path with the versions 1, 2 and 3 of one model."""
+    for number in (1, 2, 3):
+        # Links keep three copies from being three loads of the disk; the loader does not mind.
+        shutil.copytree(saved_model, tmp_path / "models" / str(number))
+    return tmp_path / "models"
+
+
+def config(text):
+    return text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        (VersionPolicy(), [3]),
+        (VersionPolicy(2), [3, 2]),
+        (VersionPolicy(None), [3, 2, 1]),
+        (VersionPolicy(None, (1, 3, 9)), [3, 1]),
+    ],
+)
+def test_policies(versions, policy, expected):
+    manager = ModelManager("panet", versions, 0, policy)
+    manager.refresh()
+    assert manager.available() == expected
+
+
+def test_a_version_unloads_after_its_last_request(versions):
+    shutil.rmtree(versions / "3")
+    manager = ModelManager("panet", versions, 0)
+    manager.refresh()
+    with manager.lease() as leased:
+        shutil.copytree(versions / "1", versions / "3")
+        manager.refresh()
+        assert (manager.available(), manager.states[2]) == ([3], (UNLOADING, ""))
+        assert leased.number == 2 and leased.signatures
+        with manager.lease() as newer:
+            assert newer.number == 3
+    assert manager.states[2] == (END, "") and manager.states[3] == (AVAILABLE, "")
+
+
+def test_labels_and_reload_over_grpc(versions, episode):
+    core = ServerCore(poll_seconds=0)
+    server, port = create_server(PredictionService(core), "127.0.0.1", 0)
+    address = f"127.0.0.1:{port}"
+    inputs, _ = episode(1, 1, 1, (32, 32))
+    with grpc.insecure_channel(address) as channel:
+        models = model_service_pb2_grpc.ModelServiceStub(channel)
+
+        def reload(text):
+            models.HandleReloadConfigRequest(model_management_pb2.ReloadConfigRequest(config=config(text)))
+
+        both = f"""model_config_list {{ config {{ name: "panet" base_path: "{versions}" model_platform: "tensorflow"
+            model_version_policy {{ specific {{ versions: 1 versions: 3 }} }}
+            version_labels {{ key: "stable" value: 1 }} version_labels {{ key: "canary" value: 3 }} }} }}"""
+        reload(both)
+        with Client(address, version_label="stable") as stable, Client(address, version_label="gamma") as wrong:
+            assert stable.call("serving_default", inputs)["masks"].shape == (1, 1, 32, 32)
+            with pytest.raises(ServingError, match=r"label: gamma; panet has the labels \{.*'stable': 1"):
+                wrong.call("serving_default", inputs)
+        status = get_model_status_pb2.GetModelStatusRequest()
+        status.model_spec.name, status.model_spec.version_label = "panet", "canary"
+        assert [s.version for s in models.GetModelStatus(status).model_version_status] == [3]
+
+        # A wrong request changes nothing, and a right one after it does (tensorflow/serving#2189).
+        for text, message in (
+            ('model_config_list { config { name: "a" base_path: "/nowhere" } }', "base_path /nowhere is no folder"),
+            ('model_config_list { config { name: "a" base_path: "models" } }', "expected an absolute path"),
+            (f'model_config_list {{ config {{ base_path: "{versions}" }} }}', "expected a name of its own"),
+            (both.replace("value: 3", "value: 2"), "label canary is for version 2, which is not available yet"),
+        ):
+            with pytest.raises(grpc.RpcError, match=message):
+                reload(text)
+            assert sorted(core.managers) == ["panet"] and core.managers["panet"].available() == [3, 1]
+        # Rollback by label, and a second model beside the first.
+        second = f'config {{ name: "second" base_path: "{versions}" }}'
+        reload(both.replace("value: 3", "value: 1").replace("model_config_list {", "model_config_list { " + second))
+        assert core.managers["panet"].labels == {"stable": 1, "canary": 1}
+        with Client(address, "second") as client:
+            assert client.call("serving_default", inputs, version=3)["masks"].any() in (True, False)
+        reload("model_config_list { " + second + " }")
+        with Client(address) as client, pytest.raises(ServingError, match=r"this server has \['second'\]"):
+            client.call("serving_default", inputs)
+    server.stop(0)
+
+
+def test_a_config_file_is_read_again(versions, tmp_path):
+    file = tmp_path / "models.config"
+    line = 'model_config_list {{ config {{ name: "{}" base_path: "{}" }} }}'
+    file.write_text(line.format("first", versions))
+    core = ServerCore(poll_seconds=0)
+    core.watch_file(file, 0.05)
+    assert list(core.managers) == ["first"]
+    changed = threading.Event()
+    file.write_text("model_config_list { config { nmae: 1 } }")  # logged; the old one holds
+    changed.wait(0.3)
+    assert list(core.managers) == ["first"]
+    file.write_text(line.format("second", versions))
+    for _ in range(600):
+        if list(core.managers) == ["second"]:
+            break
+        changed.wait(0.05)
+    assert list(core.managers) == ["second"]
+    core.stop()
+    file.write_text("model_config_list { config { nmae: 1 } }")
+    with pytest.raises(ConfigFileError, match=r'models.config: line 1:.*"nmae".*with the fields model_config_list'):
+        ServerCore().watch_file(file, 0)
+
+
+def test_rpcs_for_other_signatures_answer_as_tensorflow_serving_does(saved_model, tmp_path):
+    shutil.copytree(saved_model, tmp_path / "1")
+    service = PredictionService(ServerCore([ModelManager("panet", tmp_path, 0).start()]))
+    server, port = create_server(service, "127.0.0.1", 0)
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        request = classification_pb2.ClassificationRequest()
+        request.model_spec.name = "panet"
+        message = "classification signature method_name to be tensorflow/serving/classify. Was: tensorflow/serving/predict"
+        with pytest.raises(grpc.RpcError, match=message):
+            stub.Classify(request)
+        tasks = inference_pb2.MultiInferenceRequest()
+        with pytest.raises(grpc.RpcError, match="at least one task"):
+            stub.MultiInference(tasks)
+        tasks.tasks.add(method_name="tensorflow/serving/regress").model_spec.name = "panet"
+        with pytest.raises(grpc.RpcError, match="regression signature method_name"):
+            stub.MultiInference(tasks)
+
+        from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+        ask = reflection_pb2.ServerReflectionRequest(list_services="")
+        [answer] = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([ask]))
+        names = {service.name for service in answer.list_services_response.service}
+        assert {"tensorflow.serving.PredictionService", "tensorflow.serving.ModelService", "grpc.health.v1.Health"} <= names
+    server.stop(0)
+
+
+def test_a_support_set_is_named_by_the_client(saved_model, phantom, tmp_path):
+    from serving.support_sets import SupportSets
+
+    shutil.copytree(saved_model, tmp_path / "models" / "1")
+    pairs = tmp_path / "sets" / "clinic"
+    pairs.mkdir(parents=True)
+    shutil.copy(f"{phantom}/images/PHAA_000.png", pairs / "a.png")
+    shutil.copy(f"{phantom}/masks/PHAA_000.png", pairs / "a_mask.png")
+    (tmp_path / "sets" / "broken").mkdir()
+    shutil.copy(f"{phantom}/images/PHAA_000.png", tmp_path / "sets" / "broken")
+    sets = SupportSets(tmp_path / "sets", (64, 64))
+    manager = ModelManager("panet", tmp_path / "models", 0, on_load=sets.encode).start()
+    server, port = create_server(PredictionService(ServerCore([manager])), "127.0.0.1", 0)
+    query = f"{phantom}/images/PHAC_001.png"
+    with Client(f"127.0.0.1:{port}", size=(64, 64)) as client:
+        sent = client.set_support([str(pairs / "a.png")], [str(pairs / "a_mask.png")]).predict(query)
+        named = client.use_support_set("clinic").predict(query)
+        np.testing.assert_allclose(named.probability, sent.probability, atol=1e-6)
+        with pytest.raises(ServingError, match=r"NOT_FOUND: support set 'broken' is unknown; this server has \['clinic'\]"):
+            client.use_support_set("broken").predict(query)
+        # A second shot is seen at the next look at the folder.
+        shutil.copy(f"{phantom}/images/PHAC_000.png", pairs / "b.png")
+        shutil.copy(f"{phantom}/masks/PHAC_000.png", pairs / "b_mask.png")
+        manager.refresh()
+        again = client.use_support_set("clinic").predict(query)
+        assert np.abs(again.probability - named.probability).max() > 1e-6
+    server.stop(0)
