@@ -1,8 +1,12 @@
 """What ends an RPC, and which status it gets."""
 
+import re
+
 import grpc
 import tensorflow as tf
 
+MESSAGE_LIMIT = 1500
+"""Characters."""
 # Codes of tf.errors are those of gRPC.
 STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -21,6 +25,14 @@ class RpcError(Exception):
 
 def status_of(error):
     """gRPC status code and message of what serving a request raised."""
+    code, message = _status_of(error)
+    # What is around an assertion names the graph's nodes; a message of over 8 KB is no message to gRPC, but RESOURCE_EXHAUSTED.
+    message = re.sub(r"^Graph execution error:.*?(?=assertion failed: )", "", message, flags=re.DOTALL)
+    message = re.sub(r"\s*\[\[\{\{node .*", "", message, flags=re.DOTALL)
+    return code, message if len(message) <= MESSAGE_LIMIT else f"{message[:MESSAGE_LIMIT]}... ({len(message):,} characters)"
+
+
+def _status_of(error):
     if isinstance(error, RpcError):
         return error.code, str(error)
     if isinstance(error, tf.errors.OpError):
