@@ -239,3 +239,28 @@ def test_model_names_never_become_paths(server, name):  # noqa: F811
         client.versions()
     # A message beyond 8 KB would arrive as RESOURCE_EXHAUSTED.
     assert caught.value.code is grpc.StatusCode.NOT_FOUND and len(str(caught.value)) < 2000
+
+
+def test_operators_files_parse():
+    """What can be shown without a Docker engine: YAML and JSON, flags that our parser knows, files that are there."""
+    import json
+
+    import yaml
+
+    from serving.server import parse_flags
+
+    folder = pathlib.Path(__file__).resolve().parent.parent.parent / "serving" / "config"
+    compose = yaml.safe_load((folder / "compose.yaml").read_text())["services"]["serving"]["command"]
+    deployment, service, scaler = yaml.safe_load_all((folder / "kubernetes.yaml").read_text())
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    for command in (compose, container["args"]):
+        flags = parse_flags(command)
+        assert flags.enable_batching and flags.rest_api_port == 8501
+        for name in ("model_config_file", "monitoring_config_file", "batching_parameters_file"):
+            assert (folder / pathlib.PurePath(getattr(flags, name)).name).is_file()
+    assert service["spec"]["selector"] == deployment["spec"]["selector"]["matchLabels"]
+    assert scaler["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
+    dashboard = json.loads((folder / "grafana-dashboard.json").read_text())
+    assert all(
+        ":tensorflow:serving:" in str(panel["targets"]) or "panet_bus" in str(panel["targets"]) for panel in dashboard["panels"]
+    )
