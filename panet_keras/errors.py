@@ -3,9 +3,12 @@
 ValueError
 └── PANetError              an argument or input that the library refuses
     ├── ImageError          one picture that cannot be decoded exactly
+    │   └── MaskColourError a mask with a colour that stands for nothing
     └── DataError           a data set with problems; lists all of them
 UserWarning
 └── DataWarning             data that is used, after a repair that the message states
+    ├── MaskSizeWarning     the mask was stretched to its image's size
+    └── MixedColourWarning  mixed colours of a mask went to the nearest legal one
 """
 
 
@@ -15,6 +18,10 @@ class PANetError(ValueError):
 
 class ImageError(PANetError):
     """A picture that cannot be decoded exactly; names the file, what came, what was expected, and the mend."""
+
+
+class MaskColourError(ImageError):
+    """A mask with a colour that is neither legal nor a mix of two legal ones."""
 
 
 class DataError(PANetError):
@@ -33,3 +40,11 @@ class DataError(PANetError):
 
 class DataWarning(UserWarning):
     """Data that is used after a repair; the message states it."""
+
+
+class MaskSizeWarning(DataWarning):
+    """A mask was stretched to its image's size."""
+
+
+class MixedColourWarning(DataWarning):
+    """Mixed colours of a mask went to the nearest legal one."""

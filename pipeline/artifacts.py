@@ -72,7 +72,8 @@ class ExampleAnomalies(Artifact):
 
     Split-train/SchemaDiff.pb
     Split-test/SchemaDiff.pb
-    anomalies.json              list of {split, feature, type, description}
+    anomalies.json              list of {split, feature, type, description, stops}
+    associations.json           of each burned-in mark with the label: table, phi, p
     """
 
     def split(self, name):

@@ -39,10 +39,18 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Validator:
-    """Attributes: schema: curated schema, empty for the committed one. stop_on_anomalies: whether an anomaly ends the run."""
+    """What of the data stops a run.
+
+    Attributes:
+        schema: curated schema, empty for the committed one.
+        stop_on_anomalies: whether an anomaly ends the run.
+        go_on: anomalies that are reported and do not end it: names of `pipeline.image_checks.ANOMALIES`, DATA_SKEW, DATA_DRIFT, or
+            TFDV's own.
+    """
 
     schema: str = ""
     stop_on_anomalies: bool = True
+    go_on: tuple[str, ...] = ("MASK_SIZE", "MASK_MIXED_COLOURS", "FLAG_TELLS_LABEL", "DATA_SKEW", "DATA_DRIFT")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -110,6 +110,9 @@ class LocalRunner:
             # As TFX's LatestBlessedModelStrategy: an input that the history decides.
             baseline = self.metadata.latest_blessed(component.name, other_than=inputs["model"].digest)
             inputs |= {"baseline": baseline} if baseline else {}
+        if "previous" in component.inputs:
+            previous = self.metadata.latest("StatisticsGen", "statistics", other_than=inputs["statistics"].digest)
+            inputs |= {"previous": previous} if previous else {}
         key = cache_key(node, inputs)
         hit = self._cached(component, key)
         if hit:

@@ -134,6 +134,14 @@ class Metadata:
         """Executions of a run, in order."""
         return sorted(self.store.get_executions_by_context(run.id), key=lambda execution: execution.id)
 
+    def latest(self, component, output, other_than):
+        """Newest output of a component whose content differs from `other_than`, or None."""
+        for execution in self._newest(component):
+            artifact = self.artifacts_of(execution.id, OUTPUT).get(output)
+            if artifact and artifact.digest != other_than and artifact.path.is_dir():
+                return artifact
+        return None
+
     def latest_blessed(self, evaluator, other_than):
         """Evaluation of the newest blessed model whose content differs from `other_than`, or None."""
         for execution in self._newest(evaluator):

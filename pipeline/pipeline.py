@@ -41,7 +41,11 @@ def create_pipeline(config):
         statistics=statistics_gen["statistics"], schema_file=str(pathlib.Path(config.validator.schema or SCHEMA).resolve())
     )
     example_validator = ExampleValidator(
-        statistics=statistics_gen["statistics"], schema=schema_gen["schema"], stop_on_anomalies=config.validator.stop_on_anomalies
+        examples=example_gen["examples"],
+        statistics=statistics_gen["statistics"],
+        schema=schema_gen["schema"],
+        stop_on_anomalies=config.validator.stop_on_anomalies,
+        go_on=config.validator.go_on,
     )
     training = Trainer(examples=example_gen["examples"], settings=dataclasses.asdict(trainer))
     evaluator = Evaluator(

@@ -143,12 +143,23 @@ def _data(done):
     if "ExampleValidator" in done:
         found = json.loads(done["ExampleValidator"].outputs["anomalies"].anomalies.read_text("utf-8"))
         if found:
-            rows = [(_e(f["split"]), _e(f["feature"]), _e(f["type"]), _e(f["description"])) for f in found]
+            rows = [
+                (
+                    _e(f["split"]),
+                    _e(f["feature"]),
+                    _e(f["type"]),
+                    "stops the run" if f["stops"] else "let pass",
+                    _e(f["description"]),
+                )
+                for f in found
+            ]
+            css = "bad" if any(f["stops"] for f in found) else "note"
             parts.append(
-                f"<p class=bad>{len(found)} anomalies against the schema.</p>" + _table(("Split", "Feature", "Type", "What"), rows)
+                f"<p class={css}>{len(found)} anomalies.</p>" + _table(("Split", "Feature", "Type", "Effect", "What"), rows)
             )
         else:
             parts.append("<p class=good>No anomaly against the curated schema.</p>")
+        parts.append(_associations(done["ExampleValidator"].outputs["anomalies"]))
     if "StatisticsGen" in done:
         statistics = done["StatisticsGen"].outputs["statistics"]
         for split in findings["counts"]:
@@ -164,6 +175,19 @@ def _data(done):
             )
         )
     return "".join(parts)
+
+
+def _associations(anomalies):
+    """What burned-in marks tell of the label."""
+    found = json.loads((anomalies.path / "associations.json").read_text("utf-8"))
+    rows = []
+    for flag, (table, phi, p) in found.items():
+        (both, flag_only), (lesion_only, neither) = table
+        rows.append(
+            (_e(flag), f"{both} of {both + lesion_only}", f"{flag_only} of {flag_only + neither}", f"{phi:+.2f}", f"{p:.2g}")
+        )
+    header = ("Mark", "Lesion images with it", "Others with it", "phi", "p (Fisher)")
+    return "<details><summary>Marks and labels</summary>" + _table(header, rows) + "</details>"
 
 
 def _draw_areas(figure, statistics, splits):

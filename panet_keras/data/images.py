@@ -9,7 +9,7 @@ import zlib
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from panet_keras.errors import ImageError
+from panet_keras.errors import ImageError, MaskColourError
 
 MAX_PIXELS = 50_000_000
 """Pictures with more pixels are refused before they are decoded: a small file can hold a huge picture."""
@@ -143,7 +143,7 @@ def colours_to_classes(image, colours, name="mask"):
         uint8 [H, W], and the number of mixed pixels.
 
     Raises:
-        ImageError: a pixel whose colour is no mix of two legal colours; names x, y and the colour.
+        MaskColourError: a pixel whose colour is no mix of two legal colours; names x, y and the colour.
     """
     legal = np.asarray(colours, np.float64)
     codes = image.astype(np.int32) @ np.array([65536, 256, 1], np.int32)
@@ -159,7 +159,7 @@ def colours_to_classes(image, colours, name="mask"):
     if (off_line > BLEND_TOLERANCE).any():
         y, x = np.argwhere((off_line > BLEND_TOLERANCE)[inverse])[0]
         allowed = ", ".join(str(tuple(colour)) for colour in colours)
-        raise ImageError(
+        raise MaskColourError(
             f"{name}: pixel x={x}, y={y} has colour {tuple(image[y, x].tolist())}; expected {allowed}. Redraw it in a legal colour."
         )
     return distance.argmin(1).astype(np.uint8)[inverse], int(mixed[inverse].sum())

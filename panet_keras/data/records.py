@@ -1,13 +1,14 @@
 """One annotated ultrasound frame, wherever it comes from."""
 
 import dataclasses
+import hashlib
 import warnings
 
 import numpy as np
 from scipy import ndimage
 
 from panet_keras.data.images import colours_to_classes, decode_image, resize_nearest
-from panet_keras.errors import DataError, DataWarning, ImageError
+from panet_keras.errors import DataError, ImageError, MaskColourError, MaskSizeWarning, MixedColourWarning
 
 LABELS = ("Normal", "Benign", "Malignant", "Unknown")
 CLASS_OF_LABEL = {"Benign": 1, "Malignant": 2, "Unknown": 1}
@@ -61,7 +62,7 @@ class Record:
                 warnings.warn(
                     f"{name}: mask is {part.shape[1]} x {part.shape[0]}, image {self.filename} is {mask.shape[1]} x "
                     f"{mask.shape[0]}; the mask was stretched to the image (nearest neighbour).",
-                    DataWarning,
+                    MaskSizeWarning,
                     stacklevel=2,
                 )
                 part = resize_nearest(part, mask.shape)
@@ -73,7 +74,7 @@ class Record:
         if self.mask_format == "index":
             classes = picture[..., 0]
             if classes.max() >= len(MASK_COLOURS):
-                raise ImageError(f"{name}: class index {classes.max()}; expected 0 to {len(MASK_COLOURS) - 1}.")
+                raise MaskColourError(f"{name}: class index {classes.max()}; expected 0 to {len(MASK_COLOURS) - 1}.")
             return classes
         if self.mask_format == "binary":
             # Some tools write 0 and 1 instead of 0 and 255.
@@ -86,7 +87,7 @@ class Record:
             warnings.warn(
                 f"{name}: {mixed} pixels have mixed colours; each went to the nearest legal colour. Was the mask shrunk with a "
                 "smooth filter?",
-                DataWarning,
+                MixedColourWarning,
                 stacklevel=3,
             )
         return classes
@@ -104,6 +105,21 @@ class Sample:
     def lesion_count(self):
         """Number of connected regions of the mask (4-neighbourhood)."""
         return int(ndimage.label(self.mask > 0)[1])
+
+    @property
+    def brightness(self):
+        """Mean grey of the frame, 0 to 1."""
+        return float(self.image.mean() / 255.0)
+
+    @property
+    def digest(self):
+        """SHA-256 of the decoded pixels, hexadecimal: the same for the same picture in another file or format."""
+        return hashlib.sha256(repr(self.image.shape).encode() + self.image.tobytes()).hexdigest()
+
+    @property
+    def mask_classes(self):
+        """Classes that the mask shows: 1 for benign, plus 2 for malignant."""
+        return int((self.mask == 1).any()) + 2 * int((self.mask == 2).any())
 
     @property
     def area_fraction(self):

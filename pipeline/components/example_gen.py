@@ -19,11 +19,11 @@ def ExampleGen(
 ):
     """Decodes every image and mask, and writes them by split.
 
-    All broken or missing files are named in one error, and nothing is written. Warnings (stretched masks, mixed colours,
-    masks without image) are kept in `findings.json`.
+    What the index says wrongly (missing files, rows, values) is named in one error together with all broken pictures, and nothing is
+    written. With a right index a broken picture is left out and kept in `findings.json`, with the repairs (stretched masks, mixed
+    colours): ExampleValidator makes anomalies of them, and stops the run unless it is told to go on.
     """
     from panet_keras.data import (
-        decode_all,
         hold_out,
         load_bus_uclm,
         load_folder,
@@ -32,7 +32,7 @@ def ExampleGen(
         to_example,
         write_examples,
     )
-    from panet_keras.errors import DataError, DataWarning
+    from panet_keras.errors import DataError, DataWarning, ImageError
     from pipeline.errors import ConfigError
 
     loaders = {"bus_uclm": load_bus_uclm, "folder": load_folder}
@@ -49,20 +49,24 @@ def ExampleGen(
             splits = split_by_patients(records, test_patients)
         else:
             splits = hold_out(records, test_share, split_seed)
-        counts = {}
-        # One pass over all splits, so that the broken pictures of every split are named together.
-        split_of = {record.filename: name for name, members in splits.items() for record in members}
-        serialised = {name: [] for name in splits}
-        shown = time.monotonic()
-        for number, sample in enumerate(decode_all([*splits["train"], *splits["test"]], data_path), 1):
-            serialised[split_of[sample.record.filename]].append(to_example(sample))
-            if time.monotonic() - shown > 5:
-                shown = time.monotonic()
-                print(f"      {number}/{len(records)} images", flush=True)
-        for name, items in serialised.items():
-            counts[name] = write_examples(items, examples.split(name))
+        counts, pictures, number, shown = {}, [], 0, time.monotonic()
+        for name, members in splits.items():
+            serialised = []
+            for record in members:
+                seen = len(caught)
+                try:
+                    serialised.append(to_example(record.decode()))
+                except ImageError as error:
+                    pictures.append(_finding(error, name))
+                pictures += [_finding(w.message, name) for w in caught[seen:] if issubclass(w.category, DataWarning)]
+                number += 1
+                if time.monotonic() - shown > 5:
+                    shown = time.monotonic()
+                    print(f"      {number}/{len(records)} images", flush=True)
+            counts[name] = write_examples(serialised, examples.split(name))
     findings = {
         "warnings": [str(warning.message) for warning in caught if issubclass(warning.category, DataWarning)],
+        "pictures": pictures,
         "counts": counts,
         "patients": {name: patients(members) for name, members in splits.items()},
         "labels": {
@@ -73,7 +77,26 @@ def ExampleGen(
     }
     examples.findings.write_text(json.dumps(findings, indent=1), "utf-8")
     examples.properties |= {f"{name}_count": count for name, count in counts.items()}
-    return {"summary": f"{counts['train']} train, {counts['test']} test, {len(findings['warnings'])} warning(s)"}
+    return {
+        "summary": f"{counts['train']} train, {counts['test']} test, {len(findings['warnings'])} warning(s)" + _broken(pictures)
+    }
+
+
+def _finding(message, split):
+    """Anomaly of an error or warning that decoding met."""
+    from panet_keras.errors import ImageError, MaskColourError, MaskSizeWarning
+
+    if isinstance(message, ImageError):
+        colour = isinstance(message, MaskColourError)
+        kind, feature = ("MASK_COLOUR", "mask/encoded") if colour else ("IMAGE_UNREADABLE", "image/encoded")
+    else:
+        kind, feature = ("MASK_SIZE" if isinstance(message, MaskSizeWarning) else "MASK_MIXED_COLOURS"), "mask/encoded"
+    return {"type": kind, "split": split, "feature": feature, "description": str(message)}
+
+
+def _broken(pictures):
+    count = sum(item["type"] in ("IMAGE_UNREADABLE", "MASK_COLOUR") for item in pictures)
+    return f", {count} broken picture(s) left out" if count else ""
 
 
 def _with_broken_pictures(error, data_path, layout):

@@ -1,0 +1,140 @@
+"""What statistics of single features cannot see: disagreement, duplicates, leaks. One named anomaly for each kind."""
+
+import collections
+import dataclasses
+
+ANOMALIES = {
+    "IMAGE_UNREADABLE": "a picture cannot be decoded; it is left out",
+    "MASK_COLOUR": "a mask has a colour that stands for nothing; its image is left out",
+    "MASK_SIZE": "a mask had another size than its image, and was stretched",
+    "MASK_MIXED_COLOURS": "a mask had mixed colours, as from a smooth resize",
+    "LABEL_MASK_DISAGREE": "the label and the mask's classes contradict each other",
+    "LESION_WITHOUT_MASK": "the label says lesion, the mask shows none",
+    "DUPLICATE_IMAGE": "one picture lies in the set twice",
+    "PATIENT_IN_TWO_SPLITS": "a patient is on both sides of the split",
+    "FLAG_TELLS_LABEL": "a burned-in mark goes with the label: a model may read the mark instead of the tissue",
+}
+"""Names of the anomalies, beside those of TFDV (`AnomalyInfo.Type`)."""
+TELLING, CERTAIN = 0.5, 0.001
+"""FLAG_TELLS_LABEL from this phi on, and below this p-value of Fisher's exact test."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What the checks need of an Example."""
+
+    split: str
+    filename: str
+    patient: str
+    label: str
+    classes: int
+    digest: str
+    doppler: bool
+    marks: bool
+    combined: bool
+
+
+def read_rows(directory, split):
+    """`Row`s of a split's Examples; no picture is decoded."""
+    import tensorflow as tf
+
+    from panet_keras.data.examples import FEATURES, example_files
+
+    wanted = {name: spec for name, spec in FEATURES.items() if not name.endswith("/encoded")}
+    rows = []
+    for serialised in tf.data.TFRecordDataset(example_files(directory), compression_type="GZIP"):
+        values = {name: value.numpy() for name, value in tf.io.parse_single_example(serialised, wanted).items()}
+        texts = (values[name].decode() for name in ("image/filename", "patient/id", "label"))
+        flags = (bool(values[f"image/{name}"]) for name in ("doppler", "marks", "combined"))
+        rows.append(Row(split, *texts, int(values["mask/classes"]), values["image/digest"].decode(), *flags))
+    return rows
+
+
+def anomaly(kind, split, feature, description):
+    return {"split": split, "feature": feature, "type": kind, "description": description}
+
+
+def check_rows(rows):
+    """Anomalies of a whole data set.
+
+    Args:
+        rows: of `Row`, of all splits.
+
+    Returns:
+        List of dictionaries: split, feature, type (of `ANOMALIES`), description.
+    """
+    return [*_labels(rows), *_duplicates(rows), *_split_patients(rows), *_flags(rows)]
+
+
+def _labels(rows):
+    for row in rows:
+        allowed = {"Normal": (0,), "Benign": (0, 1), "Malignant": (0, 2)}.get(row.label, (0, 1, 2, 3))
+        if row.classes not in allowed:
+            shows = {1: "benign", 2: "malignant", 3: "benign and malignant"}[row.classes]
+            text = f"{row.filename}: the label is {row.label}, the mask shows a {shows} lesion. Correct the one that is wrong."
+            yield anomaly("LABEL_MASK_DISAGREE", row.split, "label", text)
+        elif row.label != "Normal" and not row.classes:
+            text = f"{row.filename}: the label is {row.label}, the mask is empty. Draw the lesion, or label it Normal."
+            yield anomaly("LESION_WITHOUT_MASK", row.split, "mask/classes", text)
+
+
+def _duplicates(rows):
+    groups = collections.defaultdict(list)
+    for row in rows:
+        groups[row.digest].append(row)
+    for group in groups.values():
+        if len(group) > 1:
+            patients = {row.patient for row in group}
+            whose = f"of {len(patients)} patients" if len(patients) > 1 else "of one patient"
+            sides = " and ".join(sorted({row.split for row in group}))
+            names = ", ".join(row.filename for row in group)
+            text = f"{names}: one picture, pixel for pixel, {whose}, in {sides}. Keep one."
+            yield anomaly("DUPLICATE_IMAGE", sides, "image/digest", text)
+
+
+def _split_patients(rows):
+    splits = collections.defaultdict(set)
+    for row in rows:
+        # A patient written in two ways is one patient.
+        splits[row.patient.strip().casefold()].add((row.split, row.patient))
+    for found in splits.values():
+        sides = sorted({split for split, _ in found})
+        if len(sides) > 1:
+            names = ", ".join(sorted({name for _, name in found}))
+            text = (
+                f"patient {names} is in {' and '.join(sides)}: scores would be of patients that were trained on. Split by patient."
+            )
+            yield anomaly("PATIENT_IN_TWO_SPLITS", " and ".join(sides), "patient/id", text)
+
+
+def _flags(rows):
+    for flag in ("marks", "doppler", "combined"):
+        table, phi, p = flag_association(rows, flag)
+        if abs(phi) >= TELLING and p < CERTAIN:
+            (both, flag_only), (lesion_only, neither) = table
+            text = (
+                f"{flag} go with the label: {both} of {both + lesion_only} lesion images have it, and {flag_only} of {flag_only + neither} "
+                f"others (phi {phi:.2f}, Fisher p {p:.1g}). A model may read the mark instead of the tissue; crop or mask it."
+            )
+            yield anomaly("FLAG_TELLS_LABEL", "all", f"image/{flag}", text)
+
+
+def flag_association(rows, flag):
+    """How a flag goes with lesions.
+
+    Args:
+        rows: of `Row`. flag: `"marks"`, `"doppler"` or `"combined"`.
+
+    Returns:
+        Table [[flag and lesion, flag only], [lesion only, neither]]; phi, the correlation of the two, in [-1, 1], 0 when one of them
+        never changes; and the two-sided p-value of Fisher's exact test.
+    """
+    import math
+
+    from scipy import stats
+
+    counts = collections.Counter((getattr(row, flag), row.label != "Normal") for row in rows)
+    table = [[counts[True, True], counts[True, False]], [counts[False, True], counts[False, False]]]
+    (a, b), (c, d) = table
+    scale = math.sqrt((a + b) * (c + d) * (a + c) * (b + d))
+    return table, (a * d - b * c) / scale if scale else 0.0, float(stats.fisher_exact(table).pvalue)

@@ -1,0 +1,140 @@
+"""Each fault, planted in a copy of a good set, is found under its own name."""
+
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from panet_keras.data import write_phantom
+from pipeline.image_checks import Row, check_rows
+from pipeline.local_runner import LocalRunner
+from tests.pipeline.test_run import config
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    return write_phantom(tmp_path_factory.mktemp("data") / "good", patients=6, images=6, seed=2, size=(96, 128))
+
+
+def copy(good, tmp_path):
+    return pathlib.Path(shutil.copytree(good, tmp_path / "data"))
+
+
+def change(path, function):
+    Image.fromarray(function(np.array(Image.open(path)))).save(path)
+
+
+def info(folder, name, field, value):
+    """Sets a field of a row of INFO.csv."""
+    lines = (folder / "INFO.csv").read_text("utf-8-sig").splitlines()
+    column = lines[0].split(";").index(field)
+    for number, line in enumerate(lines):
+        cells = line.split(";")
+        if cells[0] == name:
+            cells[column] = value
+            lines[number] = ";".join(cells)
+    (folder / "INFO.csv").write_text("\n".join(lines) + "\n")
+
+
+def anomalies(runner_result):
+    _, results, stop = runner_result
+    done = {result.component: result for result in results}
+    return json.loads(done["ExampleValidator"].outputs["anomalies"].anomalies.read_text()), stop
+
+
+def test_every_fault_is_named_and_stops_the_run(good, tmp_path):
+    folder = copy(good, tmp_path)
+    images, masks = folder / "images", folder / "masks"
+
+    def blue(mask):
+        mask[5:9, 5:9] = (0, 0, 255)
+        return mask
+
+    change(masks / "PHAA_000.png", blue)
+    cut = images / "PHAA_001.png"
+    cut.write_bytes(cut.read_bytes()[:500])
+    labels = dict(line.split(";")[::2][:2] for line in (folder / "INFO.csv").read_text("utf-8-sig").splitlines()[1:])
+    other = {"Benign": "Malignant", "Malignant": "Benign"}
+    lesions = [name for name in sorted(labels) if labels[name] != "Normal" and name[:4] not in ("PHAA", "PHAB")]
+    wrong_label, emptied = lesions[:2]
+    info(folder, wrong_label, "Label", other[labels[wrong_label]])
+    change(masks / emptied, np.zeros_like)
+    shutil.copy(images / "PHAD_000.png", images / "PHAE_005.png")
+    for kind in (images, masks):
+        (kind / "PHAF_005.png").rename(kind / "phad_005.png")
+    text = (folder / "INFO.csv").read_text("utf-8-sig").replace("PHAF_005.png", "phad_005.png")
+    (folder / "INFO.csv").write_text(text)
+    change(masks / "PHAC_005.png", lambda mask: mask[::2, ::2])
+
+    settings = ["data.test_patients=[PHAB,phad,PHAE]"]
+    found, stop = anomalies(LocalRunner(config(folder, tmp_path / "run", *settings)).run())
+    by_type = {item["type"]: item for item in found}
+    for kind, name in {
+        "MASK_COLOUR": "PHAA_000.png: pixel x=5, y=5 has colour (0, 0, 255)",
+        "IMAGE_UNREADABLE": "PHAA_001.png: cannot be decoded",
+        "LABEL_MASK_DISAGREE": f"{wrong_label}: the label is {other[labels[wrong_label]]}, the mask shows a",
+        "LESION_WITHOUT_MASK": f"{emptied}: the label is {labels[emptied]}, the mask is empty",
+        "DUPLICATE_IMAGE": "PHAD_000.png, PHAE_005.png: one picture, pixel for pixel, of 2 patients, in test and train",
+        "PATIENT_IN_TWO_SPLITS": "patient PHAD, phad is in test and train",
+        "MASK_SIZE": "mask is 64 x 48, image PHAC_005.png is 128 x 96",
+    }.items():
+        assert any(name in item["description"] for item in found if item["type"] == kind), (kind, found)
+        assert (kind in stop) == by_type[kind]["stops"] == (kind != "MASK_SIZE")
+    # Each by name: the run goes on past those it was told to, and no others.
+    names = sorted({item["type"] for item in found if item["stops"]})
+    _, stop = anomalies(LocalRunner(config(folder, tmp_path / "run", *settings, f"validator.go_on={names[1:]}")).run())
+    assert names[0] in stop and not any(name in stop for name in names[1:])
+    from tensorflow_metadata.proto.v0 import anomalies_pb2
+
+    [proto] = {p.parent.name: p for p in (tmp_path / "run").rglob("ExampleValidator/*/anomalies/Split-test/SchemaDiff.pb")}.values()
+    listed = anomalies_pb2.Anomalies.FromString(proto.read_bytes()).anomaly_info
+    assert "DUPLICATE_IMAGE" in {reason.short_description for reason in listed["image/digest"].reason}
+
+
+def test_drift_against_the_run_before_and_skew_between_splits(good, tmp_path):
+    folder = copy(good, tmp_path)
+    # Masks of another size are in every phantom: told to stop for everything, each run ends at the validator.
+    settings = ["validator.go_on=[]", "data.test_patients=[PHAB,PHAE]"]
+
+    def shifts(root):
+        found, stop = anomalies(LocalRunner(config(folder, tmp_path / root, *settings)).run())
+        assert stop
+        return {(item["type"], item["feature"]) for item in found if item["type"].startswith("DATA_")}
+
+    # Every patient has the same six shades.
+    for path in sorted((folder / "images").iterdir()):
+        change(path, lambda image, path=path: image // 64 + np.uint8(40 + 30 * int(path.stem[-1])))
+    assert shifts("run") == set()
+    for path in sorted((folder / "images").iterdir()):
+        change(path, lambda image: image // 4)
+    assert shifts("run") == {("DATA_DRIFT", "image/brightness")}
+    for path in sorted((folder / "images").glob("PHA[BE]_*")):
+        change(path, lambda image: image * 4)
+    assert ("DATA_SKEW", "image/brightness") in shifts("another")
+
+
+def row(number, label="Normal", **changes):
+    classes = {"Normal": 0, "Benign": 1, "Malignant": 2}[label]
+    base = Row("train", f"P{number:02d}_0.png", f"P{number:02d}", label, classes, str(number), False, False, False)
+    return Row(**{**vars(base), **changes})
+
+
+def test_marks_on_lesion_images_only_are_a_leak():
+    rows = [row(i, "Benign" if i % 2 else "Normal", marks=bool(i % 2)) for i in range(30)]
+    [found] = check_rows(rows)
+    assert (
+        found["type"] == "FLAG_TELLS_LABEL"
+        and "marks go with the label: 15 of 15 lesion images have it, and 0 of 15" in found["description"]
+    )
+    fair = [row(i, "Benign" if i % 2 else "Normal", marks=bool(i % 4 // 2)) for i in range(32)]
+    assert check_rows(fair) == [] and check_rows([]) == []
+
+
+def test_an_anomaly_that_does_not_exist_is_refused(good, tmp_path):
+    from pipeline.errors import ConfigError
+
+    with pytest.raises(ConfigError, match="validator.go_on has .'MASK_COLOR'.; expected names of .*MASK_COLOUR"):
+        LocalRunner(config(good, tmp_path / "run", "validator.go_on=[MASK_COLOR]")).run()
