@@ -45,7 +45,8 @@ def _library_digest():
     for package in ("panet_keras", "serving"):
         for file in sorted((PROJECT / package).rglob("*.py")):
             digest.update(file.relative_to(PROJECT).as_posix().encode() + b"\0" + file.read_bytes())
-    digest.update((PROJECT / "pipeline" / "artifacts.py").read_bytes())
+    for name in ("artifacts", "image_checks", "pictures", "shards", "statistics"):
+        digest.update((PROJECT / "pipeline" / f"{name}.py").read_bytes())
     return digest.hexdigest()
 
 

@@ -3,8 +3,8 @@
     @component
     def SchemaGen(statistics: InputArtifact[ExampleStatistics], schema_file: InputPath, schema: OutputArtifact[Schema]): ...
 
-The annotations are those of TFX's light components, and two more: `InputPath`, a file or folder from outside whose content
-counts in the cache key, and `WorkDir`, a folder that survives an interrupted execution. A function may return
+The annotations are those of TFX's light components, and three more: `InputPath`, a file or folder from outside whose content
+counts in the cache key, `Engine`, settings that do not, and `WorkDir`, a folder that survives an interrupted execution. A function may return
 `{"stop": reason}` to end the run after its outputs are recorded.
 """
 
@@ -34,6 +34,10 @@ class Parameter(_Marker):
     """A plain value; `Parameter[int]`."""
 
 
+class Engine(_Marker):
+    """How the work is done, not what it is; `Engine[dict]`. Not part of the cache key: every engine gives the same result."""
+
+
 class InputPath(_Marker):
     """A path outside the run; its content is part of the cache key."""
 
@@ -51,12 +55,13 @@ class Component:
     inputs: types.MappingProxyType
     outputs: types.MappingProxyType
     parameters: tuple
+    engines: tuple
     paths: tuple
     work_dir: str | None
     still_valid: typing.Callable | None = None
 
     def __call__(self, **given):
-        expected = {*self.inputs, *self.parameters, *self.paths}
+        expected = {*self.inputs, *self.parameters, *self.engines, *self.paths}
         optional = {name for name, value in inspect.signature(self.function).parameters.items() if value.default is None}
         if set(given) - expected or expected - optional - set(given):
             raise TypeError(
@@ -96,7 +101,7 @@ def component(function=None, *, still_valid=None):
     """
     if function is None:
         return lambda inner: component(inner, still_valid=still_valid)
-    groups = {InputArtifact: {}, OutputArtifact: {}, Parameter: {}, InputPath: {}, WorkDir: {}}
+    groups = {InputArtifact: {}, OutputArtifact: {}, Parameter: {}, Engine: {}, InputPath: {}, WorkDir: {}}
     for name, hint in inspect.get_annotations(function).items():
         kind = hint if isinstance(hint, type) else type(hint)
         if kind not in groups:
@@ -108,6 +113,7 @@ def component(function=None, *, still_valid=None):
         inputs=types.MappingProxyType(groups[InputArtifact]),
         outputs=types.MappingProxyType(groups[OutputArtifact]),
         parameters=tuple(groups[Parameter]),
+        engines=tuple(groups[Engine]),
         paths=tuple(groups[InputPath]),
         work_dir=next(iter(groups[WorkDir]), None),
         still_valid=still_valid,

@@ -38,6 +38,20 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True)
+class Beam:
+    """Who does the work of ExampleGen and StatisticsGen; the results are the same.
+
+    Attributes:
+        runner: name of an Apache Beam runner, such as DirectRunner; empty writes Examples in this process, and computes statistics
+            on the direct runner.
+        options: Beam's flags, such as --direct_num_workers=2 and --direct_running_mode=multi_processing.
+    """
+
+    runner: str = ""
+    options: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class Validator:
     """What of the data stops a run.
 
@@ -130,6 +144,7 @@ class Config:
 
     data: Data = Data()
     run: Run = Run()
+    beam: Beam = Beam()
     validator: Validator = Validator()
     trainer: Trainer = Trainer()
     evaluator: Evaluator = Evaluator()

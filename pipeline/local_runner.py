@@ -144,7 +144,11 @@ class LocalRunner:
         parent.mkdir(parents=True, exist_ok=True)
         building = pathlib.Path(tempfile.mkdtemp(prefix=".building-", dir=parent))
         outputs = {name: kind(building / name) for name, kind in component.outputs.items()}
-        arguments = {**{n: node.arguments[n] for n in (*component.parameters, *component.paths)}, **inputs, **outputs}
+        arguments = {
+            **{n: node.arguments[n] for n in (*component.parameters, *component.engines, *component.paths)},
+            **inputs,
+            **outputs,
+        }
         work = self.root / "work" / f"{component.name}-{key[:16]}"
         if component.work_dir:
             work.mkdir(parents=True, exist_ok=True)

@@ -35,8 +35,9 @@ def create_pipeline(config):
         test_patients=data.test_patients,
         test_share=data.test_share,
         split_seed=data.split_seed,
+        engine=dataclasses.asdict(config.beam),
     )
-    statistics_gen = StatisticsGen(examples=example_gen["examples"])
+    statistics_gen = StatisticsGen(examples=example_gen["examples"], engine=dataclasses.asdict(config.beam))
     schema_gen = SchemaGen(
         statistics=statistics_gen["statistics"], schema_file=str(pathlib.Path(config.validator.schema or SCHEMA).resolve())
     )

@@ -79,19 +79,20 @@ def _feature(value):
     return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
 
 
-def write_examples(serialised, directory):
+def write_examples(serialised, directory, number=0, of=1):
     """Writes one gzipped TFRecord shard in TFX's naming.
 
     Args:
         serialised: iterable of Example bytes.
         directory: the split's folder; made if absent.
+        number, of: which shard of how many.
 
     Returns:
         The number of Examples.
     """
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    path = directory / "data_tfrecord-00000-of-00001.gz"
+    path = directory / f"data_tfrecord-{number:05d}-of-{of:05d}.gz"
     count = 0
     # The pictures are compressed already; level 1 only satisfies the format.
     options = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)

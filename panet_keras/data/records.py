@@ -53,44 +53,45 @@ class Record:
         Warns:
             DataWarning: the mask was stretched to the image's size, or had mixed colours.
         """
+        sample, repairs = self.decode_with_repairs()
+        for repair in repairs:
+            warnings.warn(repair, stacklevel=2)
+        return sample
+
+    def decode_with_repairs(self):
+        """As `decode`, but gives the warnings instead of issuing them: (`Sample`, list of `DataWarning`)."""
         image = decode_image(self.image, name=self.image if isinstance(self.image, str) else self.filename)
-        mask = np.zeros(image.shape[:2], np.uint8)
+        mask, repairs = np.zeros(image.shape[:2], np.uint8), []
         for source in self.masks:
             name = source if isinstance(source, str) else f"mask of {self.filename}"
-            part = self._decode_mask(source, name)
+            part, mixed = self._decode_mask(source, name)
+            if mixed:
+                text = f"{name}: {mixed} pixels have mixed colours; each went to the nearest legal colour. Was the mask shrunk with a smooth filter?"
+                repairs.append(MixedColourWarning(text))
             if part.shape != mask.shape:
-                warnings.warn(
+                text = (
                     f"{name}: mask is {part.shape[1]} x {part.shape[0]}, image {self.filename} is {mask.shape[1]} x "
-                    f"{mask.shape[0]}; the mask was stretched to the image (nearest neighbour).",
-                    MaskSizeWarning,
-                    stacklevel=2,
+                    f"{mask.shape[0]}; the mask was stretched to the image (nearest neighbour)."
                 )
+                repairs.append(MaskSizeWarning(text))
                 part = resize_nearest(part, mask.shape)
             mask = np.maximum(mask, part)
-        return Sample(self, image, mask)
+        return Sample(self, image, mask), repairs
 
     def _decode_mask(self, source, name):
+        """Class indices, and the number of pixels with mixed colours."""
         picture = decode_image(source, name)
         if self.mask_format == "index":
             classes = picture[..., 0]
             if classes.max() >= len(MASK_COLOURS):
                 raise MaskColourError(f"{name}: class index {classes.max()}; expected 0 to {len(MASK_COLOURS) - 1}.")
-            return classes
+            return classes, 0
         if self.mask_format == "binary":
             # Some tools write 0 and 1 instead of 0 and 255.
             white = 1 if picture.max() == 1 else 255
             classes, mixed = colours_to_classes(picture, ((0, 0, 0), (white,) * 3), name)
-            classes = classes * np.uint8(CLASS_OF_LABEL.get(self.label, 1))
-        else:
-            classes, mixed = colours_to_classes(picture, MASK_COLOURS, name)
-        if mixed:
-            warnings.warn(
-                f"{name}: {mixed} pixels have mixed colours; each went to the nearest legal colour. Was the mask shrunk with a "
-                "smooth filter?",
-                MixedColourWarning,
-                stacklevel=3,
-            )
-        return classes
+            return classes * np.uint8(CLASS_OF_LABEL.get(self.label, 1)), mixed
+        return colours_to_classes(picture, MASK_COLOURS, name)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ import time
 import warnings
 
 from pipeline.artifacts import Examples
-from pipeline.component import InputPath, OutputArtifact, Parameter, component
+from pipeline.component import Engine, InputPath, OutputArtifact, Parameter, WorkDir, component
 
 
 @component
@@ -15,6 +15,8 @@ def ExampleGen(
     test_patients: Parameter[tuple],
     test_share: Parameter[float],
     split_seed: Parameter[int],
+    engine: Engine[dict],
+    work_dir: WorkDir,
     examples: OutputArtifact[Examples],
 ):
     """Decodes every image and mask, and writes them by split.
@@ -22,6 +24,12 @@ def ExampleGen(
     What the index says wrongly (missing files, rows, values) is named in one error together with all broken pictures, and nothing is
     written. With a right index a broken picture is left out and kept in `findings.json`, with the repairs (stretched masks, mixed
     colours): ExampleValidator makes anomalies of them, and stops the run unless it is told to go on.
+
+    Args:
+        data_path, layout: the data set. test_patients, test_share, split_seed: see `pipeline.config.Data`.
+        engine: fields of `pipeline.config.Beam`.
+        work_dir: where workers leave their findings; a folder that all of them see.
+        examples: output.
     """
     from panet_keras.data import (
         hold_out,
@@ -29,10 +37,9 @@ def ExampleGen(
         load_folder,
         patients,
         split_by_patients,
-        to_example,
-        write_examples,
     )
-    from panet_keras.errors import DataError, DataWarning, ImageError
+    from panet_keras.errors import DataError, DataWarning
+    from pipeline import shards
     from pipeline.errors import ConfigError
 
     loaders = {"bus_uclm": load_bus_uclm, "folder": load_folder}
@@ -49,23 +56,20 @@ def ExampleGen(
             splits = split_by_patients(records, test_patients)
         else:
             splits = hold_out(records, test_share, split_seed)
-        counts, pictures, number, shown = {}, [], 0, time.monotonic()
-        for name, members in splits.items():
-            serialised = []
-            for record in members:
-                seen = len(caught)
-                try:
-                    serialised.append(to_example(record.decode()))
-                except ImageError as error:
-                    pictures.append(_finding(error, name))
-                pictures += [_finding(w.message, name) for w in caught[seen:] if issubclass(w.category, DataWarning)]
-                number += 1
-                if time.monotonic() - shown > 5:
-                    shown = time.monotonic()
-                    print(f"      {number}/{len(records)} images", flush=True)
-            counts[name] = write_examples(serialised, examples.split(name))
+    shown = time.monotonic()
+
+    def progress(done, total):
+        nonlocal shown
+        if time.monotonic() - shown > 5:
+            shown = time.monotonic()
+            print(f"      {done}/{total} shards", flush=True)
+
+    told = shards.run(shards.tasks(splits, examples.split), engine, work_dir, progress)
+    pictures = [item for shard in told for item in shard["pictures"]]
+    counts = {name: sum(shard["count"] for shard in told if shard["split"] == name) for name in splits}
     findings = {
-        "warnings": [str(warning.message) for warning in caught if issubclass(warning.category, DataWarning)],
+        "warnings": [str(w.message) for w in caught if issubclass(w.category, DataWarning)]
+        + [item["description"] for item in pictures if item["type"].startswith("MASK_") and item["type"] != "MASK_COLOUR"],
         "pictures": pictures,
         "counts": counts,
         "patients": {name: patients(members) for name, members in splits.items()},
@@ -80,18 +84,6 @@ def ExampleGen(
     return {
         "summary": f"{counts['train']} train, {counts['test']} test, {len(findings['warnings'])} warning(s)" + _broken(pictures)
     }
-
-
-def _finding(message, split):
-    """Anomaly of an error or warning that decoding met."""
-    from panet_keras.errors import ImageError, MaskColourError, MaskSizeWarning
-
-    if isinstance(message, ImageError):
-        colour = isinstance(message, MaskColourError)
-        kind, feature = ("MASK_COLOUR", "mask/encoded") if colour else ("IMAGE_UNREADABLE", "image/encoded")
-    else:
-        kind, feature = ("MASK_SIZE" if isinstance(message, MaskSizeWarning) else "MASK_MIXED_COLOURS"), "mask/encoded"
-    return {"type": kind, "split": split, "feature": feature, "description": str(message)}
 
 
 def _broken(pictures):

@@ -1,18 +1,22 @@
 """StatisticsGen: TFDV statistics of each split."""
 
 from pipeline.artifacts import Examples, ExampleStatistics
-from pipeline.component import InputArtifact, OutputArtifact, component
+from pipeline.component import Engine, InputArtifact, OutputArtifact, component
 
 PICTURES = ("image/encoded", "mask/encoded")
 
 
 @component
-def StatisticsGen(examples: InputArtifact[Examples], statistics: OutputArtifact[ExampleStatistics]):
-    """Computes statistics with TFDV on Beam's direct runner.
+def StatisticsGen(examples: InputArtifact[Examples], engine: Engine[dict], statistics: OutputArtifact[ExampleStatistics]):
+    """Computes statistics with TFDV on Beam.
 
     Pictures are left out: ExampleGen has decoded each of them, which says more than byte statistics do.
+
+    Args:
+        examples: input. engine: fields of `pipeline.config.Beam`. statistics: output.
     """
-    from panet_keras.data.examples import FEATURES, example_files
+    from panet_keras.data.examples import FEATURES
+    from pipeline.beam import pipeline_options
     from pipeline.validation_library import import_tfdv
 
     tfdv = import_tfdv()
@@ -20,10 +24,10 @@ def StatisticsGen(examples: InputArtifact[Examples], statistics: OutputArtifact[
     options = tfdv.StatsOptions(feature_allowlist=[name for name in FEATURES if name not in PICTURES])
     total = 0
     for split in Examples.SPLITS:
-        [data] = example_files(examples.split(split))
         target = statistics.split(split)
         target.parent.mkdir(parents=True)
-        result = tfdv.generate_statistics_from_tfrecord(data, stats_options=options)
+        files = str(examples.split(split) / "data_tfrecord-*.gz")
+        result = tfdv.generate_statistics_from_tfrecord(files, stats_options=options, pipeline_options=pipeline_options(engine))
         # TFX keeps the serialised list itself, not a TFRecord of it.
         target.write_bytes(result.SerializeToString())
         total += result.datasets[0].num_examples

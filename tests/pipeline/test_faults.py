@@ -138,3 +138,35 @@ def test_an_anomaly_that_does_not_exist_is_refused(good, tmp_path):
 
     with pytest.raises(ConfigError, match="validator.go_on has .'MASK_COLOR'.; expected names of .*MASK_COLOUR"):
         LocalRunner(config(good, tmp_path / "run", "validator.go_on=[MASK_COLOR]")).run()
+
+
+def test_every_beam_runner_writes_the_same_examples(good, tmp_path, monkeypatch):
+    """In this process, on Beam in memory, and on Beam with two worker processes."""
+    from panet_keras.data import load_bus_uclm, split_by_patients
+    from pipeline import shards
+    from pipeline.cache import digest_path
+    from pipeline.errors import ConfigError
+
+    monkeypatch.setattr(shards, "SHARD", 5)
+    splits = split_by_patients(load_bus_uclm(good), ["PHAB", "PHAE"])
+    written = []
+    for number, (runner, *options) in enumerate(
+        (("",), ("DirectRunner",), ("DirectRunner", "--direct_running_mode=multi_processing", "--direct_num_workers=2"))
+    ):
+        scratch = tmp_path / f"scratch{number}"
+        scratch.mkdir()
+        work = shards.tasks(splits, lambda split, number=number: tmp_path / str(number) / split)
+        assert len(work) == 8
+        told = shards.run(work, {"runner": runner, "options": options}, scratch, lambda done, total: None)
+        written.append((digest_path(tmp_path / str(number)), told))
+    assert written[0] == written[1] == written[2]
+    # Another engine is no reason to compute anew.
+    LocalRunner(config(good, tmp_path / "run", "validator.go_on=[]")).run()
+    _, results, _ = LocalRunner(config(good, tmp_path / "run", "validator.go_on=[]", "beam.runner=DirectRunner")).run()
+    assert [result.state for result in results][:2] == ["CACHED", "CACHED"]
+    for wrong, message in (
+        ("beam.runner=DirctRunner", "beam.runner is 'DirctRunner'"),
+        ("beam.options=[workers]", "expected flags such as"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            LocalRunner(config(good, tmp_path / "x", "beam.runner=DirectRunner", wrong)).run()
