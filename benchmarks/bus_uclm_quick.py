@@ -11,6 +11,7 @@ import pathlib
 import sys
 
 from benchmarks import record
+from panet_keras.evaluation import summarise_normal
 from pipeline.metadata import OUTPUT, Metadata, properties
 
 
@@ -23,8 +24,11 @@ def main(root):
         seconds[execution.type] = properties(execution).get("seconds")
     scores = json.loads(outputs["Evaluator", "evaluation"].evaluation.read_text("utf-8"))
     history = json.loads(outputs["Trainer", "model"].history.read_text("utf-8"))
-    for row in scores["table"].values():
+    rows = json.loads(outputs["Evaluator", "evaluation"].rows.read_text("utf-8"))
+    for name, row in scores["table"].items():
         row.pop("by_patient")
+        if f"{name}, normal" in rows:
+            row["normal"] = summarise_normal(rows[f"{name}, normal"], rows[name])
     result = {
         "code": properties(run)["code"],
         "settings": scores["settings"],
