@@ -16,8 +16,8 @@ class Data:
     """Where the images are and how they are split.
 
     Attributes:
-        path: folder of the data set.
-        layout: `bus_uclm` or `folder`.
+        path: folder of the data set, or the CSV file.
+        layout: `bus_uclm`, `bus_bra`, `busi`, `folder`, `csv`, or `dicom` (whose salt is in the environment: PANET_DICOM_SALT).
         test_patients: identifiers of the patients to test on; empty draws them at random.
         test_share: share of the patients that is drawn then.
         split_seed: seed of that draw.

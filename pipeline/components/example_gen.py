@@ -1,6 +1,8 @@
 """ExampleGen: files to tf.train.Examples, split by patient."""
 
+import functools
 import json
+import os
 import time
 import warnings
 
@@ -33,7 +35,10 @@ def ExampleGen(
     """
     from panet_keras.data import (
         hold_out,
+        load_bus_bra,
         load_bus_uclm,
+        load_csv,
+        load_dicom,
         load_folder,
         patients,
         split_by_patients,
@@ -42,7 +47,15 @@ def ExampleGen(
     from pipeline import shards
     from pipeline.errors import ConfigError
 
-    loaders = {"bus_uclm": load_bus_uclm, "folder": load_folder}
+    loaders = {
+        "bus_uclm": load_bus_uclm,
+        "bus_bra": load_bus_bra,
+        # BUSI: x.png with x_mask.png, x_mask_1.png in benign/, malignant/, normal/.
+        "busi": load_folder,
+        "csv": load_csv,
+        "dicom": functools.partial(load_dicom, salt=os.environ.get("PANET_DICOM_SALT", "")),
+        "folder": load_folder,
+    }
     if layout not in loaders:
         raise ConfigError(f"data.layout is {layout!r}; expected one of {sorted(loaders)}.")
     with warnings.catch_warnings(record=True) as caught:

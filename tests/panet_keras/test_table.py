@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from panet_keras import DataError
+from panet_keras.data import load_bus_bra, load_csv
+
+
+def picture(path, box=None):
+    path.parent.mkdir(exist_ok=True)
+    pixels = np.full((48, 64), 90 if box is None else 0, np.uint8)
+    if box:
+        pixels[box[0] : box[0] + 8, box[1] : box[1] + 8] = 255
+    Image.fromarray(pixels).save(path)
+
+
+def test_a_table_of_paths(tmp_path):
+    """As a spreadsheet writes it: a byte order mark, columns in another order, more of them."""
+    for name in ("a", "b"):
+        picture(tmp_path / "pictures" / f"{name}.png")
+    picture(tmp_path / "pictures" / "a1.png", (3, 3))
+    picture(tmp_path / "pictures" / "a2.png", (30, 40))
+    rows = "label,image,mask,patient,note\nbenign,pictures/a.png,pictures/a1.png|pictures/a2.png,7,x\nNormal,pictures/b.png,,8,\n"
+    (tmp_path / "set.csv").write_bytes(rows.encode("utf-8-sig"))
+    first, second = load_csv(tmp_path / "set.csv")
+    assert (first.patient, first.label, first.decode().lesion_count) == ("7", "Benign", 2)
+    assert (second.label, second.decode().mask.any()) == ("Normal", False)
+    (tmp_path / "set.csv").write_text(rows.replace("benign", "bengin").replace(",8,", ",,").replace("/b.png", "/c.png"))
+    with pytest.raises(DataError) as caught:
+        load_csv(tmp_path / "set.csv")
+    for message in (
+        "row 2, field label: found 'bengin'; expected one of Normal",
+        "row 3, field patient: empty",
+        "row 3, field image: 'pictures/c.png' is no file",
+    ):
+        assert message in str(caught.value)
+    (tmp_path / "set.csv").write_text(rows.replace("image", "picture"))
+    with pytest.raises(DataError, match=r"columns \['image'\] are missing; found \['label', 'picture'"):
+        load_csv(tmp_path / "set.csv")
+
+
+def test_bus_bra(tmp_path):
+    picture(tmp_path / "Images" / "bus_0001-l.png")
+    picture(tmp_path / "Masks" / "mask_0001-l.png", (10, 10))
+    header = "ID,Case,Histology,Pathology,BIRADS,Device,Width,Height,Side,BBOX\n"
+    row = 'bus_0001-l,1,Fibroadenoma,benign,3,GE,64,48,left,"[10,10,8,8]"\n'
+    (tmp_path / "bus_data.csv").write_text(header + row)
+    [record] = load_bus_bra(tmp_path)
+    assert (record.patient, record.label, int((record.decode().mask == 1).sum())) == ("1", "Benign", 64)
+    (tmp_path / "bus_data.csv").write_text(header + row + row.replace("0001", "0002").replace("benign", "b9"))
+    with pytest.raises(DataError, match="found 'b9'.*\n.*Images/bus_0002-l.png: missing, but bus_data.csv has row 3"):
+        load_bus_bra(tmp_path)
