@@ -74,6 +74,9 @@ class Trainer:
     Attributes:
         steps: optimizer steps in all. steps_per_epoch: steps between two points of the training curve (and checkpoints).
         size: height and width of the model's images, in pixels.
+        strategy: tf.distribute strategy: empty for none, `mirrored` (all GPUs of this machine, or `devices` logical ones of its
+            processor), or `multi_worker` (TF_CONFIG names the workers). Each replica takes its share of `batch_size` episodes.
+        devices: logical devices to cut the processor into, for `mirrored` without GPUs.
         learning_rate: peak; 5 % of the steps warm up, then it falls along a cosine.
     """
 
@@ -101,6 +104,8 @@ class Trainer:
     learning_rate: float = 1e-3
     weight_decay: float = 1e-4
     seed: int = 0
+    strategy: str = ""
+    devices: int = 1
 
 
 @dataclasses.dataclass(frozen=True)

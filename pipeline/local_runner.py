@@ -62,6 +62,11 @@ class LocalRunner:
             (name of the run, list of `StageResult`, reason why it stopped early or None).
         """
         nodes = create_pipeline(self.config)
+        if self.config.trainer.strategy:
+            from pipeline.components.trainer import strategy_of
+
+            # Logical devices must be named before TensorFlow starts, which it does in the first stage.
+            strategy_of(dataclasses.asdict(self.config.trainer))
         name, folder = self._new_run()
         (folder / "config.yaml").write_text(to_yaml(self.config), "utf-8")
         context = self.metadata.start_run(

@@ -64,6 +64,7 @@ def train(records, settings, work_dir, build=build):
     from panet_keras.data import episodes
 
     work_dir = pathlib.Path(work_dir)
+    strategy = strategy_of(settings)
     keras.utils.set_random_seed(settings["seed"])
     epoch_steps = min(settings["steps_per_epoch"], settings["steps"])
     epochs = -(-settings["steps"] // epoch_steps)
@@ -95,7 +96,8 @@ def train(records, settings, work_dir, build=build):
         warmup_target=settings["learning_rate"],
         warmup_steps=warmup,
     )
-    network = build(settings, rate)
+    with strategy.scope():
+        network = build(settings, rate)
     history_file = work_dir / "history.jsonl"
     callbacks = [
         # Its own folder: the callback deletes it at the end.
@@ -106,6 +108,43 @@ def train(records, settings, work_dir, build=build):
     history = [json.loads(line) for line in history_file.read_text("utf-8").splitlines()]
     # A run killed between an epoch's note and its checkpoint notes the epoch twice; the later one counts.
     return network, list({row["epoch"]: row for row in history}.values())
+
+
+def strategy_of(settings):
+    """The tf.distribute strategy of the settings.
+
+    Raises:
+        ConfigError: an unknown name, or a batch that the replicas cannot share evenly.
+    """
+    import tensorflow as tf
+
+    from pipeline.errors import ConfigError
+
+    name = settings["strategy"]
+    if not name:
+        return tf.distribute.get_strategy()
+    if name not in ("mirrored", "multi_worker"):
+        raise ConfigError(f"trainer.strategy is {name!r}; expected '', 'mirrored' or 'multi_worker'.")
+    if name == "multi_worker":
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    else:
+        if not tf.config.list_physical_devices("GPU") and settings["devices"] > 1:
+            [processor] = tf.config.list_physical_devices("CPU")
+            wanted = [tf.config.LogicalDeviceConfiguration()] * settings["devices"]
+            if len(tf.config.get_logical_device_configuration(processor) or ()) != len(wanted):
+                try:
+                    tf.config.set_logical_device_configuration(processor, wanted)
+                except RuntimeError:
+                    raise ConfigError(
+                        f"trainer.devices={settings['devices']}: TensorFlow has started already in this process; run the pipeline in a fresh one."
+                    ) from None
+        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        strategy = tf.distribute.MirroredStrategy([device.name for device in devices])
+    if settings["batch_size"] % strategy.num_replicas_in_sync:
+        raise ConfigError(
+            f"trainer.batch_size is {settings['batch_size']}; expected a multiple of the {strategy.num_replicas_in_sync} replicas."
+        )
+    return strategy
 
 
 def _finished_epochs(work_dir):
