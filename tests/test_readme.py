@@ -1,5 +1,6 @@
-"""The README's Python runs as it stands there, only shorter."""
+"""The README's Python and the notebook run as they stand there, only shorter."""
 
+import json
 import re
 
 from tests.conftest import PROJECT
@@ -15,3 +16,14 @@ def test_the_training_example_runs(tmp_path, python):
     path = f"import sys; sys.path.insert(0, {str(PROJECT)!r})\n"
     done = python(path + write + code, cwd=tmp_path)
     assert re.search(r"\(96, 128\) 0\.\d+", done.stdout)
+
+
+def test_the_notebook_runs(tmp_path, python):
+    cells = json.loads((PROJECT / "examples" / "few_shot_segmentation.ipynb").read_text("utf-8"))["cells"]
+    assert not any(cell.get("outputs") for cell in cells)
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    assert "steps=10" in code and "epochs=2" in code
+    code = code.replace("steps=10", "steps=1").replace("epochs=2", "epochs=1")
+    start = f"import sys, matplotlib; sys.path.insert(0, {str(PROJECT)!r}); matplotlib.use('Agg')\n"
+    done = python(start + code + "\nfigure.savefig('figure.png')", cwd=tmp_path)
+    assert re.search(r"presence [01]\.\d+, area", done.stdout) and (tmp_path / "figure.png").stat().st_size > 10_000

@@ -32,3 +32,12 @@ def test_mistakes_end_with_one_line(saved, phantom, tmp_path, capsys):
     ):
         assert main(["segment", "--model", model, "--support", support, "--query", image, "--out", str(tmp_path)]) == 1
         assert message in capsys.readouterr().err
+
+
+def test_without_a_model_the_shipped_preset_is_used(phantom, tmp_path, capsys):
+    support = f"{phantom}/images/PHAA_000.png={phantom}/masks/PHAA_000.png"
+    query = f"{phantom}/images/PHAC_001.png"
+    assert main(["segment", "--support", support, "--query", query, "--out", str(tmp_path)]) is None
+    assert np.asarray(Image.open(tmp_path / "PHAC_001_mask.png")).shape == (96, 128)
+    assert main(["segment", "--model", "bus_uclm_lite9", "--support", support, "--query", query, "--out", str(tmp_path)]) == 1
+    assert "preset 'bus_uclm_lite9' is unknown; expected one of ['bus_uclm_lite0']" in capsys.readouterr().err

@@ -32,3 +32,22 @@ def test_an_unknown_preset_or_foreign_weights_are_refused(folder, tmp_path):
     (tmp_path / "weights.npz").write_bytes((path / "weights.npz").read_bytes())
     with pytest.raises(PANetError, match="weights.npz: .* missing or of another shape"):
         PANet.from_preset(tmp_path)
+
+
+def test_the_shipped_preset_is_small_licensed_and_used_where_no_model_is_named(phantom):
+    folder = presets.FOLDER / presets.DEFAULT
+    assert presets.names() == [presets.DEFAULT]
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 12e6
+    card = (folder / "README.md").read_text("utf-8")
+    for part in ("CC BY-NC 4.0", "Not a medical device", "python -m benchmarks.preset", "Limits", "95 % interval"):
+        assert part in card
+    image, mask, query = (f"{phantom}/{name}" for name in ("images/PHAA_000.png", "masks/PHAA_000.png", "images/PHAC_001.png"))
+    segmenter = FewShotSegmenter()
+    assert segmenter.size == (256, 256) and segmenter.presence_threshold == 0.9
+    answer = segmenter.set_support([image], [mask]).predict(query)
+    assert answer.mask.shape == answer.probability.shape == (96, 128)
+    # The support decides: with its mask in a corner of its frame the probability falls.
+    corner = np.zeros((96, 128), bool)
+    corner[:12, :12] = True
+    moved = segmenter.set_support([image], [corner]).predict(query)
+    assert moved.probability.max() < answer.probability.max()
