@@ -9,9 +9,11 @@ RUN_ROOT/
 """
 
 import dataclasses
+import glob
 import json
 import os
 import pathlib
+import platform
 import shutil
 import subprocess
 import tempfile
@@ -62,6 +64,7 @@ class LocalRunner:
             (name of the run, list of `StageResult`, reason why it stopped early or None).
         """
         nodes = create_pipeline(self.config)
+        _sweep(self.root)
         if self.config.trainer.strategy:
             from pipeline.components.trainer import strategy_of
 
@@ -147,7 +150,7 @@ class LocalRunner:
         component = node.component
         parent = self.root / "artifacts" / component.name
         parent.mkdir(parents=True, exist_ok=True)
-        building = pathlib.Path(tempfile.mkdtemp(prefix=".building-", dir=parent))
+        building = pathlib.Path(tempfile.mkdtemp(prefix=f"{_mark()}{os.getpid()}-", dir=parent))
         outputs = {name: kind(building / name) for name, kind in component.outputs.items()}
         arguments = {
             **{n: node.arguments[n] for n in (*component.parameters, *component.engines, *component.paths)},
@@ -181,6 +184,23 @@ class LocalRunner:
         self.metadata.put_execution(component.name, context, inputs, outputs, "COMPLETE", **facts)
         shutil.rmtree(work, ignore_errors=True)
         return StageResult(component.name, "COMPLETE", seconds, said.get("summary", ""), outputs), said.get("stop")
+
+
+def _mark():
+    """Beginning of the names of this machine's unfinished outputs; the number of the process that writes them follows."""
+    return f".building-{platform.node()}-"
+
+
+def _sweep(root):
+    """Removes what killed processes of this machine left; another run may be at work beside this one."""
+    for path in root.glob(f"artifacts/*/{glob.escape(_mark())}*"):
+        process = path.name.removeprefix(_mark()).partition("-")[0]
+        try:
+            os.kill(int(process), 0)
+        except (ProcessLookupError, ValueError):
+            shutil.rmtree(path, ignore_errors=True)
+        except PermissionError:
+            pass  # alive, and somebody else's
 
 
 def _free_place(parent, key):

@@ -170,3 +170,19 @@ def test_every_beam_runner_writes_the_same_examples(good, tmp_path, monkeypatch)
     ):
         with pytest.raises(ConfigError, match=message):
             LocalRunner(config(good, tmp_path / "x", "beam.runner=DirectRunner", wrong)).run()
+
+
+def test_what_a_killed_process_left_is_swept_and_a_living_one_s_is_not(good, tmp_path):
+    import os
+    import subprocess
+
+    from pipeline.local_runner import _mark
+
+    parent = tmp_path / "run" / "artifacts" / "Trainer"
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    for number in (dead.pid, os.getpid()):
+        (parent / f"{_mark()}{number}-x").mkdir(parents=True)
+    (parent / ".building-another machine-1-x").mkdir()
+    LocalRunner(config(good, tmp_path / "run", "validator.go_on=[]")).run()
+    assert sorted(p.name for p in parent.iterdir()) == sorted([f"{_mark()}{os.getpid()}-x", ".building-another machine-1-x"])
