@@ -9,6 +9,7 @@ import os
 
 from pipeline.cache import versions
 from pipeline.config import to_yaml
+from pipeline.lineage_graph import draw
 from pipeline.metadata import properties
 from pipeline.statistics import as_table, histogram
 
@@ -338,8 +339,8 @@ def _pictures(evaluation, scores):
 
 
 def _lineage(pushed, metadata):
-    rows = []
-    for artifact, execution, inputs in metadata.ancestors(pushed.id):
+    rows, ancestors = [], metadata.ancestors(pushed.id)
+    for artifact, execution, inputs in ancestors:
         facts = properties(execution) if execution else {}
         rows.append(
             (
@@ -352,7 +353,7 @@ def _lineage(pushed, metadata):
                 _e(artifact.path),
             )
         )
-    return "<h2>Lineage of the pushed model</h2>" + _table(
+    return f"<h2>Lineage of the pushed model</h2><figure>{draw(ancestors)}</figure>" + _table(
         ("Artifact", "Type", "Made by", "From artifacts", "SHA-256", "Note", "Path"), rows
     )
 

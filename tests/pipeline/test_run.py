@@ -72,6 +72,7 @@ def test_report_is_one_file_with_everything(first):
     page = (runner.root / "runs" / name / "report.html").read_text()
     for section in ("Stages", "Data", "Training", "Scores", "Gallery", "Grad-CAM", "Lineage of the pushed model"):
         assert f"<h2>{section}" in page
+    assert page.count("<rect") >= 5 and 'aria-label="Lineage of the pushed model"' in page
     assert page.count("data:image/png;base64,") >= 9
     assert "http://" not in page and "https://" not in page and "<script" not in page
 
