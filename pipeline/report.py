@@ -234,7 +234,11 @@ def _scores(scores, done):
     header = ("Protocol", *(label for _, label in SCORES), "Mean over patients", "Median Dice", "Missed", "Images (patients)")
     rows = []
     for key, row in table.items():
-        cells = [_interval(row[score], 1 if score == "hd95" else 3) for score, _ in SCORES]
+        outlined = key.startswith(("cross-patient", "same-patient"))
+        cells = [
+            "not scored" if score in ("hd95", "nsd") and not outlined else _interval(row[score], 1 if score == "hd95" else 3)
+            for score, _ in SCORES
+        ]
         rows.append(
             (
                 _e(key),
