@@ -11,7 +11,7 @@ import pathlib
 import sys
 
 from benchmarks import record
-from panet_keras.evaluation import summarise_normal
+from panet_keras.evaluation import paired_difference, per_image, summarise_normal
 from pipeline.metadata import OUTPUT, Metadata, properties
 
 
@@ -29,6 +29,7 @@ def main(root):
         row.pop("by_patient")
         if f"{name}, normal" in rows:
             row["normal"] = summarise_normal(rows[f"{name}, normal"], rows[name])
+    patient = dict(zip(per_image(rows[scores["headline"]], "dice")[0], (i["patient"] for i in scores["per_image"].values())))
     result = {
         "code": properties(run)["code"],
         "settings": scores["settings"],
@@ -36,10 +37,24 @@ def main(root):
         "stage_seconds": seconds,
         "table": scores["table"],
         "strata": scores["strata"],
+        "paired": {
+            f"{name} minus {scores['headline']}": _paired(rows[name], rows[scores["headline"]], patient)
+            for name in ("cross-patient, 5 shots", "cross-patient, 10 shots", "same-patient, 1 shot", "other-label, 1 shot")
+            if name in rows
+        },
         "curve": [{name: row[name] for name in ("step", "loss", "align_loss", "dice")} for row in history],
     }
     record.write("bus_uclm_quick", "What does the BUS-UCLM recipe reach on the quick split?", result)
     print(markdown(scores["table"]))
+    for name, row in result["paired"].items():
+        print(f"{name}: {row['mean']:+.3f} ({row['low']:+.4f} to {row['high']:+.4f})")
+
+
+def _paired(first, second, patient):
+    """Paired difference of the Dice of two rows over the images both have."""
+    own, other = (dict(zip(*per_image(rows, "dice"))) for rows in (first, second))
+    shared = sorted(set(own) & set(other))
+    return paired_difference([own[q] for q in shared], [other[q] for q in shared], [patient[q] for q in shared])
 
 
 def markdown(table):
