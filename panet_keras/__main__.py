@@ -9,7 +9,7 @@ import tempfile
 import numpy as np
 from PIL import Image
 
-from panet_keras.errors import PANetError
+from panet_keras.errors import ImageError, PANetError
 
 
 def main(argv=None):
@@ -30,7 +30,7 @@ def main(argv=None):
         command.add_argument(
             "--support", required=True, action="append", metavar="IMAGE=MASK", help="annotated pair; repeat for more shots"
         )
-        command.add_argument("--query", required=True, nargs="+", metavar="IMAGE")
+        command.add_argument("--query", required=True, nargs="+", metavar="IMAGE", help="pictures, or folders of them")
         command.add_argument("--out", required=True, help="folder for the pictures")
         command.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="model size; a preset's own, else 256 256")
     segment.set_defaults(run=_segment)
@@ -98,12 +98,38 @@ def _segment(arguments):
 
     segmenter = _segmenter(arguments).set_support(*_pairs(arguments.support))
     out = _folder(arguments.out)
-    for path in arguments.query:
-        answer = segmenter.predict(path)
+    broken, done = 0, {}
+    for path in _pictures(arguments.query):
+        other = done.setdefault(pathlib.Path(path).stem, path)
+        if other != path:
+            raise PANetError(
+                f"--query {path}: its mask would overwrite that of {other}; rename one, or give them an --out of their own."
+            )
+        try:
+            answer = segmenter.predict(path)
+        except ImageError as error:
+            # One bad file among thousands is no reason to lose the rest.
+            print(f"panet_keras segment: {error}", file=sys.stderr)
+            broken += 1
+            continue
         stem = pathlib.Path(path).stem
         save_png(out / f"{stem}_mask.png", answer.mask.astype(np.uint8) * 255)
         save_png(out / f"{stem}_overlay.png", draw_mask(read_image(path, path), answer.mask))
-        print(f"{path}: presence {answer.presence:.3f}, area {answer.mask.mean():.2%}, {out / f'{stem}_mask.png'}")
+        print(f"{path}: presence {answer.presence:.3f}, area {answer.mask.mean():.2%}, {out / f'{stem}_mask.png'}", flush=True)
+    if broken:
+        print(f"panet_keras segment: {broken} picture(s) could not be read; all others are done", file=sys.stderr)
+        return 1
+
+
+def _pictures(paths):
+    """The paths, and for a folder the pictures in it, one after the other: any number of them takes the memory of one."""
+    from panet_keras.data.folder import SUFFIXES
+
+    for path in paths:
+        if pathlib.Path(path).is_dir():
+            yield from sorted(str(file) for file in pathlib.Path(path).iterdir() if file.suffix.lower() in SUFFIXES)
+        else:
+            yield path
 
 
 def _explain(arguments):
@@ -113,7 +139,7 @@ def _explain(arguments):
     segmenter = _segmenter(arguments)
     images, masks = _pairs(arguments.support)
     out = _folder(arguments.out)
-    for path in arguments.query:
+    for path in _pictures(arguments.query):
         maps = grad_cam(segmenter.model, images, masks, path, layer=arguments.layer, method=arguments.method, size=segmenter.size)
         target = out / f"{pathlib.Path(path).stem}_{arguments.method}.png"
         save_png(target, side_by_side([draw_heat(item.image, item.heat) for item in maps]))

@@ -253,6 +253,13 @@ def _segment(arguments):
     for image, equals, mask in pairs:
         if not (image and equals and mask):
             raise ValueError(f"--support {image + equals + mask}: expected IMAGE=MASK, two files joined by '='.")
+    stems = {}
+    for path in arguments.query:
+        other = stems.setdefault(pathlib.Path(path).stem, path)
+        if other != path:
+            raise ValueError(
+                f"--query {path}: its mask would overwrite that of {other}; rename one, or give them an --out of their own."
+            )
     out = pathlib.Path(arguments.out)
     credentials = grpc.ssl_channel_credentials(pathlib.Path(arguments.ssl_root).read_bytes()) if arguments.ssl_root else None
     options = {"credentials": credentials, "version_label": arguments.version_label}

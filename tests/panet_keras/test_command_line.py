@@ -41,3 +41,22 @@ def test_without_a_model_the_shipped_preset_is_used(phantom, tmp_path, capsys):
     assert np.asarray(Image.open(tmp_path / "PHAC_001_mask.png")).shape == (96, 128)
     assert main(["segment", "--model", "bus_uclm_lite9", "--support", support, "--query", query, "--out", str(tmp_path)]) == 1
     assert "preset 'bus_uclm_lite9' is unknown; expected one of ['bus_uclm_lite0']" in capsys.readouterr().err
+
+
+def test_a_folder_is_segmented_past_a_broken_picture(saved, phantom, tmp_path, capsys):
+    import shutil
+
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("PHAA_001.png", "PHAC_000.png", "PHAC_001.png"):
+        shutil.copy(f"{phantom}/images/{name}", folder)
+    (folder / "PHAC_000.png").write_bytes(b"cut off")
+    (folder / "notes.txt").write_text("no picture")
+    support = f"{phantom}/images/PHAA_000.png={phantom}/masks/PHAA_000.png"
+    command = ["segment", "--model", saved, "--support", support, "--query", str(folder), "--size", "64", "64"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 1
+    assert sorted(p.name for p in (tmp_path / "out").glob("*_mask.png")) == ["PHAA_001_mask.png", "PHAC_001_mask.png"]
+    error = capsys.readouterr().err
+    assert (
+        "PHAC_000.png: not a picture that can be read" in error and "1 picture(s) could not be read; all others are done" in error
+    )
