@@ -60,3 +60,5 @@ def test_a_folder_is_segmented_past_a_broken_picture(saved, phantom, tmp_path, c
     assert (
         "PHAC_000.png: not a picture that can be read" in error and "1 picture(s) could not be read; all others are done" in error
     )
+    assert main([*command, "--query", str(folder), f"{phantom}/images/PHAA_001.png", "--out", str(tmp_path / "twice")]) == 1
+    assert "PHAA_001.png: its mask would overwrite that of" in capsys.readouterr().err
