@@ -33,7 +33,7 @@ def main(argv=None):
     arguments = parser.parse_args(argv)
     # TensorFlow's start-up notes would bury the progress.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # EfficientNet-Lite0's depthwise layers seemed faster without oneDNN; benchmarks/train_step.py is to settle it.
+    # EfficientNet-Lite0 is scored twice as fast without oneDNN, and trained a tenth slower: benchmarks/results/speed.json.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     try:
         return arguments.run(arguments)
