@@ -70,7 +70,7 @@ class Soak:
         client.call("serving_default", inputs(rng.choice([5, 20])))
 
     def over(self, client, rng):
-        client.call("segment_encoded", {"query_bytes": np.array([[rng.randbytes(300_000_000)]], object)})
+        client.call("segment_encoded", {"query_bytes": np.array([[bytes(300_000_000)]], object)})
 
     def cut(self, client, rng):
         with grpc.insecure_channel(self.address) as channel:
