@@ -31,7 +31,16 @@ def main(data=None):
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
         records = load_bus_uclm(data or write_phantom(f"{folder}/phantom"))
-        dataset = episodes(records, batch_size=4, size=(256, 256), augment=True, balanced=True, normal_queries=0.1, pasted_lesions=0.3, invented_lesions=0.15)
+        dataset = episodes(
+            records,
+            batch_size=4,
+            size=(256, 256),
+            augment=True,
+            balanced=True,
+            normal_queries=0.1,
+            pasted_lesions=0.3,
+            invented_lesions=0.15,
+        )
     model = PANet("efficientnet_lite0", decoder="unet")
     model.compile()
     iterator = iter(dataset)

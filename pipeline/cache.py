@@ -1,16 +1,18 @@
 """When an execution may be taken from the cache.
 
 The key is a digest of: the content of every input artifact and outside path, the parameters, the component's own file,
-all of panet_keras (and serving, which InfraValidator runs), pipeline/artifacts.py, and the versions of Python, TensorFlow,
+all of panet_keras (and serving, which InfraValidator runs), the modules of pipeline that shape results, and the versions of Python, TensorFlow,
 Keras, TFDV and ML Metadata. A path's name or time counts nowhere. A hit also needs the outputs to be on disk with the
 digest they were recorded with.
 """
 
+import csv
 import functools
 import hashlib
 import importlib.metadata
 import inspect
 import json
+import os
 import pathlib
 import platform
 
@@ -19,18 +21,28 @@ PACKAGES = ("tensorflow", "keras", "tensorflow-data-validation", "ml-metadata", 
 
 
 def digest_path(path):
-    """SHA-256 of a file's bytes, or of the names and bytes of all files of a folder, hidden ones left out."""
+    """SHA-256 of a file's bytes, or of the names and bytes of all files of a folder, hidden ones left out.
+
+    Of a CSV file, also of every file that one of its cells names: a table of pictures changes when a picture does.
+    """
     path = pathlib.Path(path)
     digest = hashlib.sha256()
     if path.is_file():
-        files = [path]
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        files = _named_files(path) if path.suffix.lower() == ".csv" else []
     else:
         files = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
     for file in files:
-        digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+        digest.update(os.path.relpath(file, path).encode() + b"\0")
         with open(file, "rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
+
+
+def _named_files(table):
+    with open(table, encoding="utf-8-sig", errors="replace", newline="") as stream:
+        names = {name for row in csv.reader(stream) for cell in row for name in cell.split("|") if name.strip()}
+    return sorted(file for file in (table.parent / name.strip() for name in names) if file.is_file())
 
 
 @functools.cache

@@ -39,3 +39,17 @@ def test_broken_files_are_named(tmp_path):
     (tmp_path / "bad.yaml").write_text("trainer: [")
     with pytest.raises(ConfigError, match="bad.yaml: not YAML"):
         load_config(tmp_path / "bad.yaml")
+
+
+def test_a_table_changes_when_one_of_its_pictures_does(tmp_path):
+    from pipeline.cache import digest_path
+
+    (tmp_path / "pictures").mkdir()
+    for name in ("a", "b", "other"):
+        (tmp_path / "pictures" / f"{name}.png").write_text(name)
+    (tmp_path / "set.csv").write_text("image,mask\npictures/a.png,pictures/b.png|nowhere.png\n")
+    first = digest_path(tmp_path / "set.csv")
+    (tmp_path / "pictures" / "other.png").write_text("changed")
+    assert digest_path(tmp_path / "set.csv") == first
+    (tmp_path / "pictures" / "b.png").write_text("changed")
+    assert digest_path(tmp_path / "set.csv") != first
