@@ -15,7 +15,7 @@ def load_csv(path):
     """Reads a CSV file with the columns `image`, `mask`, `patient` and `label`, in any order; further ones are left alone.
 
     Paths are relative to the file's folder, or absolute. Several masks of an image are joined by `|`; none is allowed where the
-    label is Normal. Masks are binary: not black is lesion. Labels are Normal, Benign, Malignant or Unknown, in any case.
+    label is Normal. Masks are black and white: white is lesion. Labels are Normal, Benign, Malignant or Unknown, in any case.
 
     Args:
         path: the CSV file, UTF-8, separated by commas.
