@@ -28,18 +28,16 @@ def pipeline_options(engine):
     if wrong:
         raise ConfigError(f"beam.options has {wrong}; expected flags such as --direct_num_workers=2.")
     options = PipelineOptions([f"--runner={engine['runner']}", *engine["options"]])
-    unknown = sorted(set(engine["options"]) - {*_understood(engine["options"])})
+    known = options.get_all_options()
+    # --no_x switches x off.
+    unknown = sorted(
+        option for option in engine["options"] if _name(option) not in known and _name(option).removeprefix("no_") not in known
+    )
     if unknown:
         raise ConfigError(f"beam.options has {unknown}, which Apache Beam does not know.")
     options.view_as(SetupOptions).save_main_session = False
     return options
 
 
-def _understood(options):
-    """Those of the flags that some part of Beam has defined."""
-    from apache_beam.options.pipeline_options import PipelineOptions
-
-    for option in options:
-        name = option.removeprefix("--").partition("=")[0].replace("-", "_")
-        if name in PipelineOptions().get_all_options() or name.removeprefix("no_") in PipelineOptions().get_all_options():
-            yield option
+def _name(option):
+    return option.removeprefix("--").partition("=")[0].replace("-", "_")

@@ -32,9 +32,9 @@ def columns(rows):
 
 def draw(rows):
     """SVG text of the artifacts and what each was made from, earliest to the left."""
-    place, count = {}, {}
+    place, count, column_of = {}, {}, columns(rows)
     for artifact, _, _ in sorted(rows, key=lambda row: row[0].id):
-        column = columns(rows)[artifact.id]
+        column = column_of[artifact.id]
         place[artifact.id] = (column * (WIDTH + GAP_X), count.get(column, 0) * (HEIGHT + GAP_Y))
         count[column] = count.get(column, 0) + 1
     width = max(x for x, _ in place.values()) + WIDTH + 2
