@@ -1,4 +1,4 @@
-"""`python -m pipeline run|runs|lineage|compare`; `--help` tells more."""
+"""`python -m pipeline run|runs|lineage|compare|compile`; `--help` tells more."""
 
 import argparse
 import json
@@ -13,9 +13,19 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m pipeline", description="From annotated images to a served model.")
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="run the pipeline; unchanged stages come from the cache")
-    run.add_argument("--config", help="YAML file, such as pipeline/configs/bus_uclm.yaml")
-    run.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="change a value; repeat for more")
     run.set_defaults(run=_run)
+    compiled = commands.add_parser("compile", help="write the pipeline for another runner")
+    compiled.add_argument("--runner", choices=["kubeflow"], default="kubeflow")
+    compiled.add_argument(
+        "--image", required=True, help="container image: this project as working folder, requirements.txt installed"
+    )
+    compiled.add_argument("--output", default="panet_bus.yaml", help="file to write (default: %(default)s)")
+    compiled.set_defaults(run=_compile)
+    for command in (run, compiled):
+        command.add_argument("--config", help="YAML file, such as pipeline/configs/bus_uclm.yaml")
+        command.add_argument(
+            "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="change a value; repeat for more"
+        )
     runs = commands.add_parser("runs", help="list runs with their artifacts and scores")
     runs.add_argument("--root", required=True, help="run.root of the runs")
     runs.set_defaults(run=_runs)
@@ -69,6 +79,15 @@ def _run(arguments):
         print(f"pipeline run: {results[-1].summary}", file=sys.stderr)
         return 3
     print(f"pushed: {pathlib.Path(pushed.properties['destination']) / str(pushed.properties['version'])}")
+    return 0
+
+
+def _compile(arguments):
+    from pipeline.config import load_config
+    from pipeline.kubeflow import compile_pipeline
+
+    compile_pipeline(load_config(arguments.config, arguments.set), arguments.image, arguments.output)
+    print(f"written: {arguments.output}")
     return 0
 
 

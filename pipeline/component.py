@@ -54,8 +54,8 @@ class Component:
     function: typing.Callable
     inputs: types.MappingProxyType
     outputs: types.MappingProxyType
-    parameters: tuple
-    engines: tuple
+    parameters: types.MappingProxyType
+    engines: types.MappingProxyType
     paths: tuple
     work_dir: str | None
     still_valid: typing.Callable | None = None
@@ -112,8 +112,8 @@ def component(function=None, *, still_valid=None):
         function=function,
         inputs=types.MappingProxyType(groups[InputArtifact]),
         outputs=types.MappingProxyType(groups[OutputArtifact]),
-        parameters=tuple(groups[Parameter]),
-        engines=tuple(groups[Engine]),
+        parameters=types.MappingProxyType(groups[Parameter]),
+        engines=types.MappingProxyType(groups[Engine]),
         paths=tuple(groups[InputPath]),
         work_dir=next(iter(groups[WorkDir]), None),
         still_valid=still_valid,

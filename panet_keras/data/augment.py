@@ -17,8 +17,8 @@ class Augmentation:
 
     Attributes:
         rotation: degrees, to either side.
-        zoom: factor is drawn from exp(-zoom) to exp(zoom).
-        stretch: width by height, likewise: scanners differ in depth and in the probe's width.
+        zoom: factor is drawn from exp(-zoom) to exp(zoom): scanners are set to depths of 3 to 6 cm, and pictures are cropped.
+        stretch: width by height, likewise: probes differ in width.
         shear: of a row against the next, to either side.
         shift: share of height and width, to either side.
         flip: mirror left and right half of the time.
@@ -27,8 +27,8 @@ class Augmentation:
     """
 
     rotation: float = 15.0
-    zoom: float = 0.25
-    stretch: float = 0.15
+    zoom: float = 0.4
+    stretch: float = 0.2
     shear: float = 0.12
     shift: float = 0.12
     flip: bool = True

@@ -21,7 +21,7 @@ class Appearance:
     depth_gain: float = 0.35
     field: float = 0.2
     shadow: float = 1.2
-    speckle: float = 0.2
+    speckle: float = 0.3
     blur: float = 1.0
 
     def __call__(self, images, seed):
