@@ -32,9 +32,15 @@ class Data:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """Attributes: root: folder for artifacts, metadata, reports and pushed models."""
+    """Where results go.
+
+    Attributes:
+        root: folder for artifacts, metadata, reports and pushed models.
+        cache: whether unchanged stages are taken from earlier runs; without it all are executed, and later runs take these.
+    """
 
     root: str = ""
+    cache: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ RUN_ROOT/
   serving/panet/VERSION/              pushed models
 """
 
+import contextlib
 import dataclasses
 import glob
 import json
@@ -16,6 +17,7 @@ import pathlib
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 import traceback
@@ -23,7 +25,7 @@ import traceback
 from pipeline.cache import PROJECT, cache_key, digest_path, versions
 from pipeline.component import Channel
 from pipeline.config import to_yaml
-from pipeline.errors import PipelineError
+from pipeline.errors import MetadataError, PipelineError
 from pipeline.metadata import Metadata, properties
 from pipeline.pipeline import create_pipeline
 
@@ -81,7 +83,8 @@ class LocalRunner:
             try:
                 result, stop = self._execute(node, context, results)
             except BaseException as error:
-                self.metadata.end_run(context, "failed", error=f"{node.component.name}: {error}"[:2000])
+                with contextlib.suppress(MetadataError):
+                    self.metadata.end_run(context, "failed", error=f"{node.component.name}: {error}"[:2000])
                 raise
             results.append(result)
             word = "cached" if result.state == "CACHED" else f"{result.seconds:.1f} s"
@@ -122,7 +125,7 @@ class LocalRunner:
             previous = self.metadata.latest("StatisticsGen", "statistics", other_than=inputs["statistics"].digest)
             inputs |= {"previous": previous} if previous else {}
         key = cache_key(node, inputs)
-        hit = self._cached(component, key)
+        hit = self._cached(component, key) if self.config.run.cache else None
         if hit:
             execution, outputs = hit
             known = properties(execution)
@@ -171,7 +174,14 @@ class LocalRunner:
         except BaseException as error:
             shutil.rmtree(building, ignore_errors=True)
             facts = {"cache_key": key, "error": "".join(traceback.format_exception_only(error))[:4000]}
-            self.metadata.put_execution(component.name, context, inputs, {}, "FAILED", **facts)
+            # The reason of the failure is what a person must read, not that it could not be recorded.
+            with contextlib.suppress(MetadataError):
+                self.metadata.put_execution(component.name, context, inputs, {}, "FAILED", **facts)
+            if isinstance(error, OSError) or _is_tensorflow_s(error):
+                raise PipelineError(
+                    f"{component.name}: {str(error).splitlines()[0][:500]}. Nothing of this stage was kept under {parent}; make room or "
+                    "mend what the message names, and run the same command again: finished stages come from the cache."
+                ) from error
             raise
         place.chmod(0o755)
         for name, artifact in outputs.items():
@@ -184,6 +194,12 @@ class LocalRunner:
         self.metadata.put_execution(component.name, context, inputs, outputs, "COMPLETE", **facts)
         shutil.rmtree(work, ignore_errors=True)
         return StageResult(component.name, "COMPLETE", seconds, said.get("summary", ""), outputs), said.get("stop")
+
+
+def _is_tensorflow_s(error):
+    """Whether TensorFlow raised it, which reports full disks and unreadable files by errors of its own."""
+    tensorflow = sys.modules.get("tensorflow")
+    return tensorflow is not None and isinstance(error, tensorflow.errors.OpError)
 
 
 def _mark():

@@ -18,6 +18,27 @@ STATES = pb.Execution.State
 INPUT, OUTPUT = pb.Event.INPUT, pb.Event.OUTPUT
 
 
+class _NamedErrors:
+    """A `MetadataStore` whose errors name the file. It waits half a minute for another writer before it gives up."""
+
+    def __init__(self, store, path):
+        self._store, self._path = store, path
+
+    def __getattr__(self, name):
+        method = getattr(self._store, name)
+
+        def call(*arguments, **options):
+            try:
+                return method(*arguments, **options)
+            except StatusError as error:
+                raise MetadataError(
+                    f"{self._path}: {name} failed ({str(error).splitlines()[0][:300]}). Nothing was recorded; see whether another program "
+                    "holds the file, the disk is full or the folder read-only, and run the same command again."
+                ) from error
+
+        return call
+
+
 class Metadata:
     """A metadata store.
 
@@ -25,12 +46,15 @@ class Metadata:
         path: SQLite file; its folder is made.
 
     Raises:
-        MetadataError: the file is not a metadata database, or cannot be opened.
+        MetadataError: the file is not a metadata database, or cannot be opened; every method raises it when the file cannot be read or written.
     """
 
     def __init__(self, path):
         path = pathlib.Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MetadataError(f"{path.parent}: cannot be made ({error.strerror}). Name a folder that can be written.") from None
         if path.exists() and path.stat().st_size and path.read_bytes()[:16] != b"SQLite format 3\0":
             raise MetadataError(
                 f"{path}: not an SQLite database; expected the metadata of earlier runs, or no file. Name another or move it."
@@ -38,14 +62,14 @@ class Metadata:
         config = pb.ConnectionConfig()
         config.sqlite.filename_uri = str(path)
         try:
-            self.store = MetadataStore(config)
+            self.store = _NamedErrors(MetadataStore(config), path)
             self._artifact_types = {
                 name: self.store.put_artifact_type(pb.ArtifactType(name=name), can_add_fields=True, can_omit_fields=True)
                 for name in TYPES
             }
             self._run_type = self.store.put_context_type(pb.ContextType(name=RUN_TYPE), can_add_fields=True, can_omit_fields=True)
-        except (StatusError, RuntimeError) as error:
-            raise MetadataError(f"{path}: cannot be opened ({error}). Is another run writing, or the folder read-only?") from None
+        except RuntimeError as error:
+            raise MetadataError(f"{path}: cannot be opened ({error}). Is the folder read-only?") from None
 
     def start_run(self, name, **properties):
         """Records a run; returns its context."""

@@ -26,7 +26,7 @@ def write_phantom(directory, patients=9, images=6, seed=0, size=SIZE):
 
     Args:
         directory: folder to make; must not exist or be empty.
-        patients: number of patients, from 2 to 26.
+        patients: number of patients, from 2 to 676.
         images: images of each patient, at least 1.
         seed: integer; the same seed gives the same files.
         size: (height, width) in pixels.
@@ -40,8 +40,8 @@ def write_phantom(directory, patients=9, images=6, seed=0, size=SIZE):
     directory = pathlib.Path(directory)
     if directory.exists() and any(directory.iterdir()):
         raise FileExistsError(f"{directory} is not empty; expected a new folder for the phantom. Name another or remove it.")
-    if not 2 <= patients <= 26 or images < 1:
-        raise ValueError(f"patients={patients}, images={images}; expected 2 to 26 patients and at least 1 image each.")
+    if not 2 <= patients <= 676 or images < 1:
+        raise ValueError(f"patients={patients}, images={images}; expected 2 to 676 patients and at least 1 image each.")
     directory.parent.mkdir(parents=True, exist_ok=True)
     building = pathlib.Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:
@@ -62,7 +62,7 @@ def _write(directory, patients, images, seed, size):
     rows = [FIELDS]
     for p in range(patients):
         rng = np.random.default_rng([seed, p])
-        name = "PHANTOM"[:3] + chr(ord("A") + p)
+        name = "PH" + chr(ord("A") + p // 26) + chr(ord("A") + p % 26)
         style = {"gain": rng.uniform(0.6, 0.95), "speckle": rng.uniform(0.8, 1.6), "malignant": p % 3 == 2}
         quirky = p == 1
         for i in range(images):

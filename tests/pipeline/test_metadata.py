@@ -36,7 +36,11 @@ def test_component_reads_its_annotations():
     def Copy(examples: InputArtifact[Examples], times: Parameter[int], model: OutputArtifact[Model]):
         pass
 
-    assert dict(Copy.inputs) == {"examples": Examples} and dict(Copy.outputs) == {"model": Model} and Copy.parameters == ("times",)
+    assert (
+        dict(Copy.inputs) == {"examples": Examples}
+        and dict(Copy.outputs) == {"model": Model}
+        and dict(Copy.parameters) == {"times": int}
+    )
     with pytest.raises(TypeError, match=r"Copy got \['times'\]; expected \['examples', 'times'\]"):
         Copy(times=1)
     with pytest.raises(TypeError, match="expected one of"):

@@ -201,3 +201,13 @@ def test_an_unblessed_model_is_not_pushed(first, data):
     assert states(results)["Trainer"] == "CACHED"
     assert not results[-1].outputs["pushed_model"].properties["pushed"] and "below evaluator.min_dice" in results[-1].summary
     assert sorted(p.name for p in (runner.root / "serving" / "panet").iterdir()) == pushed
+
+
+def test_a_forced_run_executes_all_and_is_what_later_runs_take(first):
+    runner, _ = first
+    _, forced, _ = LocalRunner(config(runner.config.data.path, runner.root, "run.cache=false")).run()
+    assert set(states(forced).values()) == {"COMPLETE"}
+    _, later, _ = LocalRunner(runner.config).run()
+    assert set(states(later).values()) == {"CACHED"}
+    for one, other in zip(forced, later):
+        assert {name: a.id for name, a in one.outputs.items()} == {name: a.id for name, a in other.outputs.items()}
