@@ -11,7 +11,6 @@ again until it says that nothing is left.
 import argparse
 import dataclasses
 import json
-import os
 import pathlib
 import time
 
@@ -47,6 +46,7 @@ ROWS = {
 
 def run(data, work, rows, folds, steps):
     from panet_keras.data import k_folds, load_bus_uclm, split_by_patients
+    from panet_keras.files import write_whole
 
     records = load_bus_uclm(data)
     parts = k_folds(records, FOLDS, seed=0)
@@ -58,9 +58,7 @@ def run(data, work, rows, folds, steps):
             print(f"{row}, fold {fold}", flush=True)
             split = split_by_patients(records, parts[fold])
             result = one(split, dict(ROWS[row]), steps, pathlib.Path(work) / f"{file.stem}-training", ours=row == "ours")
-            temporary = file.with_suffix(".tmp")
-            temporary.write_text(json.dumps(result), "utf-8")
-            os.replace(temporary, file)
+            write_whole(file, json.dumps(result))
     print("nothing left")
 
 

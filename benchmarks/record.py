@@ -7,6 +7,8 @@ import platform
 import subprocess
 import time
 
+from panet_keras.files import write_whole
+
 RESULTS = pathlib.Path(__file__).parent / "results"
 
 
@@ -33,7 +35,5 @@ def write(name, question, result):
     """Writes results/NAME.json whole, and prints it."""
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps({"question": question, "machine": machine(), **result}, indent=1)
-    temporary = RESULTS / f".{name}.tmp"
-    temporary.write_text(text + "\n", "utf-8")
-    os.replace(temporary, RESULTS / f"{name}.json")
+    write_whole(RESULTS / f"{name}.json", text + "\n")
     print(text)

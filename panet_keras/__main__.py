@@ -1,15 +1,13 @@
 """Command line: `python -m panet_keras phantom|segment|explain|export ...`; `--help` tells more."""
 
 import argparse
-import os
 import pathlib
 import sys
-import tempfile
 
 import numpy as np
-from PIL import Image
 
 from panet_keras.errors import ImageError, PANetError
+from panet_keras.files import write_whole
 
 
 def main(argv=None):
@@ -93,6 +91,7 @@ def _pairs(items):
 
 
 def _segment(arguments):
+    from panet_keras.data.images import encode_png
     from panet_keras.overlay import draw_mask
     from panet_keras.segmenter import read_image
 
@@ -113,8 +112,8 @@ def _segment(arguments):
             broken += 1
             continue
         stem = pathlib.Path(path).stem
-        save_png(out / f"{stem}_mask.png", answer.mask.astype(np.uint8) * 255)
-        save_png(out / f"{stem}_overlay.png", draw_mask(read_image(path, path), answer.mask))
+        write_whole(out / f"{stem}_mask.png", encode_png(answer.mask.astype(np.uint8) * 255))
+        write_whole(out / f"{stem}_overlay.png", encode_png(draw_mask(read_image(path, path), answer.mask)))
         print(f"{path}: presence {answer.presence:.3f}, area {answer.mask.mean():.2%}, {out / f'{stem}_mask.png'}", flush=True)
     if broken:
         print(f"panet_keras segment: {broken} picture(s) could not be read; all others are done", file=sys.stderr)
@@ -133,6 +132,7 @@ def _pictures(paths):
 
 
 def _explain(arguments):
+    from panet_keras.data.images import encode_png
     from panet_keras.grad_cam import grad_cam
     from panet_keras.overlay import draw_heat, side_by_side
 
@@ -142,7 +142,7 @@ def _explain(arguments):
     for path in _pictures(arguments.query):
         maps = grad_cam(segmenter.model, images, masks, path, layer=arguments.layer, method=arguments.method, size=segmenter.size)
         target = out / f"{pathlib.Path(path).stem}_{arguments.method}.png"
-        save_png(target, side_by_side([draw_heat(item.image, item.heat) for item in maps]))
+        write_whole(target, encode_png(side_by_side([draw_heat(item.image, item.heat) for item in maps])))
         print(f"{path}: {target} (query, then {len(maps) - 1} support image(s))")
 
 
@@ -150,15 +150,6 @@ def _folder(path):
     path = pathlib.Path(path)
     path.mkdir(parents=True, exist_ok=True)
     return path
-
-
-def save_png(path, array):
-    """Writes beside the place and moves into it, so that no half picture is ever seen."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".png")
-    os.close(handle)
-    Image.fromarray(array).save(temporary)
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
 
 
 if __name__ == "__main__":

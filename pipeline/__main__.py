@@ -1,10 +1,11 @@
-"""`python -m pipeline run|runs|lineage|compare|compile`; `--help` tells more."""
+"""`python -m pipeline run|runs|lineage|compare|compile|infer`; `--help` tells more."""
 
 import argparse
 import json
 import os
 import pathlib
 import sys
+import time
 
 from pipeline.errors import PipelineError
 
@@ -40,6 +41,16 @@ def main(argv=None):
         command.add_argument("--root", required=True, help="run.root of the runs")
         command.add_argument("--json", action="store_true", help="for programs")
         command.set_defaults(run=function)
+    infer = commands.add_parser("infer", help="segment a folder of any number of pictures, on a Beam runner if you like")
+    infer.add_argument("--model", help="a .keras file, or a preset's name or folder; the shipped preset without it")
+    infer.add_argument(
+        "--support", required=True, action="append", metavar="IMAGE=MASK", help="annotated pair; repeat for more shots"
+    )
+    infer.add_argument("--query", required=True, help="folder of pictures, with the folders in it")
+    infer.add_argument("--out", required=True, help="folder for masks and predictions.csv; an interrupted run goes on there")
+    infer.add_argument("--beam_runner", default="", help="name of an Apache Beam runner; this process without it")
+    infer.add_argument("--beam_option", action="append", default=[], metavar="--FLAG=VALUE", help="Beam's flags; repeat for more")
+    infer.set_defaults(run=_infer)
     arguments = parser.parse_args(argv)
     # TensorFlow's start-up notes would bury the progress.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -89,6 +100,29 @@ def _compile(arguments):
     compile_pipeline(load_config(arguments.config, arguments.set), arguments.image, arguments.output)
     print(f"written: {arguments.output}")
     return 0
+
+
+def _infer(arguments):
+    from panet_keras import presets
+    from panet_keras.errors import PANetError
+    from pipeline.bulk_inferrer import infer
+
+    pairs = [item.partition("=")[::2] for item in arguments.support]
+    engine = {"runner": arguments.beam_runner, "options": arguments.beam_option}
+    shown = time.monotonic()
+
+    def progress(done, total):
+        nonlocal shown
+        if time.monotonic() - shown > 5:
+            shown = time.monotonic()
+            print(f"{done}/{total} pictures", flush=True)
+
+    try:
+        count, broken = infer(arguments.model or presets.DEFAULT, pairs, arguments.query, arguments.out, engine, progress)
+    except PANetError as error:
+        raise PipelineError(str(error)) from None
+    print(f"{count} pictures, {broken} of them unreadable: {pathlib.Path(arguments.out) / 'predictions.csv'}")
+    return 1 if broken else 0
 
 
 def _metadata(root):

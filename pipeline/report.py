@@ -5,8 +5,8 @@ import html
 import io
 import json
 import math
-import os
 
+from panet_keras.files import write_whole
 from pipeline.cache import versions
 from pipeline.config import to_yaml
 from pipeline.lineage_graph import draw
@@ -53,9 +53,7 @@ def write_report(path, name, config, results, stop, metadata):
         sections.append(_lineage(done["Pusher"].outputs["pushed_model"], metadata))
     sections.append(_settings(config))
     page = f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'><title>PANet-BUS {_e(name)}</title><style>{STYLE}</style><body>{''.join(sections)}</body></html>"
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(page, "utf-8")
-    os.replace(temporary, path)
+    write_whole(path, page)
 
 
 def _e(value):

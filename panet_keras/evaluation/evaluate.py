@@ -1,7 +1,6 @@
 """All rows of the protocol for one model."""
 
 import json
-import os
 import pathlib
 
 import numpy as np
@@ -9,6 +8,7 @@ import numpy as np
 from panet_keras.errors import PANetError
 from panet_keras.evaluation.protocol import PROTOCOLS, episode_list, run_protocol
 from panet_keras.evaluation.summary import summarise, summarise_normal
+from panet_keras.files import write_whole
 
 
 def evaluate(predict, test, shots=(1, 5), repeats=5, seed=0, protocols=PROTOCOLS[1:], surface=True, progress=None, work_dir=None):
@@ -77,7 +77,5 @@ def _kept(work_dir, name, run):
         return kept["rows"], np.array(kept["counts"])
     rows, counts = run()
     file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text(json.dumps({"rows": rows, "counts": counts.tolist()}), "utf-8")
-    os.replace(temporary, file)
+    write_whole(file, json.dumps({"rows": rows, "counts": counts.tolist()}))
     return rows, counts
