@@ -20,7 +20,14 @@ table { border-collapse: collapse; margin: .8em 0; font-size: .92em; } td, th { 
 th { border-bottom: 1px solid #9fb0c0; } tr:nth-child(even) td { background: #f3f6f9; } td.number { text-align: right; white-space: nowrap; }
 img { max-width: 100%; } figure { margin: 1em 0; } figcaption { color: #566; font-size: .9em; } code, pre { background: #f3f6f9; font-size: .88em; }
 pre { padding: .8em; overflow-x: auto; } .good { color: #0a7a3d; font-weight: 600; } .bad { color: #b3261e; font-weight: 600; } .wide { overflow-x: auto; }
-.note { color: #566; } .interval { color: #566; font-size: .85em; white-space: nowrap; } @media print { body { margin: 0; } h2 { break-after: avoid; } figure, table { break-inside: avoid; } }
+.note { color: #566; } .interval { color: #566; font-size: .85em; white-space: nowrap; }
+@media print {
+  @page { size: A4 landscape; margin: 12mm; }
+  body { margin: 0; max-width: none; font-size: 12px; } h2 { break-after: avoid; } figure, tr, svg { break-inside: avoid; }
+  /* Paper does not scroll: what is wide must wrap, and what is folded must be read. */
+  .wide { overflow: visible; } td, th { padding: .15em .4em; } td { overflow-wrap: anywhere; } pre { columns: 3; } .interval { white-space: normal; }
+  details::details-content { content-visibility: visible; height: auto; }
+}
 """
 SCORES = (
     ("dice", "Dice"),
