@@ -137,8 +137,8 @@ def _archive(model, image_size):
         images = decode_batch(args[-1], image_size)
         return segment_state(dict(zip(names, args)), images)
 
+    # The model is not `track`ed: the endpoints bring the weights they use, and Keras 3.13 would store each a second time.
     archive = keras.export.ExportArchive()
-    archive.track(model)
     archive.add_endpoint("serving_default", serving_default, input_signature=[*support, queries])
     archive.add_endpoint("encode_support", encode_support, input_signature=list(support))
     archive.add_endpoint("segment", _named(segment, [*names, "query_images"]), input_signature=[*state_specs, queries])

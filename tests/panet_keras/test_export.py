@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -74,6 +76,12 @@ def test_a_state_of_another_model_is_refused(signatures, episode):
     state["model_version"] = tf.constant(["0123456789abcdef"])
     with pytest.raises(tf.errors.InvalidArgumentError, match="support state is of model.*0123456789abcdef"):
         signatures["segment"](**state, query_images=queries)
+
+
+def test_every_weight_is_stored_once(model, saved_model):
+    stored = tf.train.list_variables(str(saved_model / "variables" / "variables"))
+    numbers = [math.prod(shape) for name, shape in stored if name.endswith("VARIABLE_VALUE")]
+    assert sum(numbers) == sum(math.prod(weight.shape) for weight in model.weights)
 
 
 def test_no_python_and_no_custom_operation_is_inside(saved_model):
