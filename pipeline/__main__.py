@@ -108,6 +108,9 @@ def _infer(arguments):
     from pipeline.bulk_inferrer import infer
 
     pairs = [item.partition("=")[::2] for item in arguments.support]
+    wrong = [item for item, pair in zip(arguments.support, pairs) if not all(pair)]
+    if wrong:
+        raise PipelineError(f"--support {wrong[0]}: expected IMAGE=MASK, two files joined by '='.")
     engine = {"runner": arguments.beam_runner, "options": arguments.beam_option}
     shown = time.monotonic()
 

@@ -67,3 +67,5 @@ def test_same_masks_on_every_engine(saved, folder, phantom, tmp_path, capsys):
     assert "files of something else" in capsys.readouterr().err
     assert main(["infer", "--support", "x.png=y.png", "--query", str(tmp_path / "beam" / "deep" / "no"), "--out", "o"]) == 1
     assert "no picture in it" in capsys.readouterr().err
+    assert main(["infer", "--support", "x.png", "--query", str(folder), "--out", "o"]) == 1
+    assert "--support x.png: expected IMAGE=MASK" in capsys.readouterr().err
