@@ -108,7 +108,7 @@ def python():
 
     def run(code, *arguments, check=True, cwd=PROJECT):
         done = subprocess.run(
-            [sys.executable, "-c", code, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=300
+            [sys.executable, "-c", code, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=600
         )
         if check and done.returncode:
             raise AssertionError(f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}")

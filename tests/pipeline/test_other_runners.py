@@ -16,9 +16,12 @@ from pipeline.config import load_config
 from pipeline.local_runner import LocalRunner
 from tests.pipeline.test_run import TINY
 
+LIGHT = [*TINY, "trainer.decoder=bilinear", "trainer.contrast_weight=0.0", "evaluator.protocols=[]"]
+"""Eight processes trace the model anew: the smaller one will do."""
+
 
 def settings(data, root):
-    return [f"data.path={data}", f"run.root={root}", *TINY]
+    return [f"data.path={data}", f"run.root={root}", *LIGHT]
 
 
 @pytest.fixture(scope="module")
