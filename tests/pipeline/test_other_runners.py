@@ -4,7 +4,6 @@ import json
 import os
 
 import keras
-import kfp
 import numpy as np
 import pytest
 import yaml
@@ -40,6 +39,8 @@ def assert_same(here, there):
 
 
 def test_compiled_pipeline_loads_and_keeps_the_order(tmp_path):
+    import kfp
+
     target = tmp_path / "deep" / "panet.yaml"
     change = [f"--set=data.path={tmp_path}", f"--set=run.root={tmp_path}", "--set=trainer.steps=7"]
     assert main(["compile", "--runner", "kubeflow", "--image", "registry/panet:1", "--output", str(target), *change]) == 0
