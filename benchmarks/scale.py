@@ -20,7 +20,7 @@ import time
 
 from benchmarks import record
 
-SETTINGS = ["trainer.size=64", "trainer.steps=10", "trainer.steps_per_epoch=10", "trainer.batch_size=1", "data.test_share=0.34"]
+SETTINGS = ["trainer.size=64", "trainer.steps=10", "trainer.steps_per_epoch=10", "trainer.batch_size=1", "data.test_share=0.5"]
 SETTINGS += ["evaluator.repeats=1", "evaluator.shots=[1]", "evaluator.min_dice=0.0", "evaluator.protocols=[]"]
 FRAMES = 20
 PAGE = os.sysconf("SC_PAGE_SIZE")
