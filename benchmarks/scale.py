@@ -58,6 +58,7 @@ def measure(images, folder):
         told.append(line)
         if found := re.match(r"\[\d/8\] (\w+) \.\.\.", line):
             stage = found[1]
+            peaks[stage] = resident(process.pid)  # a stage may be over before the watcher looks
         elif found := re.match(r"\[\d/8\] (\w+): ([\d.]+) s\.", line):
             seconds[found[1]] = float(found[2])
     watcher.join()
