@@ -97,6 +97,19 @@ def one(split, changes, steps, folder, ours):
     return {"settings": settings, "minutes": minutes, "history": history, "rows": rows, "calibration": calibration}
 
 
+def trained(work, fold):
+    """Ours, as `run` trained it on a fold; None where it did not."""
+    from pipeline.components import trainer
+    from pipeline.config import Trainer
+
+    weights = pathlib.Path(work) / f"ours-{fold}-training" / "model.weights.h5"
+    if not weights.is_file():
+        return None
+    model = trainer.build(dataclasses.asdict(Trainer(**OURS)), 1e-3)
+    model.load_weights(weights)
+    return model
+
+
 def show(work):
     import numpy as np
 

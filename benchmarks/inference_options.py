@@ -10,7 +10,6 @@
 * 320, 384: the model's size, trained at 256.
 """
 
-import pathlib
 import sys
 
 import numpy as np
@@ -79,20 +78,15 @@ def main(data, work):
 
     from panet_keras.data import k_folds, load_bus_uclm, split_by_patients
     from panet_keras.evaluation import paired_difference
-    from pipeline.components import trainer
-    from pipeline.config import Trainer
 
-    settings = headline.dataclasses.asdict(Trainer(**headline.OURS))
     records = load_bus_uclm(data)
     parts = k_folds(records, headline.FOLDS, seed=0)
     joined, patients, folds = {}, {}, []
     for fold, test in enumerate(parts):
-        weights = pathlib.Path(work) / f"ours-{fold}-training" / "model.weights.h5"
-        if not weights.is_file():
+        model = headline.trained(work, fold)
+        if model is None:
             continue
         folds.append(fold)
-        model = trainer.build(settings, 1e-3)
-        model.load_weights(weights)
         tests = split_by_patients(records, test)["test"]
         for size in (256, 320, 384):
             chosen = options(None) if size == 256 else ("plain",)

@@ -8,7 +8,6 @@ at model size. OTHER is a folder of another recipe, compared on the same episode
 say which way a recipe leans, not what it reaches elsewhere. `emptied` is the Dice that a presence threshold of 0.8 or 0.9 would cost.
 """
 
-import dataclasses
 import pathlib
 import sys
 
@@ -118,26 +117,17 @@ def score(model, test, change):
 def main(data, *works):
     from panet_keras.data import k_folds, load_bus_uclm, split_by_patients
     from panet_keras.evaluation import TestImages, paired_difference
-    from pipeline.components import trainer
-    from pipeline.config import Trainer
 
-    settings = dataclasses.asdict(Trainer(**headline.OURS))
     records = load_bus_uclm(data)
-    weights = {
-        (work, fold): pathlib.Path(work) / f"ours-{fold}-training" / "model.weights.h5"
-        for work in works
-        for fold in range(headline.FOLDS)
-    }
-    folds = [fold for fold in range(headline.FOLDS) if all(weights[work, fold].is_file() for work in works)]
-    scores, patients = {}, {}
+    scores, patients, folds = {}, {}, []
     for fold, members in enumerate(k_folds(records, headline.FOLDS, seed=0)):
-        if fold not in folds:
+        models = {work: headline.trained(work, fold) for work in works}
+        if None in models.values():
             continue
+        folds.append(fold)
         test = TestImages(split_by_patients(records, members)["test"], (SIZE, SIZE))
         patients |= {(fold, query): patient for query, patient in enumerate(test.patients)}
-        for work in works:
-            model = trainer.build(settings, 1e-3)
-            model.load_weights(weights[work, fold])
+        for work, model in models.items():
             for name, change in CHANGES.items():
                 found = {(fold, query): value for query, value in score(model, test, change).items()}
                 scores.setdefault((work, name), {}).update(found)

@@ -60,25 +60,11 @@ def _add_model(command):
     command.add_argument("--model", help="a .keras file, or a preset's name or folder; the shipped preset without it")
 
 
-def _segmenter(arguments):
-    """`FewShotSegmenter` of the model that the arguments name."""
-    import keras
-
-    from panet_keras import presets
-    from panet_keras.segmenter import FewShotSegmenter
-
-    model = arguments.model or presets.DEFAULT
-    if pathlib.Path(model).is_file():
-        model = keras.models.load_model(model, compile=False)
-    elif model.endswith(".keras"):
-        raise PANetError(f"--model {model}: no such file; expected a .keras file, as `model.save` or the pipeline writes it.")
-    return FewShotSegmenter(model, size=arguments.size)
-
-
 def _export(arguments):
     from panet_keras.export import export_saved_model
+    from panet_keras.segmenter import open_segmenter
 
-    segmenter = _segmenter(arguments)
+    segmenter = open_segmenter(arguments.model, arguments.size)
     print(export_saved_model(segmenter.model, arguments.out, segmenter.size))
 
 
@@ -93,9 +79,9 @@ def _pairs(items):
 def _segment(arguments):
     from panet_keras.data.images import encode_png
     from panet_keras.overlay import draw_mask
-    from panet_keras.segmenter import read_image
+    from panet_keras.segmenter import open_segmenter, read_image
 
-    segmenter = _segmenter(arguments).set_support(*_pairs(arguments.support))
+    segmenter = open_segmenter(arguments.model, arguments.size).set_support(*_pairs(arguments.support))
     out = _folder(arguments.out)
     broken, done = 0, {}
     for path in _pictures(arguments.query):
@@ -135,8 +121,9 @@ def _explain(arguments):
     from panet_keras.data.images import encode_png
     from panet_keras.grad_cam import grad_cam
     from panet_keras.overlay import draw_heat, side_by_side
+    from panet_keras.segmenter import open_segmenter
 
-    segmenter = _segmenter(arguments)
+    segmenter = open_segmenter(arguments.model, arguments.size)
     images, masks = _pairs(arguments.support)
     out = _folder(arguments.out)
     for path in _pictures(arguments.query):

@@ -216,6 +216,24 @@ class FewShotSegmenter:
         return resize_images(tf.constant(picture, tf.float32) / 255.0, self.size).numpy()
 
 
+def open_segmenter(model=None, size=None):
+    """`FewShotSegmenter` of a model on disk.
+
+    Args:
+        model: a `.keras` file, or a preset's name or folder; the shipped preset without it.
+        size: as in `FewShotSegmenter`.
+
+    Raises:
+        PANetError: no such file or preset.
+    """
+    model = model or presets.DEFAULT
+    if os.path.isfile(model):
+        model = keras.models.load_model(model, compile=False)
+    elif model.endswith(".keras"):
+        raise PANetError(f"model {model}: no such file; expected a .keras file, as `model.save` or the pipeline writes it.")
+    return FewShotSegmenter(model, size=size)
+
+
 def support_episode(images, masks, rng):
     """An episode of the support itself, for `FewShotSegmenter.adapt`.
 

@@ -5,7 +5,6 @@ import json
 import os
 import pathlib
 import sys
-import time
 
 from pipeline.errors import PipelineError
 
@@ -112,16 +111,8 @@ def _infer(arguments):
     if wrong:
         raise PipelineError(f"--support {wrong[0]}: expected IMAGE=MASK, two files joined by '='.")
     engine = {"runner": arguments.beam_runner, "options": arguments.beam_option}
-    shown = time.monotonic()
-
-    def progress(done, total):
-        nonlocal shown
-        if time.monotonic() - shown > 5:
-            shown = time.monotonic()
-            print(f"{done}/{total} pictures", flush=True)
-
     try:
-        count, broken = infer(arguments.model or presets.DEFAULT, pairs, arguments.query, arguments.out, engine, progress)
+        count, broken = infer(arguments.model or presets.DEFAULT, pairs, arguments.query, arguments.out, engine)
     except PANetError as error:
         raise PipelineError(str(error)) from None
     print(f"{count} pictures, {broken} of them unreadable: {pathlib.Path(arguments.out) / 'predictions.csv'}")

@@ -1,4 +1,9 @@
-"""Which Apache Beam runner does the work."""
+"""Which Apache Beam runner does the work, and how what it did comes back."""
+
+import json
+import os
+import pathlib
+import time
 
 from pipeline.errors import ConfigError
 
@@ -37,6 +42,35 @@ def pipeline_options(engine):
         raise ConfigError(f"beam.options has {unknown}, which Apache Beam does not know.")
     options.view_as(SetupOptions).save_main_session = False
     return options
+
+
+def map_told(function, items, engine, scratch, unit):
+    """What a function tells of each item, in this process or on a Beam runner.
+
+    Args:
+        function: of an item to JSON text; goes to the workers.
+        items: list. engine: fields of `pipeline.config.Beam`.
+        scratch: folder that all workers see: a runner's results come back as files.
+        unit: what the items are, for the progress that is shown every few seconds in this process.
+
+    Returns:
+        List of what was told; of this process in the order of the items, of a runner in any.
+    """
+    options = pipeline_options(engine)
+    if options is None:
+        told, shown = [], time.monotonic()
+        for number, item in enumerate(items, 1):
+            told.append(json.loads(function(item)))
+            if time.monotonic() - shown > 5:
+                shown = time.monotonic()
+                print(f"      {number}/{len(items)} {unit}", flush=True)
+        return told
+    import apache_beam as beam
+
+    with beam.Pipeline(options=options) as graph:
+        lines = graph | beam.Create(items) | beam.Reshuffle() | beam.Map(function)
+        lines | beam.io.WriteToText(os.path.join(scratch, "told"))
+    return [json.loads(line) for file in pathlib.Path(scratch).glob("told*") for line in file.read_text("utf-8").splitlines()]
 
 
 def _name(option):

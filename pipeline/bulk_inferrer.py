@@ -25,7 +25,7 @@ from pipeline.errors import PipelineError
 FIELDS = ("file", "presence", "area", "error")
 
 
-def infer(model, support, query, out, engine, progress=lambda done, total: None):
+def infer(model, support, query, out, engine):
     """Segments all pictures of a folder and of the folders in it.
 
     Args:
@@ -33,42 +33,29 @@ def infer(model, support, query, out, engine, progress=lambda done, total: None)
         support: list of (image, mask) paths, one way.
         query: folder.
         out: folder to write. Pictures whose mask is there already are not segmented again.
-        engine: fields of `pipeline.config.Beam`. progress: function of (done, total), called without a runner.
+        engine: fields of `pipeline.config.Beam`.
 
     Returns:
         (number of pictures, number of pictures that could not be read).
 
     Raises:
         PipelineError: no picture in the folder, or `out` belongs to another request.
-        PANetError: a support that cannot be used.
+        PANetError: a model or support that cannot be used.
     """
     from panet_keras.data.folder import SUFFIXES
-    from pipeline.beam import pipeline_options
+    from pipeline.beam import map_told
 
     query, out = pathlib.Path(query), pathlib.Path(out)
     names = sorted(str(path.relative_to(query)) for path in query.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
     if not names:
         raise PipelineError(f"{query}: no picture in it ({', '.join(sorted(SUFFIXES))}); expected a folder of query images.")
-    _claim(out, model, support)
     support = tuple((str(image), str(mask)) for image, mask in support)
+    # A model or support that cannot be used is said once, before anything is written.
+    _segmenter(str(model), support)
+    _claim(out, model, support)
     segment = functools.partial(_segment, str(model), support, str(query), str(out))
-    options = pipeline_options(engine)
-    if options is None:
-        rows = []
-        for number, name in enumerate(names, 1):
-            rows.append(json.loads(segment(name)))
-            progress(number, len(names))
-    else:
-        import apache_beam as beam
-
-        # Told in files that all workers see, because a runner's results do not come back otherwise.
-        with tempfile.TemporaryDirectory(dir=out, prefix=".told-") as scratch:
-            with beam.Pipeline(options=options) as graph:
-                lines = graph | beam.Create(names) | beam.Reshuffle() | beam.Map(segment)
-                lines | beam.io.WriteToText(os.path.join(scratch, "told"))
-            rows = [
-                json.loads(line) for file in pathlib.Path(scratch).glob("told*") for line in file.read_text("utf-8").splitlines()
-            ]
+    with tempfile.TemporaryDirectory(dir=out, prefix=".told-") as scratch:
+        rows = map_told(segment, names, engine, scratch, "pictures")
     rows.sort(key=lambda row: row["file"])
     table = io.StringIO()
     writer = csv.DictWriter(table, FIELDS, lineterminator="\n")
@@ -97,13 +84,9 @@ def _claim(out, model, support):
 @functools.cache
 def _segmenter(model, support):
     """One for each process, however often a runner makes the worker anew."""
-    import keras
+    from panet_keras.segmenter import open_segmenter
 
-    from panet_keras import FewShotSegmenter
-
-    if pathlib.Path(model).is_file():
-        model = keras.models.load_model(model, compile=False)
-    return FewShotSegmenter(model).set_support(*map(list, zip(*support)))
+    return open_segmenter(model).set_support(*map(list, zip(*support)))
 
 
 def _segment(model, support, query, out, name):
@@ -115,8 +98,9 @@ def _segment(model, support, query, out, name):
     target = pathlib.Path(out, f"{name}_mask.png")
     if target.with_suffix(".json").is_file():
         return target.with_suffix(".json").read_text("utf-8")
+    segmenter = _segmenter(model, support)
     try:
-        answer = _segmenter(model, support).predict(os.path.join(query, name))
+        answer = segmenter.predict(os.path.join(query, name))
     except ImageError as error:
         return json.dumps({"file": name, "presence": "", "area": "", "error": str(error)})
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -178,8 +178,9 @@ class LocalRunner:
             with contextlib.suppress(MetadataError):
                 self.metadata.put_execution(component.name, context, inputs, {}, "FAILED", **facts)
             if isinstance(error, OSError) or _is_tensorflow_s(error):
+                what = str(error).partition("\n")[0][:500] or type(error).__name__
                 raise PipelineError(
-                    f"{component.name}: {str(error).splitlines()[0][:500]}. Nothing of this stage was kept under {parent}; make room or "
+                    f"{component.name}: {what}. Nothing of this stage was kept under {parent}; make room or "
                     "mend what the message names, and run the same command again: finished stages come from the cache."
                 ) from error
             raise

@@ -31,8 +31,9 @@ class _NamedErrors:
             try:
                 return method(*arguments, **options)
             except StatusError as error:
+                what = str(error).partition("\n")[0][:300]
                 raise MetadataError(
-                    f"{self._path}: {name} failed ({str(error).splitlines()[0][:300]}). Nothing was recorded; see whether another program "
+                    f"{self._path}: {name} failed ({what}). Nothing was recorded; see whether another program "
                     "holds the file, the disk is full or the folder read-only, and run the same command again."
                 ) from error
 
@@ -68,7 +69,7 @@ class Metadata:
                 for name in TYPES
             }
             self._run_type = self.store.put_context_type(pb.ContextType(name=RUN_TYPE), can_add_fields=True, can_omit_fields=True)
-        except RuntimeError as error:
+        except (StatusError, RuntimeError) as error:
             raise MetadataError(f"{path}: cannot be opened ({error}). Is the folder read-only?") from None
 
     def start_run(self, name, **properties):

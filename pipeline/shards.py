@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import pathlib
 
 SHARD = 128
 """Records of a shard: what is in memory at once, and the grain of parallel work."""
@@ -60,30 +59,16 @@ def write(task):
     return json.dumps({"split": task.split, "number": task.number, "count": count, "pictures": pictures})
 
 
-def run(tasks, engine, scratch, progress):
+def run(tasks, engine, scratch):
     """Writes all shards, in this process or on a Beam runner.
 
     Args:
-        tasks: of `Task`. engine: fields of `pipeline.config.Beam`.
-        scratch: folder that all workers see, for what they tell. progress: function of (done, total).
+        tasks: of `Task`. engine: fields of `pipeline.config.Beam`. scratch: folder that all workers see.
 
     Returns:
         What `write` told of each, in the order of the tasks.
     """
-    from pipeline.beam import pipeline_options
+    from pipeline.beam import map_told
 
-    options = pipeline_options(engine)
-    if options is None:
-        told = []
-        for number, task in enumerate(tasks, 1):
-            told.append(json.loads(write(task)))
-            progress(number, len(tasks))
-        return told
-    import apache_beam as beam
-
-    with beam.Pipeline(options=options) as graph:
-        lines = graph | beam.Create(tasks) | beam.Reshuffle() | beam.Map(write)
-        lines | beam.io.WriteToText(os.path.join(scratch, "told"))
-    told = [json.loads(line) for file in pathlib.Path(scratch).glob("told*") for line in file.read_text("utf-8").splitlines()]
     order = {(task.split, task.number): place for place, task in enumerate(tasks)}
-    return sorted(told, key=lambda item: order[item["split"], item["number"]])
+    return sorted(map_told(write, tasks, engine, scratch, "shards"), key=lambda item: order[item["split"], item["number"]])

@@ -17,7 +17,7 @@ class Augmentation:
 
     Attributes:
         rotation: degrees, to either side.
-        zoom: factor is drawn from exp(-zoom) to exp(zoom): scanners are set to depths of 3 to 6 cm, and pictures are cropped.
+        zoom: factor is drawn from exp(-zoom) to exp(zoom): scanners are set to other depths, and pictures are cropped.
         stretch: width by height, likewise: probes differ in width.
         shear: of a row against the next, to either side.
         shift: share of height and width, to either side.

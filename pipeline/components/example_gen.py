@@ -3,7 +3,6 @@
 import functools
 import json
 import os
-import time
 import warnings
 
 from pipeline.artifacts import Examples
@@ -69,15 +68,8 @@ def ExampleGen(
             splits = split_by_patients(records, test_patients)
         else:
             splits = hold_out(records, test_share, split_seed)
-    shown = time.monotonic()
 
-    def progress(done, total):
-        nonlocal shown
-        if time.monotonic() - shown > 5:
-            shown = time.monotonic()
-            print(f"      {done}/{total} shards", flush=True)
-
-    told = shards.run(shards.tasks(splits, examples.split), engine, work_dir, progress)
+    told = shards.run(shards.tasks(splits, examples.split), engine, work_dir)
     pictures = [item for shard in told for item in shard["pictures"]]
     counts = {name: sum(shard["count"] for shard in told if shard["split"] == name) for name in splits}
     findings = {

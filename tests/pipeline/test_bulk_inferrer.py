@@ -67,5 +67,9 @@ def test_same_masks_on_every_engine(saved, folder, phantom, tmp_path, capsys):
     assert "files of something else" in capsys.readouterr().err
     assert main(["infer", "--support", "x.png=y.png", "--query", str(tmp_path / "beam" / "deep" / "no"), "--out", "o"]) == 1
     assert "no picture in it" in capsys.readouterr().err
+    # A support that is not there is one mistake, not one for each picture, and nothing is written for it.
+    missing = ["infer", "--model", str(saved), "--support", f"{tmp_path}/no.png=y.png", "--query", str(folder)]
+    assert main([*missing, "--out", str(tmp_path / "never")]) == 1
+    assert "no.png: no such file" in capsys.readouterr().err and not (tmp_path / "never").exists()
     assert main(["infer", "--support", "x.png", "--query", str(folder), "--out", "o"]) == 1
     assert "--support x.png: expected IMAGE=MASK" in capsys.readouterr().err

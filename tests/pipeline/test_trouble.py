@@ -18,7 +18,7 @@ def settings(data, root, *more):
     return [x for setting in (f"data.path={data}", f"run.root={root}", *TINY, *more) for x in ("--set", setting)]
 
 
-def test_a_full_disk_is_named_and_leaves_nothing_half(phantom, tmp_path, python):
+def test_a_full_disk_is_named_and_leaves_nothing_half(tmp_path, python):
     # A limit on file size stands for the full disk: the same failing write, without a disk to fill.
     script = """
 import resource, signal, sys
