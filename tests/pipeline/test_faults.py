@@ -157,7 +157,7 @@ def test_every_beam_runner_writes_the_same_examples(good, tmp_path, monkeypatch)
         scratch.mkdir()
         work = shards.tasks(splits, lambda split, number=number: tmp_path / str(number) / split)
         assert len(work) == 8
-        told = shards.run(work, {"runner": runner, "options": options}, scratch, lambda done, total: None)
+        told = shards.run(work, {"runner": runner, "options": options}, scratch)
         written.append((digest_path(tmp_path / str(number)), told))
     assert written[0] == written[1] == written[2]
     # Another engine is no reason to compute anew.
