@@ -1,23 +1,39 @@
-"""Ours against the paper, a supervised U-Net and ours minus one repair at a time: 3 folds over patients, the same episodes.
+"""Ours against the paper, a supervised U-Net and ours minus one repair at a time: folds over patients, the same episodes.
 
-    python -m benchmarks.headline run BUS-UCLM WORK --rows ours paper --folds 0 1 2      20 minutes for each row and fold
-    python -m benchmarks.headline show WORK                                              prints the tables, writes results/headline.json
+    python -m benchmarks.headline run headline BUS-UCLM WORK --rows ours paper --folds 0 1 2    20 minutes for each row and fold
+    python -m benchmarks.headline run ablation BUS-UCLM WORK --folds 0                          5 minutes for each row and fold
+    python -m benchmarks.headline show headline WORK                                            prints and writes results/headline.json
 
 Every row trains from the same encoder weights for the same steps, and is scored on the same episode list at the original image
-size. A finished row and fold is a file in WORK; an interrupted training goes on from its last 100 steps. Run the same command
-again until it says that nothing is left.
+size. The ablation is the same at a smaller size and fewer steps, so that all its rows can be trained side by side. A finished row and fold
+is a file in WORK; an interrupted training goes on from its last 100 steps. Run the same command again until it says that nothing is left.
 """
 
 import argparse
+import contextlib
 import dataclasses
+import functools
 import json
 import pathlib
 import time
+from unittest import mock
 
 from benchmarks import record
 
 FOLDS = 3
-OURS = {"size": 256, "steps": 1200}
+TABLES = {
+    "headline": {
+        "trainer": {"size": 256, "steps": 1200},
+        "scores": {"protocols": ("same-patient", "moved-support")},
+        "rows": ("ours", "paper", "supervised U-Net"),
+    },
+    "ablation": {
+        "trainer": {"size": 192, "steps": 500},
+        "scores": {"protocols": ("moved-support", "superpixel"), "repeats": 3, "surface": False},
+        "rows": None,
+    },
+}
+"""How long each table's rows train and what they are asked; its usual rows, None for all."""
 ROWS = {
     "ours": {},
     "paper": {
@@ -34,51 +50,65 @@ ROWS = {
     "ours - U-Net decoder": {"decoder": "bilinear", "contrast_weight": 0.0},
     "ours - planted lesions": {"pasted_lesions": 0.0, "invented_lesions": 0.0},
     "ours - contrast": {"contrast_weight": 0.0},
+    "ours - Dice": {"loss": {"dice_weight": 0.0}},
+    "ours - fresh episodes": {"frozen": True, "steps_per_epoch": 25},
     "ours - normal queries": {"normal_queries": 0.0},
     "ours - balanced patients": {"balanced": False},
     "ours - augmentation": {"augment": False},
     "ours + attention prototypes": {"prototype": "attention"},
     "ours + local prototypes": {"prototype": "local"},
     "ours + cross-attention": {"refine": True},
+    "ours + superpixel episodes": {"superpixel_episodes": 0.2},
 }
-"""Changes of each row against the Trainer's defaults."""
+"""Changes of each row against the Trainer's defaults; `loss` against `panet_keras.model.UNET_LOSS`, `frozen` repeats the first 25 steps' episodes."""
 
 
-def run(data, work, rows, folds, steps):
+def run(table, data, work, rows, folds):
     from panet_keras.data import k_folds, load_bus_uclm, split_by_patients
     from panet_keras.files import write_whole
 
     records = load_bus_uclm(data)
     parts = k_folds(records, FOLDS, seed=0)
     for fold in folds:
-        for row in rows:
+        for row in rows or TABLES[table]["rows"] or ROWS:
             file = pathlib.Path(work) / f"{row.replace(' ', '_')}-{fold}.json"
             if file.exists():
                 continue
             print(f"{row}, fold {fold}", flush=True)
             split = split_by_patients(records, parts[fold])
-            result = one(split, dict(ROWS[row]), steps, pathlib.Path(work) / f"{file.stem}-training", ours=row == "ours")
-            write_whole(file, json.dumps(result))
+            write_whole(file, json.dumps(one(table, row, split, pathlib.Path(work) / f"{file.stem}-training")))
     print("nothing left")
 
 
-def one(split, changes, steps, folder, ours):
+def settings_of(table, row):
+    """All that decides how a row trains, but for the code: kept beside its scores, so that scores of another recipe are not mixed in."""
+    from panet_keras import model
+    from pipeline.config import Trainer
+
+    changes = {"model": "PANet", "frozen": False, **ROWS[row]}
+    kept = {name: changes.pop(name) for name in ("model", "frozen")}
+    loss = {**model.UNET_LOSS, **changes.pop("loss", {})}
+    return {**dataclasses.asdict(Trainer(**{**TABLES[table]["trainer"], **changes})), **kept, "loss": loss}
+
+
+def one(table, row, split, folder):
     """Trains and scores one row on one fold."""
     import tensorflow as tf
 
     from benchmarks import baselines
     from panet_keras.evaluation import PROTOCOLS, TestImages, evaluate
     from pipeline.components import trainer
-    from pipeline.config import Trainer
 
-    supervised = changes.pop("model", None) == "supervised"
-    build = baselines.supervised if supervised else trainer.build
-    # The other rows answer what the table asks; all protocols take a third of a row's time.
-    protocols = PROTOCOLS[1:] if ours else ("same-patient", "moved-support")
-    settings = dataclasses.asdict(Trainer(**{**OURS, **changes, **({"steps": steps} if steps else {})}))
+    settings = settings_of(table, row)
+    build = baselines.supervised if settings["model"] == "supervised" else trainer.build
+    scores = dict(TABLES[table]["scores"])
+    if (table, row) == ("headline", "ours"):
+        # The other rows answer what the table asks; all protocols take a third of a row's time.
+        scores["protocols"] = PROTOCOLS[1:]
     folder.mkdir(parents=True, exist_ok=True)
     start = time.time()
-    model, history = trainer.train(split["train"], settings, folder, build)
+    with changed(settings):
+        model, history = trainer.train(split["train"], settings, folder, build)
     minutes = (time.time() - start) / 60
     model.save_weights(folder / "model.weights.h5")
 
@@ -90,11 +120,21 @@ def one(split, changes, steps, folder, ours):
         return probabilities(*map(tf.constant, tensors)).numpy()
 
     test = TestImages(split["test"], (settings["size"], settings["size"]))
-    rows, _, calibration, _ = evaluate(predict, test, protocols=protocols, work_dir=folder / "scores")
-    for scores in rows.values():
-        for score in scores:
+    rows, _, calibration, _ = evaluate(predict, test, work_dir=folder / "scores", **scores)
+    for episodes in rows.values():
+        for score in episodes:
             score["patient"] = test.records[score["query"]].patient
     return {"settings": settings, "minutes": minutes, "history": history, "rows": rows, "calibration": calibration}
+
+
+@contextlib.contextmanager
+def changed(settings):
+    """What a row changes and no setting of the pipeline does."""
+    from panet_keras import data, model
+
+    episodes = functools.partial(data.episodes, frozen=True) if settings["frozen"] else data.episodes
+    with mock.patch.dict(model.UNET_LOSS, settings["loss"]), mock.patch.object(data, "episodes", episodes):
+        yield
 
 
 def trained(work, fold):
@@ -105,73 +145,98 @@ def trained(work, fold):
     weights = pathlib.Path(work) / f"ours-{fold}-training" / "model.weights.h5"
     if not weights.is_file():
         return None
-    model = trainer.build(dataclasses.asdict(Trainer(**OURS)), 1e-3)
+    model = trainer.build(dataclasses.asdict(Trainer(**TABLES["headline"]["trainer"])), 1e-3)
     model.load_weights(weights)
     return model
 
 
-def show(work):
-    import numpy as np
-
-    from panet_keras.evaluation import paired_difference, per_image, summarise, summarise_normal
-
+def show(table, work):
     found = {}
     for file in sorted(pathlib.Path(work).glob("*.json")):
         row, fold = file.stem.rsplit("-", 1)
         found.setdefault(row.replace("_", " "), {})[int(fold)] = json.loads(file.read_text("utf-8"))
-    table, images = {}, {}
-    for row in (name for name in ROWS if name in found):
-        entry = {"folds": sorted(found[row]), "minutes": [round(found[row][f]["minutes"], 1) for f in sorted(found[row])]}
-        joined = {}
-        for fold, result in sorted(found[row].items()):
-            for protocol, scores in result["rows"].items():
-                # Test images of different folds are different images.
-                joined.setdefault(protocol, []).extend({**s, "query": s["query"] + 1000 * fold} for s in scores)
-        for protocol, scores in joined.items():
-            if protocol.endswith("normal"):
-                continue
-            patients = {s["query"]: s["patient"] for s in scores}
-            names = np.full(1000 * FOLDS, "", object)
-            for query, patient in patients.items():
-                names[query] = patient
-            entry[protocol] = summarise(scores, names)
-            entry[protocol].pop("by_patient")
-            if f"{protocol}, normal" in joined:
-                entry[protocol]["normal"] = summarise_normal(joined[f"{protocol}, normal"], scores)
-            queries, dice = per_image(scores, "dice")
-            images[row, protocol] = {int(q): (float(d), patients[int(q)]) for q, d in zip(queries, dice)}
-        table[row] = entry
-    for (row, protocol), own in images.items():
-        table[row][protocol]["against ours"] = _paired(own, images.get(("ours", protocol), {}), paired_difference)
-    for row in table:
+    entries = {**kept(table), **{row: entry(folds) for row, folds in found.items()}}
+    entries = {row: entries[row] for row in ROWS if row in entries}
+    for own in entries.values():
+        for protocol, scores in own["images"].items():
+            ours = entries["ours"]["images"].get(protocol, {}) if own is not entries.get("ours") and "ours" in entries else {}
+            own[protocol]["against ours"] = paired(scores, ours)
         one, five, same = (
-            images.get((row, f"{name}"), {}) for name in ("cross-patient, 1 shot", "cross-patient, 5 shots", "same-patient, 1 shot")
+            own["images"].get(name, {}) for name in ("cross-patient, 1 shot", "cross-patient, 5 shots", "same-patient, 1 shot")
         )
-        table[row]["5 shots - 1 shot"] = _paired(five, one, paired_difference)
-        table[row]["same-patient - cross-patient"] = _paired(same, one, paired_difference)
-    record.write("headline", "Ours against the paper, a supervised U-Net and ours minus one repair", {"table": table})
-    print(markdown(table))
+        own["5 shots - 1 shot"] = paired(five, one)
+        own["same-patient - cross-patient"] = paired(same, one)
+    record.write(table, "Ours against the paper, a supervised U-Net and ours minus one repair", {"table": entries}, shown=False)
+    print(markdown(entries))
 
 
-def _paired(first, second, paired_difference):
-    shared = sorted(set(first) & set(second))
-    if not shared or first is second:
+def kept(table):
+    """Rows of the result file that were trained by today's settings: a row whose WORK is gone stays comparable."""
+    file = record.RESULTS / f"{table}.json"
+    rows = json.loads(file.read_text("utf-8"))["table"] if file.is_file() else {}
+    same = {row: json.loads(json.dumps(settings_of(table, row))) for row in rows if row in ROWS}
+    return {row: entry for row, entry in rows.items() if "images" in entry and entry["settings"] == same.get(row)}
+
+
+def entry(folds):
+    """One row of the table from its scores on each fold."""
+    import numpy as np
+
+    from panet_keras.evaluation import per_image, summarise, summarise_normal
+
+    settings = [result["settings"] for result in folds.values()]
+    if any(other != settings[0] for other in settings):
+        raise SystemExit("WORK holds folds of one row that were trained by different settings; take another folder.")
+    result = {"folds": sorted(folds), "settings": settings[0], "minutes": [round(folds[f]["minutes"], 1) for f in sorted(folds)]}
+    joined, images = {}, {}
+    for fold, scored in sorted(folds.items()):
+        for protocol, scores in scored["rows"].items():
+            # Test images of different folds are different images.
+            joined.setdefault(protocol, []).extend({**s, "query": s["query"] + 1000 * fold} for s in scores)
+    for protocol, scores in joined.items():
+        if protocol.endswith("normal"):
+            continue
+        patients = {s["query"]: s["patient"] for s in scores}
+        names = np.full(1000 * FOLDS, "", object)
+        for query, patient in patients.items():
+            names[query] = patient
+        result[protocol] = summarise(scores, names)
+        result[protocol].pop("by_patient")
+        if f"{protocol}, normal" in joined:
+            result[protocol]["normal"] = summarise_normal(joined[f"{protocol}, normal"], scores)
+        queries, dice = per_image(scores, "dice")
+        images[protocol] = {str(q): [round(float(d), 4), patients[int(q)]] for q, d in zip(queries, dice)}
+    return {**result, "images": images}
+
+
+def paired(first, second):
+    """Interval of the difference of two rows' Dice over the images that both scored; None without any."""
+    from panet_keras.evaluation import paired_difference
+
+    shared = sorted(set(first) & set(second), key=int)
+    if not shared:
         return None
     return paired_difference([first[q][0] for q in shared], [second[q][0] for q in shared], [first[q][1] for q in shared])
 
 
 def markdown(table):
     """The README's table."""
-    lines = ["| row | folds | 1 shot | 5 shots | same patient | moved | missed | inside / outside | normal marked | minus ours |"]
-    lines.append("| --- " * 10 + "|")
+    asked = [
+        name
+        for name in ("same-patient, 1 shot", "moved-support, 1 shot", "superpixel, 1 shot")
+        if any(name in e for e in table.values())
+    ]
+    heads = ["row", "folds", "1 shot", "5 shots", *(name.split(",")[0] for name in asked), "missed", "inside / outside"]
+    heads += ["normal marked, at threshold", "minus ours"]
+    lines = [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
     for row, entry in table.items():
         head = entry["cross-patient, 1 shot"]
         cells = [row, str(len(entry["folds"]))]
-        for protocol in ("cross-patient, 1 shot", "cross-patient, 5 shots", "same-patient, 1 shot", "moved-support, 1 shot"):
-            dice = entry[protocol]["dice"]
-            cells.append(f"{dice['mean']:.3f} ({dice['low']:.2f} to {dice['high']:.2f})")
+        for protocol in ("cross-patient, 1 shot", "cross-patient, 5 shots", *asked):
+            dice = entry.get(protocol, {}).get("dice")
+            cells.append(f"{dice['mean']:.3f} ({dice['low']:.2f} to {dice['high']:.2f})" if dice else "")
         cells += [f"{head['miss_rate']:.0%}", f"{head['inside']['mean']:.2f} / {head['outside']['mean']:.3f}"]
-        cells.append(f"{head['normal']['false_any']:.0%}")
+        cells += [f"{head['normal']['false_any']:.0%}, {head['normal']['false_any_at_threshold']:.0%}"]
         against = head["against ours"]
         cells.append(f"{against['mean']:+.3f} ({against['low']:+.3f} to {against['high']:+.3f})" if against else "")
         lines.append(f"| {' | '.join(cells)} |")
@@ -182,12 +247,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     runs = commands.add_parser("run")
-    runs.add_argument("data")
-    runs.add_argument("work")
-    runs.add_argument("--rows", nargs="+", choices=ROWS, default=["ours", "paper", "supervised U-Net"])
-    runs.add_argument("--folds", nargs="+", type=int, choices=range(FOLDS), default=list(range(FOLDS)))
-    runs.add_argument("--steps", type=int, help="instead of the recipe's")
     shows = commands.add_parser("show")
-    shows.add_argument("work")
+    for command in (runs, shows):
+        command.add_argument("table", choices=TABLES)
+    runs.add_argument("data")
+    for command in (runs, shows):
+        command.add_argument("work")
+    runs.add_argument("--rows", nargs="+", choices=ROWS, help="instead of the table's usual rows")
+    runs.add_argument("--folds", nargs="+", type=int, choices=range(FOLDS), default=list(range(FOLDS)))
     arguments = vars(parser.parse_args())
     {"run": run, "show": show}[arguments.pop("command")](**arguments)

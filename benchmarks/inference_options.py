@@ -1,13 +1,14 @@
 """What pays at prediction, without training again? Paired against the plain answer, on the same episodes.
 
-    python -m benchmarks.headline run BUS-UCLM WORK --rows ours        first: trains the folds
+    python -m benchmarks.headline run headline BUS-UCLM WORK --rows ours        first: trains the folds
     python -m benchmarks.inference_options BUS-UCLM WORK               about 10 minutes for each fold that is there
 
 * mirrored query: mean with the answer for the mirrored frame (`FewShotSegmenter(mirror=True)`);
 * mirrored support: each support image also mirrored, as a further shot;
 * mean of one-shot answers: instead of one answer from all shots;
 * self-support: the query with its first mask as a further shot, as SSP's self-support prototypes (Fan et al., ECCV 2022);
-* 320, 384: the model's size, trained at 256.
+* 320, 384: the model's size, trained at 256;
+* float16 weights: what `export_saved_model(..., weights_dtype="float16")` computes with.
 """
 
 import sys
@@ -88,11 +89,14 @@ def main(data, work):
             continue
         folds.append(fold)
         tests = split_by_patients(records, test)["test"]
-        for size in (256, 320, 384):
-            chosen = options(None) if size == 256 else ("plain",)
-            found, owners = score(model, tests, size, chosen)
+        for variant in ("", "320", "384", "float16 weights"):
+            if variant.startswith("float16"):
+                for weight in model.weights:
+                    weight.assign(tf.cast(tf.cast(weight.value, tf.float16), tf.float32))
+            chosen = ("plain",) if variant else options(None)
+            found, owners = score(model, tests, int(variant) if variant.isdigit() else 256, chosen)
             for (row, name), values in found.items():
-                name = name if size == 256 else str(size)
+                name = variant or name
                 # Images of different folds are different images.
                 joined.setdefault((row, name), {}).update({(fold, int(q)): d for q, d in values.items()})
             patients |= {(fold, q): owners[q] for q in range(len(owners))}

@@ -15,7 +15,7 @@ import pathlib
 import shutil
 
 from benchmarks import record
-from benchmarks.headline import OURS
+from benchmarks.headline import TABLES
 
 NAME = "bus_uclm_lite0"
 PRESENCE_THRESHOLD = 0.8
@@ -30,7 +30,7 @@ def train(data, work):
     from pipeline.config import Trainer
 
     work = pathlib.Path(work)
-    settings = dataclasses.asdict(Trainer(**OURS))
+    settings = dataclasses.asdict(Trainer(**TABLES["headline"]["trainer"]))
     records = load_bus_uclm(data)
     work.mkdir(parents=True, exist_ok=True)
     model, history = trainer.train(records, settings, work)

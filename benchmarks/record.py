@@ -31,9 +31,10 @@ def machine():
     }
 
 
-def write(name, question, result):
-    """Writes results/NAME.json whole, and prints it."""
+def write(name, question, result, shown=True):
+    """Writes results/NAME.json whole, and prints it unless told not to."""
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps({"question": question, "machine": machine(), **result}, indent=1)
     write_whole(RESULTS / f"{name}.json", text + "\n")
-    print(text)
+    if shown:
+        print(text)

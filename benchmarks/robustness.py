@@ -1,6 +1,6 @@
 """How does the model hold on pictures as another scanner might make them?
 
-    python -m benchmarks.headline run BUS-UCLM WORK --rows ours        first: trains the folds
+    python -m benchmarks.headline run headline BUS-UCLM WORK --rows ours        first: trains the folds
     python -m benchmarks.robustness BUS-UCLM WORK [OTHER ...]          3 minutes for each fold of each folder
 
 Support and query of each test image are changed alike, and the mask with them: one support from another patient for each lesion image, scored
@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from benchmarks import headline, record
 
-SIZE = headline.OURS["size"]
+SIZE = headline.TABLES["headline"]["trainer"]["size"]
 THRESHOLDS = (0.8, 0.9)
 
 

@@ -40,6 +40,12 @@ def main(argv=None):
     _add_model(export)
     export.add_argument("--out", required=True, help="new folder, such as serving/panet/1")
     export.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="model size; a preset's own, else 256 256")
+    export.add_argument(
+        "--weights-dtype",
+        choices=("float32", "float16"),
+        default="float32",
+        help="float16: half the bytes, computed in float32 as ever",
+    )
     export.set_defaults(run=_export)
 
     arguments = parser.parse_args(argv)
@@ -65,7 +71,7 @@ def _export(arguments):
     from panet_keras.segmenter import open_segmenter
 
     segmenter = open_segmenter(arguments.model, arguments.size)
-    print(export_saved_model(segmenter.model, arguments.out, segmenter.size))
+    print(export_saved_model(segmenter.model, arguments.out, segmenter.size, arguments.weights_dtype))
 
 
 def _pairs(items):

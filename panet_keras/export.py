@@ -1,5 +1,6 @@
 """SavedModel export with named signatures for TF Serving."""
 
+import contextlib
 import hashlib
 import os
 import pathlib
@@ -11,12 +12,13 @@ import numpy as np
 import tensorflow as tf
 
 from panet_keras.data.images import MAX_PIXELS, encode_png
+from panet_keras.errors import PANetError
 from panet_keras.resize import resize_images
 
 SIGNATURES = ("serving_default", "encode_support", "segment", "segment_encoded")
 
 
-def export_saved_model(model, directory, image_size=(256, 256)):
+def export_saved_model(model, directory, image_size=(256, 256), weights_dtype="float32"):
     """Writes a SavedModel that TF Serving, or `tf.saved_model.load`, runs without this library.
 
     Signatures (B episodes, N ways, K shots, Q queries; every size may differ between calls):
@@ -39,28 +41,34 @@ def export_saved_model(model, directory, image_size=(256, 256)):
         model: `PANet`.
         directory: folder to write, written beside its place and moved into it whole; must not exist.
         image_size: (height, width) to which `segment_encoded` brings pictures.
+        weights_dtype: `"float32"`, or `"float16"`: weights are stored in half the bytes and computed with in float32, as ever. Such a
+            model is another version: it refuses support states of the float32 export.
 
     Returns:
         `pathlib.Path` of the folder.
 
     Raises:
         FileExistsError: the folder exists.
+        PANetError: another `weights_dtype`.
     """
+    if weights_dtype not in ("float32", "float16"):
+        raise PANetError(f'weights_dtype={weights_dtype!r}; expected "float32" or "float16".')
     directory = pathlib.Path(directory)
     if directory.exists():
         raise FileExistsError(f"{directory} exists; expected a new folder for the SavedModel. Name another or remove it.")
     directory.parent.mkdir(parents=True, exist_ok=True)
     building = pathlib.Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:
-        _archive(model, image_size).write_out(os.fspath(building / "model"), verbose=False)
-        write_warmup(model, building / "model", image_size)
+        version = fingerprint(model, weights_dtype)
+        _archive(model, image_size, version, weights_dtype).write_out(os.fspath(building / "model"), verbose=False)
+        write_warmup(model, building / "model", image_size, version)
         os.replace(building / "model", directory)
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return directory
 
 
-def write_warmup(model, directory, image_size):
+def write_warmup(model, directory, image_size, version):
     """Writes one Predict request for each signature where TensorFlow Serving looks for them."""
     from tensorflow_serving.apis import prediction_log_pb2
 
@@ -71,7 +79,7 @@ def write_warmup(model, directory, image_size):
     picture = (image / np.float32(255)).astype(np.float32)
     support = {"support_images": picture[None, None, None], "support_masks": mask[None, None, None]}
     state = {name: np.asarray(tensor) for name, tensor in model.encode_support(**support).items()}
-    state["model_version"] = np.array([fingerprint(model)], object)
+    state["model_version"] = np.array([version], object)
     query = {"query_images": picture[None, None]}
     requests = {
         "serving_default": {**support, **query},
@@ -91,16 +99,25 @@ def write_warmup(model, directory, image_size):
             writer.write(log.SerializeToString())
 
 
-def fingerprint(model):
-    """Hexadecimal digest of the model's weights, which names its version in a support state."""
+def fingerprint(model, weights_dtype="float32"):
+    """Hexadecimal digest of the model's weights as they are exported, which names its version in a support state."""
     digest = hashlib.sha256()
     for variable in model.weights:
-        digest.update(variable.numpy().tobytes())
+        digest.update(variable.numpy().astype(weights_dtype).tobytes())
     return digest.hexdigest()[:16]
 
 
-def _archive(model, image_size):
-    version = fingerprint(model)
+def _weights_as(model, dtype):
+    """Context in which the model computes with weights that are stored as `dtype`."""
+    if dtype == "float32":
+        return contextlib.nullcontext
+    # Keras reads a variable through the scope, so layers see the cast and the graph holds the short variable alone.
+    stored = [(weight, tf.Variable(tf.cast(weight.value, dtype), trainable=False)) for weight in model.weights]
+    return lambda: keras.StatelessScope([(weight, tf.cast(half, tf.float32)) for weight, half in stored])
+
+
+def _archive(model, image_size, version, weights_dtype):
+    weights = _weights_as(model, weights_dtype)
     support = (
         tf.TensorSpec([None] * 5 + [3], tf.float32, name="support_images"),
         tf.TensorSpec([None] * 5 + [1], tf.uint8, name="support_masks"),
@@ -110,7 +127,8 @@ def _archive(model, image_size):
 
     def encode_support(support_images, support_masks):
         _check_support(support_images, support_masks)
-        state = model.encode_support(support_images, support_masks)
+        with weights():
+            state = model.encode_support(support_images, support_masks)
         return {**state, "model_version": tf.fill(tf.shape(support_images)[:1], version)}
 
     def segment_state(state, query_images):
@@ -120,7 +138,7 @@ def _archive(model, image_size):
             tf.reduce_all(tf.equal(found, version)),
             ["model_version: the support state is of model", found, "; this is model", version, ". Call encode_support again."],
         )
-        with tf.control_dependencies([check]):
+        with tf.control_dependencies([check]), weights():
             return _answer(model.segment(state, _checked_images("query_images", query_images)))
 
     def serving_default(support_images, support_masks, query_images):
