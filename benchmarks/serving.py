@@ -47,11 +47,11 @@ OUR_ENCODE = (
 
 @contextlib.contextmanager
 def served(base, *flags):
-    """Address of a server process."""
+    """Address and process number of a server."""
     command = [sys.executable, "-m", "serving", "--port", "0", "--model_base_path", str(base), *flags]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
-        yield process.stdout.readline().split()[4]
+        yield process.stdout.readline().split()[4], process.pid
     finally:
         process.terminate()
         process.wait()
@@ -81,7 +81,7 @@ def alternate(sides, repeats=REPEATS):
 
 
 def rate(call, clients):
-    """Calls per second of `clients` threads in SECONDS; `call(client number)`."""
+    """Calls per second of `clients` threads in SECONDS, and their number; `call(client number)`."""
     end = time.perf_counter() + SECONDS
     start = time.perf_counter()
 
@@ -94,7 +94,13 @@ def rate(call, clients):
 
     with concurrent.futures.ThreadPoolExecutor(clients) as pool:
         total = sum(pool.map(loop, range(clients)))
-    return total / (time.perf_counter() - start)
+    return total / (time.perf_counter() - start), total
+
+
+def processor_seconds(pid):
+    """Of a process so far, all threads, in user and kernel mode (proc(5))."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def asker(clients, request):
@@ -117,7 +123,7 @@ def main(base):
     version = max((p for p in pathlib.Path(base).iterdir() if p.name.isdecimal()), key=lambda p: int(p.name))
     bare = tf.saved_model.load(os.fspath(version)).signatures
     result = {}
-    with served(base) as address, Client(address) as client:
+    with served(base) as (address, _), Client(address) as client:
         states = {}
         for shots in (1, 5):
             given = inputs(shots)
@@ -146,22 +152,31 @@ def main(base):
     batching = tempfile.NamedTemporaryFile("w", suffix=".txt")
     batching.write("max_batch_size { value: 8 } batch_timeout_micros { value: 2000 } num_batch_threads { value: 2 }")
     batching.flush()
-    rates = {}
+    rates, costs = {}, {}
     joined = ("--enable_batching", "--batching_parameters_file", batching.name, "--grpc_max_threads", "16")
     with served(base, "--grpc_max_threads", "16") as plain, served(base, *joined) as batched:
+        servers = {"served": plain, "served, batching": batched}
         for clients in CLIENTS:
             with contextlib.ExitStack() as stack:
-                sides = {
-                    name: [stack.enter_context(Client(a)) for _ in range(clients)]
-                    for name, a in (("served", plain), ("served, batching", batched))
-                }
+                sides = {name: [stack.enter_context(Client(a)) for _ in range(clients)] for name, (a, _) in servers.items()}
                 calls = {name: asker(own, {**states[1], **query}) for name, own in sides.items()}
                 calls["in this process"] = lambda i: bare["segment"](**eager[1])["masks"].numpy()
                 for name, call in calls.items():
                     call(0)
-                    rates.setdefault(name, {})[clients] = rate(call, clients)
+                    pids = {"here": os.getpid()} | ({"server": servers[name][1]} if name in servers else {})
+                    before = {side: processor_seconds(pid) for side, pid in pids.items()}
+                    rates.setdefault(name, {})[clients], count = rate(call, clients)
+                    costs.setdefault(name, {})[clients] = {
+                        side: round((processor_seconds(pid) - before[side]) / count, 4) for side, pid in pids.items()
+                    }
     result["segment per second, by clients"] = rates
+    result["processor seconds for each segment, by clients"] = costs
     result["overhead at saturation"] = 1 - max(rates["served"].values()) / max(rates["in this process"].values())
+    # Client and server share the processor here; this is what the server alone costs.
+    bare_cost, own_cost = (
+        min(c[side] for c in costs[n].values()) for n, side in (("in this process", "here"), ("served", "server"))
+    )
+    result["server's processor time over the bare model's"] = own_cost / bare_cost - 1
 
     def run(code):
         return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()[-1])
