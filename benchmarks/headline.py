@@ -1,7 +1,7 @@
 """Ours against the paper, a supervised U-Net and ours minus one repair at a time: folds over patients, the same episodes.
 
     python -m benchmarks.headline run headline BUS-UCLM WORK --rows ours paper --folds 0 1 2    20 minutes for each row and fold
-    python -m benchmarks.headline run ablation BUS-UCLM WORK --folds 0                          5 minutes for each row and fold
+    python -m benchmarks.headline run ablation BUS-UCLM WORK --folds 0                          4 minutes for each row and fold
     python -m benchmarks.headline show headline WORK                                            prints and writes results/headline.json
 
 Every row trains from the same encoder weights for the same steps, and is scored on the same episode list at the original image
@@ -28,7 +28,7 @@ TABLES = {
         "rows": ("ours", "paper", "supervised U-Net"),
     },
     "ablation": {
-        "trainer": {"size": 192, "steps": 500},
+        "trainer": {"size": 160, "steps": 500},
         "scores": {"protocols": ("moved-support", "superpixel"), "repeats": 3, "surface": False},
         "rows": None,
     },
@@ -60,7 +60,7 @@ ROWS = {
     "ours + cross-attention": {"refine": True},
     "ours + superpixel episodes": {"superpixel_episodes": 0.2},
 }
-"""Changes of each row against the Trainer's defaults; `loss` against `panet_keras.model.UNET_LOSS`, `frozen` repeats the first 25 steps' episodes."""
+"""Changes of each row against the Trainer's defaults; `loss` against `CrossEntropyDice`'s, `frozen` repeats the first 25 steps' episodes."""
 
 
 def run(table, data, work, rows, folds):
@@ -82,13 +82,11 @@ def run(table, data, work, rows, folds):
 
 def settings_of(table, row):
     """All that decides how a row trains, but for the code: kept beside its scores, so that scores of another recipe are not mixed in."""
-    from panet_keras import model
     from pipeline.config import Trainer
 
-    changes = {"model": "PANet", "frozen": False, **ROWS[row]}
-    kept = {name: changes.pop(name) for name in ("model", "frozen")}
-    loss = {**model.UNET_LOSS, **changes.pop("loss", {})}
-    return {**dataclasses.asdict(Trainer(**{**TABLES[table]["trainer"], **changes})), **kept, "loss": loss}
+    changes = {"model": "PANet", "frozen": False, "loss": {}, **ROWS[row]}
+    own = {name: changes.pop(name) for name in ("model", "frozen", "loss")}
+    return {**dataclasses.asdict(Trainer(**{**TABLES[table]["trainer"], **changes})), **own}
 
 
 def one(table, row, split, folder):
@@ -133,7 +131,8 @@ def changed(settings):
     from panet_keras import data, model
 
     episodes = functools.partial(data.episodes, frozen=True) if settings["frozen"] else data.episodes
-    with mock.patch.dict(model.UNET_LOSS, settings["loss"]), mock.patch.object(data, "episodes", episodes):
+    loss = functools.partial(model.CrossEntropyDice, **settings["loss"])
+    with mock.patch.object(model, "CrossEntropyDice", loss), mock.patch.object(data, "episodes", episodes):
         yield
 
 

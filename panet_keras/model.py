@@ -15,8 +15,6 @@ from panet_keras.optimizers import PretrainedAdamW
 MATCHING_STRIDE = 16
 """The paper's matching runs at the deepest scale that is not coarser than this."""
 DETAIL_STRIDE = 4
-UNET_LOSS = {"empty_weight": 0.15, "miss_weight": 0.7}
-"""Of `CrossEntropyDice`, for the U-Net decoder: a model in doubt should mark, not miss; see BUILD_NOTES."""
 CONTRAST_WEIGHT = 0.3
 """For the U-Net decoder; chosen on one fold, see BUILD_NOTES."""
 RANKS = {"support_images": 6, "support_masks": 6, "query_images": 5}
@@ -243,7 +241,7 @@ class PANet(keras.Model):
         queries = [tf.reshape(x, tf.concat([[-1], tf.shape(x)[2:]], 0)) for x in support_features]
         logits = self._logits(self._support_state(shots, masks), queries, tf.shape(support_masks)[3:5])
         replicas = tf.cast(tf.distribute.get_strategy().num_replicas_in_sync, tf.float32)
-        return CrossEntropyDice(**UNET_LOSS)(targets, logits) * replicas
+        return CrossEntropyDice()(targets, logits) * replicas
 
     def compile(self, optimizer="auto", loss="auto", metrics="auto", jit_compile=False, **kwargs):
         """Configures training; without arguments as the paper trained, or as the U-Net decoder needs it.
@@ -265,7 +263,7 @@ class PANet(keras.Model):
                 else PretrainedAdamW(1e-3, weight_decay=1e-4, clipnorm=1.0)
             )
         if isinstance(loss, str) and loss == "auto":
-            loss = CrossEntropyDice(dice_weight=0.0) if paper else CrossEntropyDice(**UNET_LOSS)
+            loss = CrossEntropyDice(dice_weight=0.0) if paper else CrossEntropyDice()
         if isinstance(metrics, str) and metrics == "auto":
             metrics = [Dice()]
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs)

@@ -8,6 +8,8 @@ from scipy import stats
 from panet_keras.evaluation.scores import MISS_DICE, expected_calibration_error
 
 SCORES = ("dice", "iou", "hd95", "nsd", "sensitivity", "precision", "inside", "outside")
+PRESENCE_THRESHOLDS = (0.5, 0.8, 0.9, 0.95, 0.98)
+"""For which `summarise_normal` says what they do."""
 
 
 def per_image(rows, name):
@@ -153,7 +155,8 @@ def summarise_normal(rows, lesion_rows):
     Returns:
         Dictionary: n, false_any (share of images with any falsely marked pixel), false_area (mean share of the frame),
         presence_auroc, dice_all (mean Dice over all images, normal ones by the rule above), threshold (of presence, that costs the
-        lesion images 0.01 Dice: chosen on these very images, so a little too good) and false_any_at_threshold.
+        lesion images 0.01 Dice: chosen on these very images, so a little too good), false_any_at_threshold, and by_threshold: the same
+        share, and the Dice that the lesion images lose, at fixed presence thresholds.
     """
     if not rows:
         return {"n": 0}
@@ -164,10 +167,18 @@ def summarise_normal(rows, lesion_rows):
     _, dice = per_image(lesion_rows, "dice")
     statistic = stats.mannwhitneyu(present, absent).statistic
     threshold = presence_threshold(lesion_rows)
+
+    def marked(threshold):
+        return float(np.mean([row["false_any"] * (row["presence"] >= threshold) for row in rows]))
+
+    def cost(threshold):
+        return float(np.mean([np.nan_to_num(row["dice"]) * (row["presence"] < threshold) for row in lesion_rows]))
+
     return {
         "n": len(any_false),
         "threshold": threshold,
-        "false_any_at_threshold": float(np.mean([row["false_any"] * (row["presence"] >= threshold) for row in rows])),
+        "false_any_at_threshold": marked(threshold),
+        "by_threshold": {str(t): {"false_any": marked(t), "cost": cost(t)} for t in PRESENCE_THRESHOLDS},
         "false_any": float(any_false.mean()),
         "false_area": float(area.mean()),
         "presence_auroc": float(statistic / (len(present) * len(absent))),

@@ -153,4 +153,7 @@ def test_one_undefined_score_spoils_no_mean():
     assert summary["false_any"] == 0.5 and summary["false_area"] == 0.01
     assert summary["presence_auroc"] == 3 / 4  # of four pairs one is the wrong way round
     assert summary["threshold"] == 0.9 and summary["false_any_at_threshold"] == 0.5
+    assert summary["by_threshold"]["0.8"] == {"false_any": 0.5, "cost": 0.0}
+    assert summary["by_threshold"]["0.95"] == {"false_any": 0.5, "cost": 0.7 / 2}
+    assert summary["by_threshold"]["0.98"] == {"false_any": 0.0, "cost": 0.7 / 2}
     assert summary["dice_all"] == (0.7 + 0.3 + 1 + 0) / 4

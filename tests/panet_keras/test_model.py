@@ -7,7 +7,6 @@ import pytest
 import tensorflow as tf
 
 from panet_keras import CrossEntropyDice, PANet
-from panet_keras.model import UNET_LOSS
 
 DECODERS = ("bilinear", "unet")
 
@@ -71,7 +70,7 @@ def test_unet_alignment_is_the_loss_of_the_episode_read_backwards(model, episode
         "support_masks": labels[:, None],
         "query_images": inputs["support_images"][:, 0],
     }
-    cross_entropy, dice = (CrossEntropyDice(*weights, **UNET_LOSS) for weights in ((1, 0), (0, 1)))
+    cross_entropy, dice = (CrossEntropyDice(*weights) for weights in ((1, 0), (0, 1)))
     truth, logits = inputs["support_masks"][:, 0], model(backwards)
     expected = cross_entropy(truth, logits) + dice(truth, logits) / 2
     np.testing.assert_allclose(losses["align_loss"], expected, rtol=1e-4)
