@@ -1,7 +1,7 @@
 """Ours against the paper, a supervised U-Net and ours minus one repair at a time: folds over patients, the same episodes.
 
     python -m benchmarks.headline run headline BUS-UCLM WORK --rows ours paper --folds 0 1 2    20 minutes for each row and fold
-    python -m benchmarks.headline run ablation BUS-UCLM WORK --folds 0                          4 minutes for each row and fold
+    python -m benchmarks.headline run ablation BUS-UCLM WORK --folds 0                          3 minutes for each row and fold
     python -m benchmarks.headline show headline WORK                                            prints and writes results/headline.json
 
 Every row trains from the same encoder weights for the same steps, and is scored on the same episode list at the original image
@@ -28,7 +28,7 @@ TABLES = {
         "rows": ("ours", "paper", "supervised U-Net"),
     },
     "ablation": {
-        "trainer": {"size": 160, "steps": 500},
+        "trainer": {"size": 128, "steps": 500},
         "scores": {"protocols": ("moved-support", "superpixel"), "repeats": 3, "surface": False},
         "rows": None,
     },
