@@ -4,6 +4,15 @@ import keras
 import tensorflow as tf
 
 
+def times(vectors, matrix):
+    """Vectors [..., C] times a matrix [C, D], as one plain product.
+
+    `@` broadcasts the matrix over the leading axes, and TensorFlow 2.16's oneDNN kernel ends the process (SIGSEGV) at some shapes, such as
+    [6, 1, 300, 64] @ [64, 32], on processors where oneDNN is on by default.
+    """
+    return tf.tensordot(vectors, matrix, 1)
+
+
 @keras.saving.register_keras_serializable(package="panet_keras")
 class AttentionPooling(keras.layers.Layer):
     """Pools support pixels into a prototype with learned weights, conditioned on the query image.
@@ -33,7 +42,9 @@ class AttentionPooling(keras.layers.Layer):
 
     def call(self, keys, weights, queries):
         keys = tf.cast(keys, tf.float32)
-        scores = tf.einsum("bmsd,bqd->bqms", keys @ self.key, tf.cast(queries, tf.float32) @ self.query) / self.width**0.5
+        scores = (
+            tf.einsum("bmsd,bqd->bqms", times(keys, self.key), times(tf.cast(queries, tf.float32), self.query)) / self.width**0.5
+        )
         factor = weights[:, None] * tf.exp(scores - tf.reduce_max(scores, -1, keepdims=True))
         factor = tf.math.divide_no_nan(factor, tf.reduce_sum(factor, -1, keepdims=True))
         return tf.einsum("bqms,bmsc->bqmc", factor, keys)
@@ -72,9 +83,9 @@ class CrossAttention(keras.layers.Layer):
 
     def call(self, pixels, keys, marks):
         pixels, keys = tf.cast(pixels, tf.float32), tf.cast(keys, tf.float32)
-        scores = tf.matmul(pixels @ self.query, keys @ self.key, transpose_b=True) / self.width**0.5
-        values = tf.concat([keys @ self.value, marks[..., None]], -1)
-        return pixels + tf.nn.softmax(scores) @ values @ self.output_weight
+        scores = tf.matmul(times(pixels, self.query), times(keys, self.key), transpose_b=True) / self.width**0.5
+        values = tf.concat([times(keys, self.value), marks[..., None]], -1)
+        return pixels + times(tf.nn.softmax(scores) @ values, self.output_weight)
 
     def get_config(self):
         return {**super().get_config(), "width": self.width}

@@ -136,8 +136,9 @@ def local_cosine(features, state):
     # [B, M, all cells]: whether a cell is of the background (of any way) or of way m.
     own = tf.eye(ways)[None, :, :, None] * state["cell_foreground"][:, None]
     member = tf.concat([tf.reshape(state["cell_background"], [batch, 1, -1]), tf.reshape(own, [batch, ways, -1])], 1)
-    member = member[:, None, None, None]
-    similarity = similarity[..., None, :]
+    # All pixels in one axis: oneDNN's soft-max takes five axes at most.
+    member = member[:, None]
+    similarity = tf.reshape(similarity, [batch, -1, 1, shape[-1]])
     factor = tf.nn.softmax(SIMILARITY_SCALE * similarity - 1e9 * (1.0 - member))
     matched = tf.reduce_sum(factor * similarity * member, -1)
     return tf.reshape(matched, tf.concat([shape[:-1], [ways + 1]], 0))
