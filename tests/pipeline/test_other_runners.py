@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 
 import keras
 import numpy as np
@@ -11,8 +12,6 @@ import yaml
 import panet_keras  # noqa: F401  registers PANet
 from pipeline.__main__ import main
 from pipeline.cache import digest_path
-from pipeline.config import load_config
-from pipeline.local_runner import LocalRunner
 from tests.pipeline.test_run import TINY
 
 LIGHT = [*TINY, "trainer.decoder=bilinear", "trainer.contrast_weight=0.0", "evaluator.protocols=[]"]
@@ -23,11 +22,22 @@ def settings(data, root):
     return [f"data.path={data}", f"run.root={root}", *LIGHT]
 
 
+HERE = """
+import json, os, sys
+# As `python -m pipeline` and the other runners' stages have it: on some processors TensorFlow would choose otherwise, and round otherwise.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+from pipeline.config import load_config
+from pipeline.local_runner import LocalRunner
+_, results, _ = LocalRunner(load_config(None, json.loads(sys.argv[1]))).run()
+print(json.dumps({name: str(artifact.path) for result in results for name, artifact in result.outputs.items()}))
+"""
+
+
 @pytest.fixture(scope="module")
-def here(phantom, tmp_path_factory):
+def here(phantom, tmp_path_factory, python):
     """Folders of the local runner's artifacts, by output."""
-    _, results, _ = LocalRunner(load_config(None, settings(phantom, tmp_path_factory.mktemp("here")))).run()
-    return {name: artifact.path for result in results for name, artifact in result.outputs.items()}
+    output = python(HERE, json.dumps(settings(phantom, tmp_path_factory.mktemp("here")))).stdout
+    return {name: pathlib.Path(path) for name, path in json.loads(output.splitlines()[-1]).items()}
 
 
 def assert_same(here, there):
