@@ -139,12 +139,11 @@ def changed(settings):
 def trained(work, fold):
     """Ours, as `run` trained it on a fold; None where it did not."""
     from pipeline.components import trainer
-    from pipeline.config import Trainer
 
     weights = pathlib.Path(work) / f"ours-{fold}-training" / "model.weights.h5"
     if not weights.is_file():
         return None
-    model = trainer.build(dataclasses.asdict(Trainer(**TABLES["headline"]["trainer"])), 1e-3)
+    model = trainer.build(settings_of("headline", "ours"), 1e-3)
     model.load_weights(weights)
     return model
 
@@ -156,10 +155,10 @@ def show(table, work):
         found.setdefault(row.replace("_", " "), {})[int(fold)] = json.loads(file.read_text("utf-8"))
     entries = {**kept(table), **{row: entry(folds) for row, folds in found.items()}}
     entries = {row: entries[row] for row in ROWS if row in entries}
-    for own in entries.values():
+    ours = entries["ours"]["images"] if "ours" in entries else {}
+    for row, own in entries.items():
         for protocol, scores in own["images"].items():
-            ours = entries["ours"]["images"].get(protocol, {}) if own is not entries.get("ours") and "ours" in entries else {}
-            own[protocol]["against ours"] = paired(scores, ours)
+            own[protocol]["against ours"] = paired(scores, ours.get(protocol, {})) if row != "ours" else None
         one, five, same = (
             own["images"].get(name, {}) for name in ("cross-patient, 1 shot", "cross-patient, 5 shots", "same-patient, 1 shot")
         )
