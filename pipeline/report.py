@@ -298,7 +298,8 @@ def _scores(scores, done):
         parts.append("<h3>Frames without lesion</h3>" + _table(header, rows))
         thresholds = next(row["normal"] for row in table.values() if row.get("normal")).get("by_threshold", {})
         rows = [(threshold, f"{value['false_any']:.1%}", f"{value['cost']:.3f}") for threshold, value in thresholds.items()]
-        parts.append(_table(("Presence threshold", "Normal images with a false mask", "Dice that lesion images lose"), rows))
+        if rows:  # scores from an older cache have none
+            parts.append(_table(("Presence threshold", "Normal images with a false mask", "Dice that lesion images lose"), rows))
         parts.append(
             "<p class=note>Over all images a normal frame scores 1 if nothing is marked, else 0. One support set for each normal frame. The presence threshold is the one that "
             "costs the lesion images 0.01 Dice, chosen on these very images.</p>"
