@@ -5,8 +5,8 @@ import html
 import io
 import json
 import math
+import os
 
-from panet_keras.files import write_whole
 from pipeline.cache import versions
 from pipeline.config import to_yaml
 from pipeline.lineage_graph import draw
@@ -60,7 +60,10 @@ def write_report(path, name, config, results, stop, metadata):
         sections.append(_lineage(done["Pusher"].outputs["pushed_model"], metadata))
     sections.append(_settings(config))
     page = f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'><title>PANet-BUS {_e(name)}</title><style>{STYLE}</style><body>{''.join(sections)}</body></html>"
-    write_whole(path, page)
+    # Not panet_keras.files: the package imports TensorFlow, which takes most of the time of a run from the cache.
+    part = path.with_name(f".{path.name}")
+    part.write_text(page, "utf-8")
+    os.replace(part, path)
 
 
 def _e(value):
@@ -79,16 +82,12 @@ def _image(data, caption):
 
 def _plot(draw, size=(8, 3)):
     """PNG of a matplotlib figure that `draw(figure)` fills."""
-    import matplotlib
+    from matplotlib.figure import Figure
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure = pyplot.figure(figsize=size, layout="constrained")
+    figure = Figure(figsize=size, layout="constrained")
     draw(figure)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
-    pyplot.close(figure)
     return buffer.getvalue()
 
 

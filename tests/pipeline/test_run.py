@@ -3,11 +3,14 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import pytest
 from PIL import Image
 
 from pipeline.__main__ import main
+from pipeline.cache import PROJECT
 from pipeline.config import load_config
 from pipeline.local_runner import LocalRunner
 from tests.checks import write_bus_uclm
@@ -125,6 +128,14 @@ def test_second_run_takes_all_from_the_cache_and_a_changed_pixel_does_not(first,
     _, results, _ = LocalRunner(runner.config).run()
     assert set(states(results).values()) == {"CACHED"}
     assert "Trainer: cached" in capsys.readouterr().out
+    script = (
+        "import pathlib, sys; from pipeline.config import load_config; from pipeline.local_runner import LocalRunner; "
+        "_, results, _ = LocalRunner(load_config(sys.argv[1], [])).run(); "
+        "assert {result.state for result in results} == {'CACHED'}; assert 'tensorflow' not in sys.modules"
+    )
+    settings = max((runner.root / "runs").glob("*/config.yaml"))
+    # TensorFlow's import would take most of such a run.
+    subprocess.run([sys.executable, "-c", script, settings], cwd=PROJECT, check=True)
 
     mask = data / "masks" / "PHAA_000.png"
     before = mask.stat()
