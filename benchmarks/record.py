@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import subprocess
 import time
 
@@ -26,6 +27,7 @@ def machine():
         "python": platform.python_version(),
         "tensorflow": tf.__version__,
         "keras": keras.__version__,
+        "TF_ENABLE_ONEDNN_OPTS": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "not set"),
         "commit": commit,
         "date": time.strftime("%Y-%m-%d"),
     }
@@ -35,6 +37,8 @@ def write(name, question, result, shown=True):
     """Writes results/NAME.json whole, and prints it unless told not to."""
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps({"question": question, "machine": machine(), **result}, indent=1)
+    # A list of plain values takes one line, not one for each value.
+    text = re.sub(r"\[[^][{}]*\]", lambda found: re.sub(r"\s*\n\s*", " ", found[0]), text)
     write_whole(RESULTS / f"{name}.json", text + "\n")
     if shown:
         print(text)

@@ -171,7 +171,8 @@ def main(base):
                     }
     result["segment per second, by clients"] = rates
     result["processor seconds for each segment, by clients"] = costs
-    result["overhead at saturation"] = 1 - max(rates["served"].values()) / max(rates["in this process"].values())
+    bare_rate = max(rates["in this process"].values())
+    result["overhead at saturation"] = {name: 1 - max(rates[name].values()) / bare_rate for name in servers}
     # Client and server share the processor here; this is what the server alone costs.
     bare_cost, own_cost = (
         min(c[side] for c in costs[n].values()) for n, side in (("in this process", "here"), ("served", "server"))
