@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from panet_keras.data.images import MAX_PIXELS, encode_png
 from panet_keras.errors import PANetError
+from panet_keras.exif import oriented
 from panet_keras.resize import resize_images
 
 SIGNATURES = ("serving_default", "encode_support", "segment", "segment_encoded")
@@ -239,7 +240,8 @@ def _decode(content):
     is_png = tf.equal(tf.strings.substr(content, 0, 8), b"\x89PNG\r\n\x1a\n")
     is_jpeg = tf.equal(tf.strings.substr(content, 0, 3), b"\xff\xd8\xff")
     tf.debugging.Assert(is_png | is_jpeg, ["query_bytes: not a PNG or JPEG file; it begins with", tf.strings.substr(content, 0, 8)])
-    return tf.cond(is_png, lambda: _decode_png(content), lambda: _decode_jpeg(content))
+    pixels = tf.cond(is_png, lambda: _decode_png(content), lambda: _decode_jpeg(content))
+    return oriented(content, is_png, pixels)
 
 
 def _check_pixels(height, width):

@@ -55,6 +55,35 @@ def test_the_model_sees_what_a_viewer_shows(decode):
         np.testing.assert_allclose(other, pictures[0], atol=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_picture_that_lies_on_its_side_is_turned(kind, order):
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 24, 3), np.uint8)
+    for orientation in range(10):
+        exif = Image.Exif()
+        exif.endian = order
+        exif[0x010F] = "a maker whose name lies elsewhere in the segment"
+        exif[0x0112] = orientation
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, kind, exif=exif.tobytes(), quality=95)
+        expected = decode_image(buffer.getvalue())
+        assert expected.shape == ((24, 16, 3) if 5 <= orientation <= 8 else (16, 24, 3))
+        np.testing.assert_allclose(graph_decoder(buffer.getvalue()), expected, atol=1.01 if kind == "JPEG" else 1e-3)
+
+
+def test_a_garbled_orientation_does_no_harm():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    buffer = io.BytesIO()
+    Image.fromarray(np.zeros((16, 24, 3), np.uint8)).save(buffer, "JPEG", exif=exif.tobytes())
+    assert graph_decoder(buffer.getvalue()).shape == (24, 16, 3)
+    header = buffer.getvalue().index(b"Exif") + 6
+    for place in range(header, header + 24):
+        content = bytearray(buffer.getvalue())
+        content[place : place + 3] = b"\xff\xff\xff"
+        assert graph_decoder(bytes(content)).shape in ((16, 24, 3), (24, 16, 3))
+
+
 def test_every_door_gives_the_same_answer(model, saved_model):
     """Dataset, segmenter and `segment_encoded` on files of five modes."""
     import tensorflow as tf
