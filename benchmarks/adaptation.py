@@ -34,11 +34,7 @@ def score(model, test, supports, change):
 
     apart = {test.patients[i] for i in supports}
     queries = [int(i) for i in np.flatnonzero(test.lesion) if test.patients[i] not in apart]
-    frames = {
-        i: change(test.images[i].astype(np.float32) / 255, test.masks[i].astype(np.uint8), np.random.default_rng(i))
-        for i in (*supports, *queries)
-    }
-    found = {}
+    frames, found = robustness.frames(test, change, (*supports, *queries)), {}
 
     def answers(name, segmenter):
         found[name] = {q: float(dice(frames[q][1] > 0, segmenter.predict(frames[q][0]).mask)) for q in queries}

@@ -88,6 +88,27 @@ CHANGES = {
 }
 
 
+INPUTS = ("support_images", "support_masks", "query_images")
+
+
+def frames(test, change, indices):
+    """Changed image float32 [H, W, 3] and mask uint8 [H, W] by index."""
+    return {
+        int(i): change(test.images[i].astype(np.float32) / 255, test.masks[i].astype(np.uint8), np.random.default_rng(int(i)))
+        for i in indices
+    }
+
+
+def tensors(frames, episode):
+    """What a model takes of a one-shot episode, in the order of INPUTS."""
+    import tensorflow as tf
+
+    image, mask = frames[episode.supports[0]]
+    query, _ = frames[episode.query]
+    inputs = image[None, None, None], mask[None, None, None, ..., None], query[None, None]
+    return [tf.constant(x, tf.uint8 if x.dtype == np.uint8 else tf.float32) for x in inputs]
+
+
 def score(model, test, change):
     """(Dice, presence) of each lesion image, by index."""
     import tensorflow as tf
@@ -96,21 +117,14 @@ def score(model, test, change):
     from panet_keras.segmenter import presence
 
     @tf.function
-    def probabilities(images, masks, query):
-        logits = model({"support_images": images, "support_masks": masks, "query_images": query})
-        return tf.nn.softmax(logits)[0, 0, ..., 1]
+    def probabilities(*inputs):
+        return tf.nn.softmax(model(dict(zip(INPUTS, inputs))))[0, 0, ..., 1]
 
-    frames = {
-        i: change(test.images[i].astype(np.float32) / 255, test.masks[i].astype(np.uint8), np.random.default_rng(int(i)))
-        for i in np.flatnonzero(test.lesion)
-    }
-    found = {}
+    changed, found = frames(test, change, np.flatnonzero(test.lesion)), {}
     for episode in episode_list(test.patients, test.lesion, 1, 1):
-        image, mask = frames[episode.supports[0]]
-        query, truth = frames[episode.query]
-        inputs = image[None, None, None], mask[None, None, None, ..., None], query[None, None]
-        answer = probabilities(*(tf.constant(x, tf.uint8 if x.dtype == np.uint8 else tf.float32) for x in inputs))
-        found[episode.query] = float(dice(truth > 0, answer.numpy() > 0.5)), float(presence(answer))
+        answer = probabilities(*tensors(changed, episode))
+        truth = changed[episode.query][1] > 0
+        found[episode.query] = float(dice(truth, answer.numpy() > 0.5)), float(presence(answer))
     return found
 
 

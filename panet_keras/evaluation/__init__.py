@@ -21,6 +21,7 @@ from panet_keras.evaluation.summary import (
     summarise,
     summarise_normal,
 )
+from panet_keras.evaluation.temperature import fit_temperature
 
 __all__ = [
     "PROTOCOLS",
@@ -32,6 +33,7 @@ __all__ = [
     "episode_list",
     "evaluate",
     "expected_calibration_error",
+    "fit_temperature",
     "iou",
     "own_probability",
     "paired_difference",

@@ -12,6 +12,7 @@ from panet_keras.evaluation import (
     episode_list,
     evaluate,
     expected_calibration_error,
+    fit_temperature,
     iou,
     own_probability,
     paired_difference,
@@ -157,3 +158,16 @@ def test_one_undefined_score_spoils_no_mean():
     assert summary["by_threshold"]["0.95"] == {"false_any": 0.5, "cost": 0.7 / 2}
     assert summary["by_threshold"]["0.98"] == {"false_any": 0.0, "cost": 0.7 / 2}
     assert summary["dice_all"] == (0.7 + 0.3 + 1 + 0) / 4
+
+
+def test_the_fitted_temperature_is_the_one_that_drew_the_labels():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 4, (2, 1, 100, 100, 3)).astype(np.float32)
+    shares = np.exp(logits / 2.5)
+    shares /= shares.sum(-1, keepdims=True)
+    labels = (rng.random((2, 1, 100, 100, 1)) > shares.cumsum(-1)).sum(-1)
+    labels[0, 0, :20] = 255
+    answers = list(zip(logits, labels[..., None]))
+    assert fit_temperature(answers, pixels=10_000) == pytest.approx(2.5, rel=0.05)
+    with pytest.raises(ValueError, match="no labelled pixel"):
+        fit_temperature([(logits, np.full((2, 1, 100, 100, 1), 255))])

@@ -92,7 +92,7 @@ def test_wrong_inputs_are_refused_by_name(model, episode, change, message):
 
 @pytest.mark.parametrize(
     ("argument", "value"),
-    [("decoder", "fpn"), ("prototype", "median"), ("refine", 2), ("align_weight", -1), ("contrast_weight", -1)],
+    [("decoder", "fpn"), ("prototype", "median"), ("refine", 2), ("align_weight", -1), ("contrast_weight", -1), ("temperature", 0)],
 )
 def test_wrong_switches_are_refused_with_the_known_values(tiny_encoder, argument, value):
     with pytest.raises(ValueError, match=f"{argument}=.*expected"):
@@ -219,3 +219,19 @@ def test_pretrained_encoder_learns_more_slowly(tiny_encoder, episode):
     for variable in model.encoder.trainable_variables:
         np.testing.assert_array_equal(variable.numpy(), before[variable.path])
     assert any(np.abs(v.numpy() - before[v.path]).max() > 1e-3 for v in model._decoder_layer.trainable_variables)
+
+
+@pytest.mark.parametrize("decoder", ["bilinear", "unet"])
+def test_temperature_softens_probabilities_and_leaves_training_and_masks_alone(tiny_encoder, episode, decoder):
+    inputs, labels = episode(1, 1, 1)
+    keras.utils.set_random_seed(0)
+    plain = PANet(tiny_encoder(), decoder=decoder)
+    softer = PANet(tiny_encoder(), decoder=decoder, temperature=4.0)
+    softer.set_weights(plain.get_weights())
+    np.testing.assert_allclose(softer(inputs) * 4.0, plain(inputs), rtol=1e-5)
+    state = softer.encode_support(inputs["support_images"], inputs["support_masks"])
+    np.testing.assert_allclose(softer.segment(state, inputs["query_images"]), softer(inputs), rtol=1e-4, atol=1e-5)
+    for model in (plain, softer):
+        model.compile()
+    assert softer.evaluate(inputs, labels, return_dict=True) == pytest.approx(plain.evaluate(inputs, labels, return_dict=True))
+    assert PANet.from_config(softer.get_config()).temperature == 4.0
