@@ -4,7 +4,7 @@
     python -m benchmarks.calibration BUS-UCLM WORK                      a minute for each fold
 
 One support from another patient for each image, at 256 x 256. A fold is scored with the temperature that fits the other folds, lesion or
-not; the preset takes the one that fits all. Rows of changed pictures (benchmarks/robustness.py; lesion images only) have the temperature of
+not, and with the preset's (`shipped`). Rows of changed pictures (benchmarks/robustness.py; lesion images only) have the temperature of
 the unchanged ones.
 """
 
@@ -13,7 +13,7 @@ import sys
 
 import numpy as np
 
-from benchmarks import headline, record, robustness
+from benchmarks import headline, preset, record, robustness
 
 CHANGES = ("as it is", "gamma 0.45", "contrast 0.4", "speckle 0.4", "zoom 2.2")
 
@@ -89,15 +89,13 @@ def main(data, work):
         normal[fold] = list(answers(model, test, robustness.CHANGES["as it is"], "normal"))
     both = {fold: lesion["as it is"][fold] + normal[fold] for fold in normal}
     others = {fold: fitted(itertools.chain(*(both[other] for other in both if other != fold))) for fold in both}
-    one = dict.fromkeys(both, 1.0)
+    ways = {"before": dict.fromkeys(both, 1.0), "after": others, "shipped": dict.fromkeys(both, preset.TEMPERATURE)}
     result = {
-        "temperature": fitted(itertools.chain(*both.values())),
-        "of the other folds": others,
-        "table": {change: {"before": summary(found, one), "after": summary(found, others)} for change, found in lesion.items()},
-        "frames without lesion": {
-            "before": presence_of(lesion["as it is"], normal, one),
-            "after": presence_of(lesion["as it is"], normal, others),
-        },
+        "temperature that fits all folds": fitted(itertools.chain(*both.values())),
+        "that fits the other folds": others,
+        "shipped": preset.TEMPERATURE,
+        "table": {change: {way: summary(found, t) for way, t in ways.items()} for change, found in lesion.items()},
+        "frames without lesion": {way: presence_of(lesion["as it is"], normal, t) for way, t in ways.items()},
     }
     record.write("calibration", __doc__.splitlines()[0], result)
 
