@@ -13,19 +13,20 @@ PRESET = "bus_uclm_lite0"
 def model_base_path():
     """Folder with the exported preset as version 1, made by `python -m panet_keras export` at the first call.
 
-    Kept in `$XDG_CACHE_HOME/panet-bus` (`~/.cache/panet-bus`), under the digest of the preset's weights.
+    Kept in `$XDG_CACHE_HOME/panet-bus` (`~/.cache/panet-bus`), under the digest of the preset.
 
     Raises:
         OSError: no such preset beside this package, or the export failed; says what to give instead.
     """
     spec = importlib.util.find_spec("panet_keras")
-    weights = pathlib.Path(spec.submodule_search_locations[0]) / "presets" / PRESET / "weights.npz" if spec else None
-    if weights is None or not weights.is_file():
+    folder = pathlib.Path(spec.submodule_search_locations[0]) / "presets" / PRESET if spec else None
+    if folder is None or not (folder / "weights.npz").is_file():
         raise OSError(
             f"--model_base_path is not given and the preset {PRESET} is not installed; give a folder with version folders."
         )
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-    base = cache / "panet-bus" / hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
+    digest = hashlib.sha256(b"".join((folder / name).read_bytes() for name in ("preset.json", "weights.npz")))
+    base = cache / "panet-bus" / digest.hexdigest()[:16]
     if not (base / "1").is_dir():
         command = [sys.executable, "-m", "panet_keras", "export", "--model", PRESET, "--out", str(base / "1")]
         print(f"serving: exporting the shipped preset {PRESET} to {base}, once ...", file=sys.stderr, flush=True)
