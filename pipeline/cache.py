@@ -57,7 +57,7 @@ def _library_digest():
     for package in ("panet_keras", "serving"):
         for file in sorted((PROJECT / package).rglob("*.py")):
             digest.update(file.relative_to(PROJECT).as_posix().encode() + b"\0" + file.read_bytes())
-    for name in ("artifacts", "image_checks", "pictures", "shards", "statistics"):
+    for name in ("artifacts", "checkpoints", "image_checks", "pictures", "shards", "statistics"):
         digest.update((PROJECT / "pipeline" / f"{name}.py").read_bytes())
     return digest.hexdigest()
 

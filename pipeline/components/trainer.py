@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import time
 
 from pipeline.artifacts import Examples, Model
 from pipeline.component import InputArtifact, OutputArtifact, Parameter, WorkDir, component
@@ -62,12 +63,14 @@ def train(records, settings, work_dir, build=build):
     import keras
 
     from panet_keras.data import episodes
+    from pipeline import checkpoints
 
     work_dir = pathlib.Path(work_dir)
     strategy = strategy_of(settings)
     keras.utils.set_random_seed(settings["seed"])
     epoch_steps = min(settings["steps_per_epoch"], settings["steps"])
     epochs = -(-settings["steps"] // epoch_steps)
+    finished, weights = checkpoints.newest(work_dir)
     plantable = any(record.label == "Normal" for record in records)
     if not plantable:
         print("      no frame without lesion: none is planted with another lesion, and no query is one", flush=True)
@@ -86,7 +89,7 @@ def train(records, settings, work_dir, build=build):
         invented_lesions=settings["invented_lesions"] * plantable,
         balanced=settings["balanced"],
         augment=settings["augment"],
-        first_epoch=_finished_epochs(work_dir),
+        first_epoch=finished,
     )
     warmup = max(1, settings["steps"] // 20)
     rate = keras.optimizers.schedules.CosineDecay(
@@ -98,16 +101,23 @@ def train(records, settings, work_dir, build=build):
     )
     with strategy.scope():
         network = build(settings, rate)
-    history_file = work_dir / "history.jsonl"
-    callbacks = [
-        # Its own folder: the callback deletes it at the end.
-        keras.callbacks.BackupAndRestore(str(work_dir / "backup"), delete_checkpoint=False),
-        keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: _note(history_file, epoch, epochs, epoch_steps, logs)),
-    ]
-    network.fit(dataset, epochs=epochs, callbacks=callbacks, verbose=0)
-    history = [json.loads(line) for line in history_file.read_text("utf-8").splitlines()]
-    # A run killed between an epoch's note and its checkpoint notes the epoch twice; the later one counts.
-    return network, list({row["epoch"]: row for row in history}.values())
+        if weights:
+            # An optimizer without variables would take none from the file.
+            if not network.optimizer.built:
+                network.optimizer.build(network.trainable_variables)
+            network.load_weights(weights)
+    curve = checkpoints.Curve(work_dir, finished)
+
+    def end_epoch(epoch, logs):
+        row = {"epoch": epoch, "step": (epoch + 1) * epoch_steps, "time": time.time()}
+        curve.add(row | {name: float(value) for name, value in logs.items()})
+        checkpoints.keep(work_dir, network, epoch + 1)
+        shown = ", ".join(f"{name} {value:.3f}" for name, value in logs.items())
+        print(f"      step {row['step']}/{epochs * epoch_steps}: {shown}", flush=True)
+
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=end_epoch)
+    network.fit(dataset, initial_epoch=finished, epochs=epochs, callbacks=[callback], verbose=0)
+    return network, curve.rows
 
 
 def strategy_of(settings):
@@ -145,19 +155,3 @@ def strategy_of(settings):
             f"trainer.batch_size is {settings['batch_size']}; expected a multiple of the {strategy.num_replicas_in_sync} replicas."
         )
     return strategy
-
-
-def _finished_epochs(work_dir):
-    """Epochs that BackupAndRestore will skip."""
-    file = work_dir / "backup" / "training_metadata.json"
-    return json.loads(file.read_text())["epoch"] if file.is_file() else 0
-
-
-def _note(file, epoch, epochs, steps, logs):
-    import time
-
-    row = {"epoch": epoch, "step": (epoch + 1) * steps, "time": time.time(), **{name: float(value) for name, value in logs.items()}}
-    with open(file, "a", encoding="utf-8") as stream:
-        stream.write(json.dumps(row) + "\n")
-    shown = ", ".join(f"{name} {value:.3f}" for name, value in logs.items())
-    print(f"      step {row['step']}/{epochs * steps}: {shown}", flush=True)
