@@ -66,6 +66,7 @@ def train(records, settings, work_dir, build=build):
     from pipeline import checkpoints
 
     work_dir = pathlib.Path(work_dir)
+    work_dir.mkdir(parents=True, exist_ok=True)
     strategy = strategy_of(settings)
     keras.utils.set_random_seed(settings["seed"])
     epoch_steps = min(settings["steps_per_epoch"], settings["steps"])
