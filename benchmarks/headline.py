@@ -46,6 +46,8 @@ ROWS = {
         "balanced": False,
     },
     "supervised U-Net": {"model": "supervised"},
+    "ours, seed 1": {"seed": 1},
+    "ours, seed 2": {"seed": 2},
     "ours - alignment": {"align_weight": 0.0},
     "ours - U-Net decoder": {"decoder": "bilinear", "contrast_weight": 0.0},
     "ours - planted lesions": {"pasted_lesions": 0.0, "invented_lesions": 0.0},
@@ -60,7 +62,8 @@ ROWS = {
     "ours + cross-attention": {"refine": True},
     "ours + superpixel episodes": {"superpixel_episodes": 0.2},
 }
-"""Changes of each row against the Trainer's defaults; `loss` against `CrossEntropyDice`'s, `frozen` repeats the first 25 steps' episodes."""
+"""Changes of each row against the Trainer's defaults; `loss` against `CrossEntropyDice`'s, `frozen` repeats the first 25 steps' episodes. The seeds
+say how far two trainings by one recipe lie apart: what is nearer to ours than they are says little."""
 
 
 def run(table, data, work, rows, folds):
