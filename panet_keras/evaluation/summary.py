@@ -8,7 +8,7 @@ from scipy import stats
 from panet_keras.evaluation.scores import MISS_DICE, expected_calibration_error
 
 SCORES = ("dice", "iou", "hd95", "nsd", "sensitivity", "precision", "inside", "outside")
-PRESENCE_THRESHOLDS = (0.5, 0.8, 0.9, 0.95, 0.98)
+PRESENCE_THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 """For which `summarise_normal` says what they do."""
 
 
