@@ -121,7 +121,7 @@ class FewShotSegmenter:
         images, masks = self._support
         return self._encode(tf.constant(images[None]), tf.constant(masks[None]))
 
-    def adapt(self, steps=20, learning_rate=1e-4, seed=0):
+    def adapt(self, steps=20, learning_rate=1e-5, seed=0):
         """Fine-tunes a copy of the model on the annotated images, and goes on with it; the model given stays as it was.
 
         Each step is an episode of the support: one image is the query and another of its way supports it, both augmented
@@ -129,7 +129,7 @@ class FewShotSegmenter:
 
         Args:
             steps: optimizer steps, at least 1.
-            learning_rate: of AdamW, above 0.
+            learning_rate: of AdamW, above 0. At 1e-4 a few steps can undo what the model knows (`benchmarks/adaptation.py`).
             seed: integer; draws the episodes.
 
         Returns:
