@@ -1,7 +1,7 @@
 """Does a short adaptation on the annotated images pay, here and on pictures as another scanner might make them?
 
     python -m benchmarks.headline run headline BUS-UCLM WORK --rows ours        first: trains the folds
-    python -m benchmarks.adaptation BUS-UCLM WORK                      3 minutes for each fold
+    python -m benchmarks.adaptation BUS-UCLM WORK                      4 minutes for each fold
 
 Three images of three patients of the fold are annotated; every lesion image of its other patients is segmented by `FewShotSegmenter`, with one of
 the three, with all, and after `adapt` on them. Support and query are changed alike, as in benchmarks/robustness.py. Dice at 256 x 256; each answer

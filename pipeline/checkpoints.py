@@ -10,7 +10,7 @@ import pathlib
 
 from panet_keras.files import write_whole
 
-NAME = "epoch-{:05d}.weights.h5"
+NAME = "epoch-{}.weights.h5"
 
 
 def newest(folder):
@@ -22,8 +22,8 @@ def newest(folder):
     Returns:
         (finished epochs, weights file), or (0, None) in a fresh folder.
     """
-    files = sorted(pathlib.Path(folder).glob(NAME.format(0).replace("00000", "?????")))
-    return (int(files[-1].name[6:11]), files[-1]) if files else (0, None)
+    found = [(int(file.name.split(".")[0].removeprefix("epoch-")), file) for file in pathlib.Path(folder).glob(NAME.format("*"))]
+    return max(found, default=(0, None))
 
 
 def keep(folder, network, epochs):
@@ -39,7 +39,7 @@ def keep(folder, network, epochs):
     building, place = folder / ".building.weights.h5", folder / NAME.format(epochs)
     network.save_weights(building)
     os.replace(building, place)
-    for file in folder.glob("epoch-*.weights.h5"):
+    for file in folder.glob(NAME.format("*")):
         if file != place:
             file.unlink()
 
