@@ -3,14 +3,11 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 
 import pytest
 from PIL import Image
 
 from pipeline.__main__ import main
-from pipeline.cache import PROJECT
 from pipeline.config import load_config
 from pipeline.local_runner import LocalRunner
 from tests.checks import write_bus_uclm
@@ -123,7 +120,7 @@ def test_compare_pairs_the_images_of_two_runs(first, capsys):
     assert "run 'other' is unknown" in capsys.readouterr().err
 
 
-def test_second_run_takes_all_from_the_cache_and_a_changed_pixel_does_not(first, data, capsys):
+def test_second_run_takes_all_from_the_cache_and_a_changed_pixel_does_not(first, data, capsys, python):
     runner, _ = first
     _, results, _ = LocalRunner(runner.config).run()
     assert set(states(results).values()) == {"CACHED"}
@@ -135,7 +132,7 @@ def test_second_run_takes_all_from_the_cache_and_a_changed_pixel_does_not(first,
     )
     settings = max((runner.root / "runs").glob("*/config.yaml"))
     # TensorFlow's import would take most of such a run.
-    subprocess.run([sys.executable, "-c", script, settings], cwd=PROJECT, check=True)
+    python(script, settings)
 
     mask = data / "masks" / "PHAA_000.png"
     before = mask.stat()
