@@ -107,7 +107,7 @@ class EpisodeRule:
 
     def _choice(self, rng, images, count):
         """Draws distinct images."""
-        if not self.balanced:
+        if not self.balanced or not count:
             return rng.choice(images, count, replace=False)
         _, patient, frames = np.unique(self.patients[images], return_inverse=True, return_counts=True)
         share = 1.0 / frames[patient]

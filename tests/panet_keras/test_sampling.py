@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -72,3 +74,9 @@ def test_balanced_draws_take_each_patient_as_often():
     drawn = [patients[episode_ids(own, 0, 0, step, 1)[1][0]][0] for step in range(900)]
     # 300 of each are expected; the standard deviation is 14.
     assert all(abs(drawn.count(name) - 300) < 70 for name in set(patients))
+
+
+def test_balanced_draws_use_a_patient_up():
+    own = rule(patients=np.array(list("aabb")), classes=np.ones((4, 1), bool), normal=None, shots=1, queries=1, balanced=True)
+    supports, queries = dataclasses.replace(own, support_from="same-patient").draw(np.random.default_rng(0))
+    assert {*supports.ravel(), *queries} in ({0, 1}, {2, 3})
