@@ -1,14 +1,13 @@
 """How does the model hold on pictures as another scanner might make them?
 
     python -m benchmarks.headline run headline BUS-UCLM WORK --rows ours        first: trains the folds
-    python -m benchmarks.robustness BUS-UCLM WORK [OTHER ...]          3 minutes for each fold of each folder
+    python -m benchmarks.robustness BUS-UCLM WORK [ROW ...]            1 minute for each fold of each row
 
 Support and query of each test image are changed alike, and the mask with them: one support from another patient for each lesion image, scored
-at model size. OTHER is a folder of another recipe, compared on the same episodes. No other data set is here: these changes are made up, and
-say which way a recipe leans, not what it reaches elsewhere. `emptied` is the Dice that a presence threshold of 0.8 or 0.9 would cost.
+at model size. ROW is "ours" or another row of that table, compared with the first on the same episodes. No other data set is here: these
+changes are made up, and say which way a recipe leans, not what it reaches elsewhere. `emptied` is the Dice that a presence threshold of 0.8 or 0.9 would cost.
 """
 
-import pathlib
 import sys
 
 import numpy as np
@@ -128,33 +127,34 @@ def score(model, test, change):
     return found
 
 
-def main(data, *works):
+def main(data, work, *rows):
     from panet_keras.data import k_folds, load_bus_uclm, split_by_patients
     from panet_keras.evaluation import TestImages, paired_difference
 
+    rows = rows or ("ours",)
     records = load_bus_uclm(data)
     scores, patients, folds = {}, {}, []
     for fold, members in enumerate(k_folds(records, headline.FOLDS, seed=0)):
-        models = {work: headline.trained(work, fold) for work in works}
+        models = {row: headline.trained(work, fold, row) for row in rows}
         if None in models.values():
             continue
         folds.append(fold)
         test = TestImages(split_by_patients(records, members)["test"], (SIZE, SIZE))
         patients |= {(fold, query): patient for query, patient in enumerate(test.patients)}
-        for work, model in models.items():
+        for row, model in models.items():
             for name, change in CHANGES.items():
                 found = {(fold, query): value for query, value in score(model, test, change).items()}
-                scores.setdefault((work, name), {}).update(found)
+                scores.setdefault((row, name), {}).update(found)
     table = {}
-    for (work, name), found in scores.items():
+    for (row, name), found in scores.items():
         queries = sorted(found)
         dice, present = np.array([found[q] for q in queries]).T
         entry = {"dice": float(dice.mean()), "missed": float((dice < 0.1).mean()), "images": len(queries)}
         entry["emptied"] = {str(threshold): float((dice * (present < threshold)).mean()) for threshold in THRESHOLDS}
-        if work != works[0]:
-            first = [scores[works[0], name][q][0] for q in queries]
+        if row != rows[0]:
+            first = [scores[rows[0], name][q][0] for q in queries]
             entry["minus the first"] = paired_difference(dice, first, [patients[q] for q in queries])
-        table.setdefault(pathlib.Path(work).name, {})[name] = entry
+        table.setdefault(row, {})[name] = entry
     record.write(
         "robustness", "How does the model hold on pictures as another scanner might make them?", {"folds": folds, "table": table}
     )

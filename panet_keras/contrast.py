@@ -1,8 +1,11 @@
-"""Contrast: the same pictures, but with the support's masks on tissue, must show nothing. So the support decides, not the query.
+"""Contrast: the same pictures, but with the support's masks on tissue, must leave the lesion out. So the support decides, not the query.
 
 A decoder that is trained on lesions alone learns to find lesions whatever the support marks. Asked twice, with the right and with a
 moved mask, it can only please both by looking at the support; and since every episode still teaches its lesion, it does not
 learn to be shy, as it does when some episodes have moved masks and nothing else.
+
+Everywhere else nothing must be found either, or tissue may be that is like what the moved mask marks. The first makes a model of
+lesions; the second leaves room for superpixel episodes, which teach that any region can be marked.
 """
 
 import tensorflow as tf
@@ -36,13 +39,12 @@ def move_masks(support_masks, seed):
     return tf.where(ignored, support_masks, tf.cast(moved, support_masks.dtype)), possible
 
 
-def contrast_loss(logits, labels, possible):
-    """Cross-entropy against "background everywhere", once over the true foreground and once over all pixels.
-
-    The foreground on its own, because it is where a model that ignores its support would answer, and a few per cent of the frame.
+def contrast_loss(logits, labels, possible, elsewhere=True):
+    """Cross-entropy against "background": over the true foreground, where a model that ignores its support would answer.
 
     Args:
         logits: [B, Q, H, W, N+1] with moved support masks. labels: [B, Q, H, W, 1], 255 = ignore. possible: bool [B].
+        elsewhere: whether the mean over all pixels is added.
 
     Returns:
         float32 scalar; 0 where no episode could be moved.
@@ -51,7 +53,8 @@ def contrast_loss(logits, labels, possible):
     entropy = tf.reduce_logsumexp(logits, -1) - logits[..., 0]
     counted = tf.cast(possible, tf.float32)[:, None, None, None]
     total = 0.0
-    for pixels in ((labels > 0) & (labels != IGNORE), labels != IGNORE):
+    known = labels != IGNORE
+    for pixels in [(labels > 0) & known] + [known] * elsewhere:
         weights = counted * tf.cast(pixels, tf.float32)
         total += tf.math.divide_no_nan(tf.reduce_sum(entropy * weights), tf.reduce_sum(weights))
     return total

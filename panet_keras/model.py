@@ -41,8 +41,9 @@ class PANet(keras.Model):
         align_weight: factor of the alignment loss, at least 0; 0 is the ablation "PANet without alignment". With the U-Net
             decoder the whole episode is reversed: the queries, with their true masks, segment the support.
         contrast_weight: factor of the contrast loss, at least 0: half of the episodes are segmented once more with the support's
-            masks moved onto tissue, and must show nothing (`panet_keras.contrast`). None: 0.3 for the U-Net decoder, 0 for the
+            masks moved onto tissue, and must leave their lesions out (`panet_keras.contrast`). None: 0.3 for the U-Net decoder, 0 for the
             bilinear one, as the paper has none.
+        contrast_elsewhere: whether they must show nothing else, either. False for superpixel episodes, in which tissue may be meant.
         train_encoder: whether the encoder learns.
         encoder_rate: the encoder's learning rate as a share of the rest's, for `PretrainedAdamW`.
         temperature: above 0; logits are divided by it outside training, so that a probability of 0.8 is right in 80 of 100 cases
@@ -81,6 +82,7 @@ class PANet(keras.Model):
         decoder="bilinear",
         align_weight=1.0,
         contrast_weight=None,
+        contrast_elsewhere=True,
         train_encoder=True,
         encoder_rate=0.2,
         temperature=1.0,
@@ -104,6 +106,7 @@ class PANet(keras.Model):
         self.decoder = decoder
         self.align_weight = float(align_weight)
         self.contrast_weight = float(contrast_weight)
+        self.contrast_elsewhere = bool(contrast_elsewhere)
         self.train_encoder = bool(train_encoder)
         self.encoder_rate = float(encoder_rate)
         self.temperature = float(temperature)
@@ -226,7 +229,7 @@ class PANet(keras.Model):
             moved, possible = move_masks(masks[:half], seed)
             state = self._support_state([x[:half] for x in support_features], moved)
             answer = self._logits(state, [x[:half] for x in query_features], size)
-            losses["contrast_loss"] = contrast_loss(answer, labels[:half], possible)
+            losses["contrast_loss"] = contrast_loss(answer, labels[:half], possible, self.contrast_elsewhere)
         return logits, losses
 
     def _align_loss(self, support_features, query_features, masks, labels, state):
@@ -322,6 +325,7 @@ class PANet(keras.Model):
             "decoder": self.decoder,
             "align_weight": self.align_weight,
             "contrast_weight": self.contrast_weight,
+            "contrast_elsewhere": self.contrast_elsewhere,
             "train_encoder": self.train_encoder,
             "encoder_rate": self.encoder_rate,
             "temperature": self.temperature,

@@ -83,6 +83,7 @@ class Trainer:
         strategy: tf.distribute strategy: empty for none, `mirrored` (all GPUs of this machine, or `devices` logical ones of its
             processor), or `multi_worker` (TF_CONFIG names the workers). Each replica takes its share of `batch_size` episodes.
         devices: logical devices to cut the processor into, for `mirrored` without GPUs.
+        superpixel_episodes: share of self-supervised episodes at the start, which falls to a tenth of it: regions first, lesions last.
         learning_rate: peak; 5 % of the steps warm up, then it falls along a cosine.
     """
 
@@ -93,6 +94,7 @@ class Trainer:
     decoder: str = "unet"
     align_weight: float = 1.0
     contrast_weight: float = 0.3
+    contrast_elsewhere: bool = True
     encoder_rate: float = 0.2
     size: int = 256
     ways: int = 1

@@ -15,6 +15,8 @@ from panet_keras.resize import resize_images
 fold_in = tf.random.experimental.stateless_fold_in
 WAYS = {"Lesion": (1, 2), "Benign": (1,), "Malignant": (2,)}
 """Name of a way and the mask classes that are its foreground."""
+SUPERPIXEL_FRAMES = 512
+"""Superpixels are found, at 0.1 s a frame, in as many; beyond that in a sample of them."""
 DEFAULT_CLASSES = {1: ("Lesion",), 2: ("Benign", "Malignant")}
 
 
@@ -60,7 +62,8 @@ def episodes(
             class (`invent_lesions`); the two together at most 1.
         superpixel_episodes: probability, 0 to 1, that an episode is self-supervised: support and query are views of one frame of
             any kind, and the foreground is one of its superpixels (SSL-ALPNet, Ouyang et al., ECCV 2020). Needs one way and
-            `augment`, which makes the views. Costs about 0.1 s an image at the start.
+            `augment`, which makes the views. Costs about 0.1 s a frame at the start, for 512 frames at most. Or a list of such
+            numbers, one for each pass (epoch), of which the last holds on: regions first and lesions last, for example.
         balanced: whether each patient, rather than each image, is as likely to be drawn.
         augment: True, False, or an `Augmentation`.
         frozen: whether every iteration gives the episodes of the first: for validation.
@@ -88,12 +91,13 @@ def episodes(
         "pasted_lesions": pasted_lesions,
         "invented_lesions": invented_lesions,
         "pasted_lesions + invented_lesions": pasted_lesions + invented_lesions,
-        "superpixel_episodes": superpixel_episodes,
     }
+    shares = [float(share) for share in np.atleast_1d(superpixel_episodes)]
+    probabilities |= {f"superpixel_episodes[{number}]": share for number, share in enumerate(shares)}
     for name, value in probabilities.items():
         if not 0 <= value <= 1:
             raise PANetError(f"{name}={value!r}; expected a probability from 0 to 1.")
-    if superpixel_episodes and (ways != 1 or not augment):
+    if any(shares) and (ways != 1 or not augment):
         raise PANetError(
             f"superpixel_episodes={superpixel_episodes} with ways={ways}, augment={augment}; expected one way, augmented."
         )
@@ -110,7 +114,7 @@ def episodes(
         balanced=balanced,
     )
     rule.check(classes)
-    ids = _id_dataset(rule, seed, batch_size, steps, frozen, first_epoch)
+    ids = _id_dataset(rule, seed, batch_size, steps, frozen, first_epoch, shares)
     if (pasted_lesions or invented_lesions) and not rule.normal.any():
         raise PANetError(
             f"pasted_lesions={pasted_lesions} and invented_lesions={invented_lesions} need frames without lesion to plant them on; "
@@ -122,7 +126,7 @@ def episodes(
         classes,
         Augmentation() if augment is True else augment,
         (pasted_lesions, invented_lesions),
-        superpixel_episodes,
+        any(shares),
     )
     dataset = ids.map(to_tensors, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return dataset.prefetch(2)
@@ -150,8 +154,8 @@ def load_at_size(records, size):
     return np.stack(images), np.stack(masks)
 
 
-def _id_dataset(rule, seed, batch_size, steps, frozen, first_epoch):
-    """Dataset of (supports [B, N, K], queries [B, Q], augmentation seed [2])."""
+def _id_dataset(rule, seed, batch_size, steps, frozen, first_epoch, shares):
+    """Dataset of (supports [B, N, K], queries [B, Q], augmentation seed [2], share of superpixel episodes)."""
     epoch = first_epoch - 1
 
     def generate():
@@ -162,7 +166,8 @@ def _id_dataset(rule, seed, batch_size, steps, frozen, first_epoch):
         this, step = epoch, 0
         while steps is None or step < steps:
             supports, queries = episode_ids(rule, seed, this, step, batch_size)
-            yield supports, queries, np.random.default_rng([seed, this, step, 1]).integers(0, 2**31, 2)
+            share = shares[min(this, len(shares) - 1)]
+            yield supports, queries, np.random.default_rng([seed, this, step, 1]).integers(0, 2**31, 2), share
             step += 1
 
     ways, shots = rule.classes.shape[1], rule.shots
@@ -172,6 +177,7 @@ def _id_dataset(rule, seed, batch_size, steps, frozen, first_epoch):
             tf.TensorSpec([batch_size, ways, shots], tf.int64),
             tf.TensorSpec([batch_size, rule.queries], tf.int64),
             tf.TensorSpec([2], tf.int64),
+            tf.TensorSpec([], tf.float32),
         ),
     )
     return dataset if steps is None else dataset.apply(tf.data.experimental.assert_cardinality(steps))
@@ -180,27 +186,29 @@ def _id_dataset(rule, seed, batch_size, steps, frozen, first_epoch):
 class _EpisodeTensors:
     """Maps image ids to the tensors of an episode."""
 
-    def __init__(self, images, masks, classes, augmentation, planted, superpixel_episodes=0.0):
+    def __init__(self, images, masks, classes, augmentation, planted, self_supervised):
         # Eager tensors are captured by reference; numpy arrays would be copied into the graph.
         self.images, self.masks = tf.constant(images), tf.constant(masks)
         self.foreground = [list(WAYS[name]) for name in classes]
         self.augmentation = augmentation
         self.pasted, self.invented = planted
         self.normal = tf.constant(np.flatnonzero(~masks.any((1, 2))))
-        self.superpixel_episodes = superpixel_episodes
-        if superpixel_episodes:
-            regions = np.stack([superpixels(image) for image in images])
+        self.self_supervised = self_supervised
+        if self_supervised:
+            frames = np.sort(np.random.default_rng(0).permutation(len(images))[:SUPERPIXEL_FRAMES])
+            regions = np.stack([superpixels(images[frame]) for frame in frames])
+            self.frames = tf.constant(frames)
             self.regions, self.region_counts = tf.constant(regions), tf.constant(regions.max((1, 2)), tf.int32)
 
-    def __call__(self, supports, queries, seed):
+    def __call__(self, supports, queries, seed, superpixel_share):
         batch, ways, shots = supports.shape
         ids = tf.concat([tf.reshape(supports, [batch, -1]), queries], 1)
         flat = tf.reshape(ids, [-1])
         images, masks = self._pictures(flat, seed)
         if self.pasted or self.invented:
             images, masks = self._planted(images, masks, fold_in(seed, 2))
-        if self.superpixel_episodes:
-            images, masks = self._self_supervised(images, masks, batch, fold_in(seed, 3))
+        if self.self_supervised:
+            images, masks = self._regions(images, masks, batch, superpixel_share, fold_in(seed, 3))
         height, width = self.images.shape[1:3]
         images = tf.reshape(images, [batch, -1, height, width, 3])
         masks = tf.reshape(masks, [batch, -1, height, width, 1])
@@ -232,20 +240,20 @@ class _EpisodeTensors:
         images, masks = self._replace(pasted, images, masks, self._paste, fold_in(seed, 2))
         return self._replace(invented, images, masks, self._invent, fold_in(seed, 3))
 
-    def _self_supervised(self, images, masks, batch, seed):
+    def _regions(self, images, masks, batch, share, seed):
         """Replaces some episodes by views of one frame, with one of its superpixels as foreground."""
         views = images.shape[0] // batch
         draws = tf.random.stateless_uniform([3, batch], fold_in(seed, 1))
-        frame = tf.cast(draws[1] * tf.cast(tf.shape(self.images)[0], tf.float32), tf.int32)
+        frame = tf.cast(draws[1] * tf.cast(tf.size(self.frames), tf.float32), tf.int32)
         count = tf.gather(self.region_counts, frame)
         region = tf.cast(1.0 + tf.floor(draws[2] * tf.cast(count, tf.float32)), tf.uint8)
-        chosen = (draws[0] < self.superpixel_episodes) & (count > 0)
+        chosen = (draws[0] < share) & (count > 0)
         chosen, frame, region = (tf.repeat(x, views) for x in (chosen, frame, region))
 
         def view(images, masks, seed):
             own = tf.boolean_mask(frame, chosen)
             shape = tf.equal(tf.gather(self.regions, own), tf.boolean_mask(region, chosen)[:, None, None])
-            return self.augmentation(tf.gather(self.images, own), tf.cast(shape, tf.uint8), seed)
+            return self.augmentation(tf.gather(self.images, tf.gather(self.frames, own)), tf.cast(shape, tf.uint8), seed)
 
         return self._replace(chosen, images, masks, view, fold_in(seed, 2))
 

@@ -77,7 +77,16 @@ def write(model, folder, size, presence_threshold=0.0, about=None):
     folder = pathlib.Path(folder)
     if folder.exists():
         raise FileExistsError(f"{folder} exists; expected a new folder for the preset. Name another or remove it.")
-    switches = ("prototype", "refine", "decoder", "align_weight", "contrast_weight", "encoder_rate", "temperature")
+    switches = (
+        "prototype",
+        "refine",
+        "decoder",
+        "align_weight",
+        "contrast_weight",
+        "contrast_elsewhere",
+        "encoder_rate",
+        "temperature",
+    )
     preset = {
         "model": {"encoder": model.encoder.name, **{name: getattr(model, name) for name in switches}},
         "size": list(size),

@@ -7,7 +7,17 @@ import time
 from pipeline.artifacts import Examples, Model
 from pipeline.component import InputArtifact, OutputArtifact, Parameter, WorkDir, component
 
-MODEL_SETTINGS = ("encoder", "weights", "prototype", "refine", "decoder", "align_weight", "contrast_weight", "encoder_rate")
+MODEL_SETTINGS = (
+    "encoder",
+    "weights",
+    "prototype",
+    "refine",
+    "decoder",
+    "align_weight",
+    "contrast_weight",
+    "contrast_elsewhere",
+    "encoder_rate",
+)
 
 
 @component
@@ -75,6 +85,7 @@ def train(records, settings, work_dir, build=build):
     plantable = any(record.label == "Normal" for record in records)
     if not plantable:
         print("      no frame without lesion: none is planted with another lesion, and no query is one", flush=True)
+    shares = [settings["superpixel_episodes"] * (1 - 0.9 * epoch / max(1, epochs - 1)) for epoch in range(epochs)]
     dataset = episodes(
         records,
         ways=settings["ways"],
@@ -85,7 +96,7 @@ def train(records, settings, work_dir, build=build):
         steps=epoch_steps,
         seed=settings["seed"],
         normal_queries=settings["normal_queries"],
-        superpixel_episodes=settings["superpixel_episodes"],
+        superpixel_episodes=shares,
         pasted_lesions=settings["pasted_lesions"] * plantable,
         invented_lesions=settings["invented_lesions"] * plantable,
         balanced=settings["balanced"],

@@ -24,6 +24,7 @@ def test_contrast_is_the_cross_entropy_of_background():
     labels[:, 0, 1, 1] = 255
     wrong, even = np.log1p(np.exp(3)), np.log(2)
     np.testing.assert_allclose(contrast_loss(logits, labels, [True, False]), wrong + (wrong + 2 * even) / 3, rtol=1e-6)
+    np.testing.assert_allclose(contrast_loss(logits, labels, [True, False], elsewhere=False), wrong, rtol=1e-6)
     assert contrast_loss(logits, labels, [False, False]) == 0
 
 

@@ -164,7 +164,7 @@ def test_no_records_are_refused():
         episodes([])
 
 
-def test_superpixel_episodes_teach_from_any_frame(records):
+def test_superpixel_episodes_teach_from_any_frame(records, monkeypatch):
     """Support and query are two views of one frame, and something is marked on both, frames without lesion included."""
     normal = [record for record in records if record.label == "Normal"]
     lesions = [record for record in records if record.label != "Normal"]
@@ -174,5 +174,8 @@ def test_superpixel_episodes_teach_from_any_frame(records):
         assert set(np.unique(truth)) == {0, 1} == set(np.unique(inputs["support_masks"]))
         assert truth.numpy().any((1, 2, 3, 4)).all() and inputs["support_masks"].numpy().any((1, 2, 3, 4, 5)).all()
         assert not np.allclose(inputs["support_images"][:, 0, 0], inputs["query_images"][:, 0])
+    monkeypatch.setitem(episodes.__globals__, "SUPERPIXEL_FRAMES", 2)
+    sampled = episodes(lesions + normal, size=(64, 64), steps=20, superpixel_episodes=1.0, augment=True)
+    assert all(truth.numpy().any() for _, truth in sampled)
     with pytest.raises(PANetError, match="superpixel_episodes.*expected one way"):
         episodes(records, superpixel_episodes=0.5, augment=False)
