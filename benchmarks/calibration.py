@@ -1,9 +1,7 @@
 """Which temperature makes the recipe's probabilities right, and what becomes of the presence thresholds?
 
     python -m benchmarks.headline run headline BUS-UCLM WORK --rows ours        first: trains the folds
-    python -m benchmarks.calibration BUS-UCLM WORK [PRESET]             a minute for each fold
-
-Of the folds that were trained by the recipe of the default preset, or of PRESET.
+    python -m benchmarks.calibration BUS-UCLM WORK                      a minute for each fold
 
 One support from another patient for each image, at 256 x 256. A fold is scored with the temperature that fits the other folds, lesion or
 not, and with the preset's (`shipped`). Rows of changed pictures (benchmarks/robustness.py; lesion images only) have the temperature of
@@ -16,7 +14,6 @@ import sys
 import numpy as np
 
 from benchmarks import headline, preset, record, robustness
-from panet_keras import presets
 
 CHANGES = ("as it is", "gamma 0.45", "contrast 0.4", "speckle 0.4", "zoom 2.2")
 
@@ -76,32 +73,31 @@ def presence_of(lesion, normal, temperatures):
     return summarise_normal(list(rows(normal)), list(rows(lesion)))
 
 
-def main(data, work, name=presets.DEFAULT):
+def main(data, work):
     from panet_keras.data import k_folds, load_bus_uclm, split_by_patients
     from panet_keras.evaluation import TestImages
 
-    records, row = load_bus_uclm(data), headline.PRESETS[name]
-    shipped = preset.TEMPERATURES[name]
+    records = load_bus_uclm(data)
     lesion, normal = {change: {} for change in CHANGES}, {}
     for fold, members in enumerate(k_folds(records, headline.FOLDS, seed=0)):
-        model = headline.trained(work, fold, row)
+        model = headline.trained(work, fold)
         if model is None:
-            raise SystemExit(f"{work} has no model of {row!r}, fold {fold}; run the headline first.")
+            raise SystemExit(f"{work} has no model of fold {fold}; run the headline first.")
         test = TestImages(split_by_patients(records, members)["test"], (robustness.SIZE, robustness.SIZE))
         for change in CHANGES:
             lesion[change][fold] = list(answers(model, test, robustness.CHANGES[change], "lesion"))
         normal[fold] = list(answers(model, test, robustness.CHANGES["as it is"], "normal"))
     both = {fold: lesion["as it is"][fold] + normal[fold] for fold in normal}
     others = {fold: fitted(itertools.chain(*(both[other] for other in both if other != fold))) for fold in both}
-    ways = {"before": dict.fromkeys(both, 1.0), "after": others, "shipped": dict.fromkeys(both, shipped)}
+    ways = {"before": dict.fromkeys(both, 1.0), "after": others, "shipped": dict.fromkeys(both, preset.TEMPERATURE)}
     result = {
         "temperature that fits all folds": fitted(itertools.chain(*both.values())),
         "that fits the other folds": others,
-        "shipped": shipped,
+        "shipped": preset.TEMPERATURE,
         "table": {change: {way: summary(found, t) for way, t in ways.items()} for change, found in lesion.items()},
         "frames without lesion": {way: presence_of(lesion["as it is"], normal, t) for way, t in ways.items()},
     }
-    record.write(preset.calibration_name(name), __doc__.splitlines()[0], result)
+    record.write("calibration", __doc__.splitlines()[0], result)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""The shipped presets: trained on every patient by the recipes that benchmarks/headline.py cross-validates.
+"""The shipped preset: trained on every patient by the recipe that benchmarks/headline.py cross-validates.
 
-    python -m benchmarks.preset train BUS-UCLM WORK [PRESET]    about 20 minutes on 2 cores; run it again after an interruption
-    python -m benchmarks.preset write WORK [PRESET]             writes panet_keras/presets/PRESET with its model card
+    python -m benchmarks.preset train BUS-UCLM WORK     about 20 minutes on 2 cores; run it again after an interruption
+    python -m benchmarks.preset write WORK              writes panet_keras/presets/bus_uclm_lite0 with its model card
 
-A preset itself is scored on nobody: no patient here is new to it. Its card has the scores of models that were trained in the same
-way without the patients they are scored on, from results/headline.json and the preset's results/calibration*.json.
+The preset itself is scored on nobody: no patient here is new to it. Its card has the scores of models that were trained in the same
+way without the patients they are scored on: those in results/headline.json, or in results/bus_uclm_quick.json before there are any.
 """
 
 import argparse
@@ -15,31 +15,27 @@ import pathlib
 import shutil
 
 from benchmarks import record
-from benchmarks.headline import PRESETS, ROWS, TABLES
+from benchmarks.headline import TABLES
 
+NAME = "bus_uclm_lite0"
 PRESENCE_THRESHOLD = 0.7
 """Below the threshold that costs 0.01 Dice here: on another scanner every probability may be lower (benchmarks/robustness.py), and an emptied
 lesion is worse than a false mark that a radiologist deletes."""
-TEMPERATURES = {"bus_uclm_lite0": 1.8, "bus_uclm_lite0_regions": 1.8}
-"""Below what fits held-out patients (results/calibration*.json), where probabilities beside the lesion would reach 0.02 in the mean."""
-KINDS = {
-    "bus_uclm_lite0": "It knows lesions: where it is given a lesion it finds those of the query, whatever they look like.",
-    "bus_uclm_lite0_regions": """It knows regions: it marks what looks like the support, lesion or not. More annotated images help it, and most of all
-images of the same patient. On lesions of new patients `bus_uclm_lite0` is better.""",
-}
+TEMPERATURE = 1.8
+"""Below what fits held-out patients (results/calibration.json), where probabilities beside the lesion would reach 0.02 in the mean."""
 
 
-def train(data, work, name):
+def train(data, work):
     from panet_keras import presets
     from panet_keras.data import load_bus_uclm
     from pipeline.components import trainer
     from pipeline.config import Trainer
 
     work = pathlib.Path(work)
-    settings = dataclasses.asdict(Trainer(**{**TABLES["headline"]["trainer"], **ROWS[PRESETS[name]]}))
+    settings = dataclasses.asdict(Trainer(**TABLES["headline"]["trainer"]))
     records = load_bus_uclm(data)
     work.mkdir(parents=True, exist_ok=True)
-    model, history = trainer.train(records, settings, work / f"{name}-training")
+    model, history = trainer.train(records, settings, work)
     digest = hashlib.sha256(b"".join(hashlib.sha256(pathlib.Path(r.image).read_bytes()).digest() for r in records)).hexdigest()
     about = {
         "data": f"BUS-UCLM, {len(records)} images of {len({r.patient for r in records})} patients, SHA-256 of its images {digest[:16]}",
@@ -47,53 +43,55 @@ def train(data, work, name):
         "train_dice": history[-1]["dice"],
         "machine": record.machine(),
     }
-    shutil.rmtree(work / name, ignore_errors=True)
-    presets.write(model, work / name, (settings["size"], settings["size"]), about=about)
-    print(work / name)
+    shutil.rmtree(work / NAME, ignore_errors=True)
+    presets.write(model, work / NAME, (settings["size"], settings["size"]), about=about)
+    print(work / NAME)
 
 
-def write(work, name):
+def write(work):
     from panet_keras import presets
 
-    source, target = pathlib.Path(work) / name, presets.FOLDER / name
+    source, target = pathlib.Path(work) / NAME, presets.FOLDER / NAME
     preset = json.loads((source / "preset.json").read_text("utf-8"))
-    rows = json.loads((record.RESULTS / "headline.json").read_text("utf-8"))["table"][PRESETS[name]]
-    scores = {protocol: row for protocol, row in rows.items() if isinstance(row, dict) and "dice" in row}
-    preset["model"]["temperature"] = TEMPERATURES[name]
+    scores, where = _scores()
+    preset["model"]["temperature"] = TEMPERATURE
     preset["presence_threshold"] = PRESENCE_THRESHOLD
-    where = f"benchmarks/results/headline.json, row {PRESETS[name]!r}, {len(rows['folds'])} folds over patients"
     preset["about"] |= {"scores": scores, "scores_from": where}
     (source / "preset.json").write_text(json.dumps(preset, indent=1) + "\n", "utf-8")
-    (source / "README.md").write_text(card(name, preset), "utf-8")
+    (source / "README.md").write_text(card(preset), "utf-8")
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target)
     size = sum(file.stat().st_size for file in target.iterdir())
     print(f"{target}: {size / 1e6:.1f} MB")
 
 
-def calibration_name(name):
-    """Of the result file of benchmarks/calibration.py for a preset."""
-    return "calibration" + name.removeprefix("bus_uclm_lite0")
+def _scores():
+    """Rows of the newest table by the recipe, and where they are from."""
+    headline, quick = record.RESULTS / "headline.json", record.RESULTS / "bus_uclm_quick.json"
+    if headline.is_file() and len(json.loads(headline.read_text())["table"]["ours"]["folds"]) == 3:
+        rows, where = json.loads(headline.read_text())["table"]["ours"], "benchmarks/results/headline.json, 3 folds over patients"
+    else:
+        rows, where = json.loads(quick.read_text())["table"], "benchmarks/results/bus_uclm_quick.json, one split by patient"
+    rows = {name: row for name, row in rows.items() if isinstance(row, dict) and "dice" in row}
+    return rows, where
 
 
-def card(name, preset):
+def card(preset):
     """The model card, Markdown."""
     about, recipe = preset["about"], preset["about"]["recipe"]
     lines = ["| | Dice (95 % interval over patients) | images, patients |", "| --- | --- | --- |"]
-    for protocol, row in about["scores"].items():
+    for name, row in about["scores"].items():
         dice = row["dice"]
-        lines.append(
-            f"| {protocol} | {dice['mean']:.3f} ({dice['low']:.3f} to {dice['high']:.3f}) | {row['n']}, {row['patients']} |"
-        )
-    calibration = json.loads((record.RESULTS / f"{calibration_name(name)}.json").read_text("utf-8"))
+        lines.append(f"| {name} | {dice['mean']:.3f} ({dice['low']:.3f} to {dice['high']:.3f}) | {row['n']}, {row['patients']} |")
+    calibration = json.loads((record.RESULTS / "calibration.json").read_text("utf-8"))
     normal = calibration["frames without lesion"]["shipped"]
     shipped = normal["by_threshold"][str(preset["presence_threshold"])]
-    raw, calibrated = (calibration["table"]["as it is"][way] for way in ("before", "shipped"))
+    raw, calibrated = (calibration["table"]["as it is"][name] for name in ("before", "shipped"))
     table = "\n".join(lines)
-    return f"""# {name}
+    return f"""# {NAME}
 
 Few-shot segmentation of breast lesions in B-mode ultrasound: `PANet` on EfficientNet-Lite0, U-Net decoder over similarities to the
-support. Give it annotated images of lesions, and it marks what is like them in others. {KINDS[name]}
+support. Give it annotated images of lesions, and it marks what is like them in others.
 
 **Intended use:** research, and help with annotation that a radiologist checks. **Not a medical device:** it must not inform a
 diagnosis. **Licence:** the weights are derived from BUS-UCLM, whose authors' repository says CC BY-NC 4.0: non-commercial use only.
@@ -117,9 +115,9 @@ they might change them are scored in `benchmarks/results/robustness.json`. Lesio
 unlike the annotated ones, or hardly darker than their surroundings, are missed whole; shadows and ducts are marked now and then.
 Probabilities are calibrated on these patients only: logits are divided by {preset["model"]["temperature"]}, which takes the expected calibration error from
 {raw["ECE"]:.3f} to {calibrated["ECE"]:.3f} and moves the mean probability in and beside the lesion from {raw["inside"]:.2f} and {raw["outside"]:.3f} to
-{calibrated["inside"]:.2f} and {calibrated["outside"]:.3f} (`benchmarks/results/{calibration_name(name)}.json`, at 256 x 256, like the shares of frames without lesion above).
+{calibrated["inside"]:.2f} and {calibrated["outside"]:.3f} (`benchmarks/results/calibration.json`, at 256 x 256, like the shares of frames without lesion above).
 
-**Made by** `python -m benchmarks.preset train BUS-UCLM WORK {name} && python -m benchmarks.preset write WORK {name}` at commit
+**Made by** `python -m benchmarks.preset train BUS-UCLM WORK && python -m benchmarks.preset write WORK` at commit
 {about["machine"]["commit"]}, TensorFlow {about["machine"]["tensorflow"]}, Keras {about["machine"]["keras"]}.
 """
 
@@ -129,9 +127,8 @@ if __name__ == "__main__":
     commands = parser.add_subparsers(dest="command", required=True)
     trains = commands.add_parser("train")
     trains.add_argument("data")
+    trains.add_argument("work")
     writes = commands.add_parser("write")
-    for command in (trains, writes):
-        command.add_argument("work")
-        command.add_argument("name", nargs="?", choices=PRESETS, default="bus_uclm_lite0")
+    writes.add_argument("work")
     arguments = vars(parser.parse_args())
     {"train": train, "write": write}[arguments.pop("command")](**arguments)

@@ -85,6 +85,7 @@ def train(records, settings, work_dir, build=build):
     plantable = any(record.label == "Normal" for record in records)
     if not plantable:
         print("      no frame without lesion: none is planted with another lesion, and no query is one", flush=True)
+    # As the learning rate falls: what is learned last is what is asked for.
     shares = [settings["superpixel_episodes"] * (1 - 0.9 * epoch / max(1, epochs - 1)) for epoch in range(epochs)]
     dataset = episodes(
         records,
