@@ -92,8 +92,10 @@ def episodes(
         "invented_lesions": invented_lesions,
         "pasted_lesions + invented_lesions": pasted_lesions + invented_lesions,
     }
-    shares = [float(share) for share in np.atleast_1d(superpixel_episodes)]
-    probabilities |= {f"superpixel_episodes[{number}]": share for number, share in enumerate(shares)}
+    shares = [float(share) for share in np.atleast_1d(superpixel_episodes)] or [0.0]
+    probabilities |= {
+        f"superpixel_episodes[{number}]" if number else "superpixel_episodes": share for number, share in enumerate(shares)
+    }
     for name, value in probabilities.items():
         if not 0 <= value <= 1:
             raise PANetError(f"{name}={value!r}; expected a probability from 0 to 1.")

@@ -179,3 +179,15 @@ def test_superpixel_episodes_teach_from_any_frame(records, monkeypatch):
     assert all(truth.numpy().any() for _, truth in sampled)
     with pytest.raises(PANetError, match="superpixel_episodes.*expected one way"):
         episodes(records, superpixel_episodes=0.5, augment=False)
+
+
+def test_the_share_of_superpixel_episodes_may_change_from_pass_to_pass(records):
+    options = {"size": (64, 64), "steps": 3, "augment": True}
+    changing = episodes(records, superpixel_episodes=[1.0, 0.0], **options)
+    without = episodes(records, **options)
+    assert digest(changing) != digest(without)
+    # The second pass of each, and the last share holds on.
+    assert digest(changing) == digest(without)
+    assert digest(changing) == digest(without)
+    with pytest.raises(PANetError, match=r"superpixel_episodes\[1\]=1.5; expected a probability"):
+        episodes(records, superpixel_episodes=[1.0, 1.5], **options)

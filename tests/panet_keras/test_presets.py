@@ -8,7 +8,15 @@ from panet_keras import FewShotSegmenter, PANet, PANetError, presets
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    model = PANet("efficientnet_lite0", weights=None, decoder="unet", prototype="local", align_weight=0.5, contrast_elsewhere=False, temperature=1.5)
+    model = PANet(
+        "efficientnet_lite0",
+        weights=None,
+        decoder="unet",
+        prototype="local",
+        align_weight=0.5,
+        contrast_elsewhere=False,
+        temperature=1.5,
+    )
     path = tmp_path_factory.mktemp("presets") / "mine"
     presets.write(model, path, (64, 96), 0.25, {"licence": "none"})
     return path, model
