@@ -1,23 +1,12 @@
 """Trainer: episodes, model.fit, and an export."""
 
+import inspect
 import json
 import pathlib
 import time
 
 from pipeline.artifacts import Examples, Model
 from pipeline.component import InputArtifact, OutputArtifact, Parameter, WorkDir, component
-
-MODEL_SETTINGS = (
-    "encoder",
-    "weights",
-    "prototype",
-    "refine",
-    "decoder",
-    "align_weight",
-    "contrast_weight",
-    "contrast_elsewhere",
-    "encoder_rate",
-)
 
 
 @component
@@ -53,7 +42,7 @@ def build(settings, rate):
     """The compiled model of the settings."""
     from panet_keras import PANet, PretrainedAdamW
 
-    network = PANet(**{name: settings[name] for name in MODEL_SETTINGS})
+    network = PANet(**{name: settings[name] for name in inspect.signature(PANet).parameters if name in settings})
     network.compile(optimizer=PretrainedAdamW(rate, weight_decay=settings["weight_decay"], clipnorm=1.0))
     return network
 
