@@ -101,7 +101,8 @@ def episodes(
             raise PANetError(f"{name}={value!r}; expected a probability from 0 to 1.")
     if any(shares) and (ways != 1 or not augment):
         raise PANetError(
-            f"superpixel_episodes={superpixel_episodes} with ways={ways}, augment={augment}; expected one way, augmented."
+            f"superpixel_episodes={max(shares)} with ways={ways}, augment={augment}; "
+            "expected one way, augmented. Set superpixel_episodes to 0."
         )
 
     images, masks = load_at_size(records, size)
