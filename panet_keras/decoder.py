@@ -32,13 +32,14 @@ class SimilarityDecoder(layers.Layer):
         detail_channels: width of the gated detail path.
         prototype: `"mean"`; `"attention"`: the foreground prototype of each query has learned weights (`AttentionPooling`);
             `"local"`: two more maps a scale, the cosine to the most alike cells of a grid over the support (`local_cosine`).
-        refine: whether the query attends to the support (`CrossAttention`) at the scales with a prior mask.
+        refine: whether the query attends to the support (`CrossAttention`) at the scales where pixel pairs are few.
+        prior_masks: whether pixels are compared with pixels at all: the prior mask and the best correlations.
 
     Call arguments (all methods take lists with one feature map a scale, fine to coarse):
         features: [..., h, w, C] from the encoder: first the detail scale, then the matched scales.
     """
 
-    def __init__(self, channels=64, groups=16, detail_channels=16, prototype="mean", refine=False, **kwargs):
+    def __init__(self, channels=64, groups=16, detail_channels=16, prototype="mean", refine=False, prior_masks=True, **kwargs):
         # float32 even under mixed precision: cosines and soft-max attention lose too much in half precision.
         super().__init__(**{**kwargs, "dtype": "float32"})
         if channels % groups:
@@ -48,6 +49,7 @@ class SimilarityDecoder(layers.Layer):
         self.detail_channels = detail_channels
         self.prototype = prototype
         self.refine = refine
+        self.prior_masks = prior_masks
 
     def build(self, input_shape):
         """Takes the feature maps' shapes, of which only the channels matter: [detail, matched scales...]."""
@@ -63,10 +65,11 @@ class SimilarityDecoder(layers.Layer):
             return layer
 
         self.projections, self.first, self.second, self.norms = [], [], [], []
-        self.poolings, self.attentions = [], []
+        self.poolings, self.attentions, self.has_prior = [], [], []
         for scale, width in enumerate(matched):
-            prior = self._has_prior(scale, len(matched))
-            evidence = 2 * self.groups + (3 if prior else 0) + (2 if self.prototype == "local" else 0)
+            pairs = scale > 0 or len(matched) == 1
+            self.has_prior.append(self.prior_masks and pairs)
+            evidence = 2 * self.groups + (3 if self.has_prior[-1] else 0) + (2 if self.prototype == "local" else 0)
             deepest = scale == len(matched) - 1
             self.projections.append(build(conv(self.channels, 1, f"project{scale}", use_bias=False), width))
             self.first.append(build(conv(self.channels, 3, f"first{scale}"), evidence + (0 if deepest else self.channels)))
@@ -74,7 +77,7 @@ class SimilarityDecoder(layers.Layer):
             norm = layers.GroupNormalization(8, dtype="float32", name=f"norm{scale}")
             self.norms.append(build(norm, self.channels))
             self.poolings.append(AttentionPooling(name=f"pooling{scale}") if self.prototype == "attention" else None)
-            self.attentions.append(CrossAttention(name=f"attention{scale}") if self.refine and prior else None)
+            self.attentions.append(CrossAttention(name=f"attention{scale}") if self.refine and pairs else None)
             for layer in (self.poolings[-1], self.attentions[-1]):
                 if layer is not None:
                     layer.build(self.channels)
@@ -88,15 +91,11 @@ class SimilarityDecoder(layers.Layer):
         )
         self.attention_scale = [
             self.add_weight(name=f"attention_scale{scale}", shape=(), initializer=keras.initializers.Constant(15.0))
-            if self._has_prior(scale, len(matched))
+            if prior
             else None
-            for scale in range(len(matched))
+            for scale, prior in enumerate(self.has_prior)
         ]
         self.built = True
-
-    @staticmethod
-    def _has_prior(scale, scales):
-        return scale > 0 or scales == 1
 
     def encode_support(self, features, support_masks):
         """What the query is compared with.
@@ -107,7 +106,7 @@ class SimilarityDecoder(layers.Layer):
 
         Returns:
             Dictionary of float32 tensors: for each scale s `prototypes_s` [B, N, 2, D] (background, way), and for those
-            with a prior mask `keys_s` [B, N, K*h*w, D] of unit length and `masks_s` [B, N, K*h*w], the share of
+            with a prior mask or `refine` `keys_s` [B, N, K*h*w, D] of unit length and `masks_s` [B, N, K*h*w], the share of
             foreground in each cell, 1 at the fullest cell of each shot; with attention `pixels_s` and `weights_s`, with local
             prototypes `cells_s`, `cell_foreground_s` and `cell_background_s`.
         """
@@ -127,7 +126,7 @@ class SimilarityDecoder(layers.Layer):
             elif self.prototype == "local":
                 local = local_prototypes(projected, foreground, background)
                 state |= {f"{name}_{scale}": value for name, value in local.items()}
-            if not self._has_prior(scale, len(features)):
+            if not self.has_prior[scale] and self.attentions[scale] is None:
                 continue
             pixels = tf.stack([shape[0], shape[1], -1])
             state[f"keys_{scale}"] = unit(tf.reshape(projected, tf.concat([pixels, shape[-1:]], 0)))
@@ -199,7 +198,7 @@ class SimilarityDecoder(layers.Layer):
             alike = tf.reshape(local_cosine(tf.reshape(pixels, shape), local), [batch, -1, ways + 1])
             alike = tf.stack([tf.repeat(alike[..., :1], ways, -1), alike[..., 1:]], -1)
             evidence.append(tf.transpose(alike, [0, 2, 1, 3]))
-        if f"keys_{scale}" in state:
+        if self.has_prior[scale]:
             evidence.append(self._prior(scale, pixels, state[f"keys_{scale}"], state[f"masks_{scale}"]))
         evidence = tf.concat(evidence, -1)
         return tf.reshape(evidence, [batch * ways * queries, height, width, evidence.shape[-1]])
@@ -237,4 +236,5 @@ class SimilarityDecoder(layers.Layer):
             "detail_channels": self.detail_channels,
             "prototype": self.prototype,
             "refine": self.refine,
+            "prior_masks": self.prior_masks,
         }

@@ -40,6 +40,7 @@ class PANet(keras.Model):
         decoder: `"bilinear"` upsampling of the similarity maps (the paper), or `"unet"`.
         align_weight: factor of the alignment loss, at least 0; 0 is the ablation "PANet without alignment". With the U-Net
             decoder the whole episode is reversed: the queries, with their true masks, segment the support.
+        prior_masks: whether the U-Net decoder also compares pixels with pixels; see `SimilarityDecoder`.
         contrast_weight: factor of the contrast loss, at least 0: half of the episodes are segmented once more with the support's
             masks moved onto tissue, and must leave their lesions out (`panet_keras.contrast`). None: 0.3 for the U-Net decoder, 0 for the
             bilinear one, as the paper has none.
@@ -81,6 +82,7 @@ class PANet(keras.Model):
         refine=False,
         decoder="bilinear",
         align_weight=1.0,
+        prior_masks=True,
         contrast_weight=None,
         contrast_elsewhere=True,
         train_encoder=True,
@@ -92,6 +94,7 @@ class PANet(keras.Model):
         _expect("prototype", prototype, PROTOTYPES)
         _expect("refine", refine, (False, True))
         _expect("decoder", decoder, ("bilinear", "unet"))
+        _expect("prior_masks", prior_masks, (False, True))
         if not align_weight >= 0:
             raise ValueError(f"align_weight={align_weight!r}; expected a number of at least 0 (0 switches alignment off).")
         if contrast_weight is None:
@@ -104,6 +107,7 @@ class PANet(keras.Model):
         self.prototype = prototype
         self.refine = refine
         self.decoder = decoder
+        self.prior_masks = bool(prior_masks)
         self.align_weight = float(align_weight)
         self.contrast_weight = float(contrast_weight)
         self.contrast_elsewhere = bool(contrast_elsewhere)
@@ -128,7 +132,7 @@ class PANet(keras.Model):
                     f'decoder="unet" needs encoder outputs of stride up to {DETAIL_STRIDE} and above; found {strides}. '
                     'Give the encoder more outputs, or use decoder="bilinear".'
                 )
-            self._decoder_layer = SimilarityDecoder(prototype=prototype, refine=refine, name="decoder")
+            self._decoder_layer = SimilarityDecoder(prototype=prototype, refine=refine, prior_masks=self.prior_masks, name="decoder")
             self._decoder_layer.build([self.encoder.outputs[i].shape for i in self._decoder_scales])
         self._loss_weights = {"align_loss": self.align_weight, "contrast_loss": self.contrast_weight}
         self._trackers = {name: keras.metrics.Mean(name=name) for name in self._loss_weights}
@@ -323,6 +327,7 @@ class PANet(keras.Model):
             "prototype": self.prototype,
             "refine": self.refine,
             "decoder": self.decoder,
+            "prior_masks": self.prior_masks,
             "align_weight": self.align_weight,
             "contrast_weight": self.contrast_weight,
             "contrast_elsewhere": self.contrast_elsewhere,

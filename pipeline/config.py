@@ -92,6 +92,7 @@ class Trainer:
     prototype: str = "mean"
     refine: bool = False
     decoder: str = "unet"
+    prior_masks: bool = True
     align_weight: float = 1.0
     contrast_weight: float = 0.3
     contrast_elsewhere: bool = True

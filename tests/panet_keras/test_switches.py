@@ -12,7 +12,8 @@ from panet_keras.attention import AttentionPooling
 from panet_keras.matchers import PROTOTYPES, local_cosine, local_prototypes
 from panet_keras.prototypes import cell_average
 
-SWITCHES = list(itertools.product(("bilinear", "unet"), PROTOTYPES, (False, True)))
+SWITCHES = list(itertools.product(("bilinear", "unet"), PROTOTYPES, (False, True), (True,)))
+SWITCHES += [("unet", "mean", False, False), ("unet", "mean", True, False)]
 SPEC = {
     "support_images": tf.TensorSpec([None] * 5 + [3]),
     "support_masks": tf.TensorSpec([None] * 5 + [1], tf.uint8),
@@ -20,8 +21,8 @@ SPEC = {
 }
 
 
-def build(tiny_encoder, decoder, prototype, refine, **kwargs):
-    model = PANet(tiny_encoder(), decoder=decoder, prototype=prototype, refine=refine, **kwargs)
+def build(tiny_encoder, decoder, prototype, refine, prior_masks):
+    model = PANet(tiny_encoder(), decoder=decoder, prototype=prototype, refine=refine, prior_masks=prior_masks)
     keras.utils.set_random_seed(3)
     for variable in model.trainable_variables:
         if not np.any(variable.numpy()):  # what begins at zero must not hide what it does
@@ -29,9 +30,9 @@ def build(tiny_encoder, decoder, prototype, refine, **kwargs):
     return model
 
 
-@pytest.mark.parametrize(("decoder", "prototype", "refine"), SWITCHES)
-def test_any_episode_goes_through_one_graph_and_gradients_flow(tiny_encoder, episode, decoder, prototype, refine):
-    model = build(tiny_encoder, decoder, prototype, refine)
+@pytest.mark.parametrize(("decoder", "prototype", "refine", "prior_masks"), SWITCHES)
+def test_any_episode_goes_through_one_graph_and_gradients_flow(tiny_encoder, episode, decoder, prototype, refine, prior_masks):
+    model = build(tiny_encoder, decoder, prototype, refine, prior_masks)
     graph = tf.function(lambda inputs: model(inputs), input_signature=[SPEC])
     for ways, shots, queries, size in ((1, 1, 1, (48, 48)), (2, 3, 2, (50, 77))):
         inputs, labels = episode(ways, shots, queries, size)
