@@ -132,7 +132,9 @@ class PANet(keras.Model):
                     f'decoder="unet" needs encoder outputs of stride up to {DETAIL_STRIDE} and above; found {strides}. '
                     'Give the encoder more outputs, or use decoder="bilinear".'
                 )
-            self._decoder_layer = SimilarityDecoder(prototype=prototype, refine=refine, prior_masks=self.prior_masks, name="decoder")
+            self._decoder_layer = SimilarityDecoder(
+                prototype=prototype, refine=refine, prior_masks=self.prior_masks, name="decoder"
+            )
             self._decoder_layer.build([self.encoder.outputs[i].shape for i in self._decoder_scales])
         self._loss_weights = {"align_loss": self.align_weight, "contrast_loss": self.contrast_weight}
         self._trackers = {name: keras.metrics.Mean(name=name) for name in self._loss_weights}
