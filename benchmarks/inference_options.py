@@ -5,6 +5,7 @@
 
 * mirrored query: mean with the answer for the mirrored frame (`FewShotSegmenter(mirror=True)`);
 * mirrored support: each support image also mirrored, as a further shot;
+* three sizes: mean of the answers at 192, 256 and 320 pixels;
 * mean of one-shot answers: instead of one answer from all shots;
 * self-support: the query with its first mask as a further shot, as SSP's self-support prototypes (Fan et al., ECCV 2022);
 * 320, 384: the model's size, trained at 256;
@@ -23,6 +24,8 @@ ROWS = (("cross-patient", 1), ("cross-patient", 5))
 
 def options(predict):
     """Functions of (support images, masks, query) to probabilities, by name."""
+    from panet_keras.data.images import resize_nearest
+    from panet_keras.resize import resize_images
 
     def mirrored_query(images, masks, query):
         return (predict(images, masks, query) + predict(images, masks, query[..., ::-1, :])[..., ::-1, :]) / 2
@@ -33,6 +36,14 @@ def options(predict):
 
     def one_by_one(images, masks, query):
         return np.mean([predict(images[:, :, k : k + 1], masks[:, :, k : k + 1], query) for k in range(images.shape[2])], 0)
+
+    def three_sizes(images, masks, query):
+        answers = [predict(images, masks, query)]
+        for side in (192, 320):
+            small = [resize_images(x, (side, side)).numpy() for x in (images, query)]
+            marked = np.array([[[resize_nearest(shot[..., 0], (side, side)) for shot in way] for way in batch] for batch in masks])
+            answers.append(resize_images(predict(small[0], marked[..., None], small[1]), query.shape[2:4]).numpy())
+        return np.mean(answers, 0)
 
     def self_support(images, masks, query):
         first = predict(images, masks, query)
@@ -45,6 +56,7 @@ def options(predict):
         "plain": predict,
         "mirrored query": mirrored_query,
         "mirrored support": mirrored_support,
+        "three sizes": three_sizes,
         "mean of one-shot answers": one_by_one,
         "self-support": self_support,
     }
