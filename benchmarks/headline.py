@@ -57,7 +57,6 @@ ROWS = {
     "paper": PAPER,
     "supervised U-Net": {"model": "supervised", "superpixel_episodes": 0.0},
     "lesions only, 1,200 steps": {**LESIONS_ONLY, "steps": 1200},
-    "paper, 1,200 steps": {**PAPER, "steps": 1200},
     "ours, 5 shots in training": {"shots": 5, "batch_size": 2},
     "ours, seed 1": {"seed": 1},
     "ours, seed 2": {"seed": 2},
