@@ -8,13 +8,14 @@ A place is what stands between `<!-- table NAME -->` and `<!-- end -->`.
 import json
 import pathlib
 import re
+import textwrap
 
 from benchmarks import record
 from panet_keras.files import write_whole
 
 PROJECT = pathlib.Path(__file__).parent.parent
 PAGES = ("README.md", "BUILD_NOTES.md")
-PLACE = re.compile(r"(<!-- table (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+PLACE = re.compile(r"^( *)(<!-- table (\w+) -->)\n.*?(<!-- end -->)", re.DOTALL | re.MULTILINE)
 
 
 def protocols(entries):
@@ -86,7 +87,7 @@ def filled(text):
         KeyError: a place for a table that there is none of.
     """
     tables = all_tables()
-    return PLACE.sub(lambda place: f"{place[1]}{tables[place[2]]}\n{place[3]}", text)
+    return PLACE.sub(lambda place: textwrap.indent(f"{place[2]}\n{tables[place[3]]}\n{place[4]}", place[1]), text)
 
 
 if __name__ == "__main__":
