@@ -40,6 +40,7 @@ def main(data=None):
             normal_queries=0.1,
             pasted_lesions=0.3,
             invented_lesions=0.15,
+            superpixel_episodes=0.4,
         )
     model = PANet("efficientnet_lite0", decoder="unet")
     model.compile()
