@@ -1,7 +1,7 @@
 """Ours against the paper, a supervised U-Net and ours minus one repair at a time: folds over patients, the same episodes.
 
     python -m benchmarks.headline run headline BUS-UCLM WORK --rows ours paper --folds 0 1 2    25 minutes for each row and fold
-    python -m benchmarks.headline run ablation BUS-UCLM WORK --folds 0                          3 minutes for each row and fold
+    python -m benchmarks.headline run ablation BUS-UCLM WORK --folds 0                          3 minutes for each row and fold, VGG16 25
     python -m benchmarks.headline show headline WORK                                            prints and writes results/headline.json
 
 Every row trains from the same encoder weights for the same steps, and is scored on the same episode list at the original image
@@ -60,6 +60,7 @@ ROWS = {
     "ours, 5 shots in training": {"shots": 5, "batch_size": 2},
     "ours, seed 1": {"seed": 1},
     "ours, seed 2": {"seed": 2},
+    "ours, VGG16": {"encoder": "vgg16"},
     "ours - alignment": {"align_weight": 0.0},
     "ours - U-Net decoder": {"decoder": "bilinear", "contrast_weight": 0.0},
     "ours - prior masks": {"prior_masks": False},
