@@ -4,7 +4,7 @@
     python -m benchmarks.headline run ablation BUS-UCLM WORK --folds 0                          3 minutes for each row and fold, VGG16 25
     python -m benchmarks.headline show headline WORK                                            prints and writes results/headline.json
 
-Every row trains from the same encoder weights for the same steps, and is scored on the same episode list at the original image
+Every row trains from the same encoder weights (VGG16 from its own) for the same steps, and is scored on the same episode list at the original image
 size. The ablation is the same at a smaller size and fewer steps, so that all its rows can be trained side by side. A finished row and fold
 is a file in WORK; an interrupted training goes on from its last 100 steps. Run the same command again until it says that nothing is left.
 """
