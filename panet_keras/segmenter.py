@@ -125,7 +125,7 @@ class FewShotSegmenter:
         """Fine-tunes a copy of the model on the annotated images, and goes on with it; the model given stays as it was.
 
         Each step is an episode of the support: one image is the query and another of its way supports it, both augmented
-        (with one shot, two views of the same image).
+        (with one shot, two views of the same image). On BUS-UCLM it did not pay (BUILD_NOTES): compare before you rely on it.
 
         Args:
             steps: optimizer steps, at least 1.
