@@ -17,8 +17,10 @@ import warnings
 
 import numpy as np
 
-from benchmarks import record
+from benchmarks import headline, record
 
+DRAWN = ("batch_size", "augment", "balanced", "normal_queries", "pasted_lesions", "invented_lesions", "superpixel_episodes")
+"""What of the recipe decides what the input does."""
 ROUNDS, STEPS = 3, 10
 
 
@@ -33,14 +35,8 @@ def main(data=None):
         records = load_bus_uclm(data or write_phantom(f"{folder}/phantom"))
         dataset = episodes(
             records,
-            batch_size=4,
-            size=(256, 256),
-            augment=True,
-            balanced=True,
-            normal_queries=0.1,
-            pasted_lesions=0.3,
-            invented_lesions=0.15,
-            superpixel_episodes=0.4,
+            size=(headline.RECIPE["size"],) * 2,
+            **{name: headline.RECIPE[name] for name in DRAWN},
         )
     model = PANet("efficientnet_lite0", decoder="unet")
     model.compile()

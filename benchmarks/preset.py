@@ -8,14 +8,13 @@ way without the patients they are scored on: those in results/headline.json, or 
 """
 
 import argparse
-import dataclasses
 import hashlib
 import json
 import pathlib
 import shutil
 
 from benchmarks import record, tables
-from benchmarks.headline import TABLES
+from benchmarks.headline import RECIPE
 
 NAME = "bus_uclm_lite0"
 PRESENCE_THRESHOLD = 0.7
@@ -29,22 +28,20 @@ def train(data, work):
     from panet_keras import presets
     from panet_keras.data import load_bus_uclm
     from pipeline.components import trainer
-    from pipeline.config import Trainer
 
     work = pathlib.Path(work)
-    settings = dataclasses.asdict(Trainer(**TABLES["headline"]["trainer"]))
     records = load_bus_uclm(data)
     work.mkdir(parents=True, exist_ok=True)
-    model, history = trainer.train(records, settings, work)
+    model, history = trainer.train(records, RECIPE, work)
     digest = hashlib.sha256(b"".join(hashlib.sha256(pathlib.Path(r.image).read_bytes()).digest() for r in records)).hexdigest()
     about = {
         "data": f"BUS-UCLM, {len(records)} images of {len({r.patient for r in records})} patients, SHA-256 of its images {digest[:16]}",
-        "recipe": settings,
+        "recipe": RECIPE,
         "train_dice": history[-1]["dice"],
         "machine": record.machine(),
     }
     shutil.rmtree(work / NAME, ignore_errors=True)
-    presets.write(model, work / NAME, (settings["size"], settings["size"]), about=about)
+    presets.write(model, work / NAME, (RECIPE["size"], RECIPE["size"]), about=about)
     print(work / NAME)
 
 

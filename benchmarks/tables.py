@@ -43,7 +43,8 @@ def models(table):
     ]
     lines = []
     for row, entry in table.items():
-        one, against = entry["cross-patient, 1 shot"], entry["cross-patient, 1 shot"]["against ours"]
+        one = entry["cross-patient, 1 shot"]
+        against = one["against ours"]
         columns = ["cross-patient, 1 shot", "cross-patient, 5 shots", *(f"{name}, 1 shot" for name in asked)]
         dice = [f"{entry[name]['dice']['mean']:.3f}" if name in entry else "" for name in columns]
         normal = f"{one['normal']['false_any']:.0%}, {one['normal']['false_any_at_threshold']:.0%}"

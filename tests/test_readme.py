@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from benchmarks import tables
+from benchmarks import preset, tables
+from panet_keras import presets
 from tests.conftest import PROJECT
 
 
@@ -37,3 +38,9 @@ def test_the_tables_are_what_the_benchmarks_wrote(page):
     text = (PROJECT / page).read_text("utf-8")
     assert "<!-- table " in text
     assert tables.filled(text) == text, "a result has changed since; run python -m benchmarks.tables"
+
+
+def test_the_model_card_is_what_its_preset_says():
+    folder = presets.FOLDER / preset.NAME
+    about = json.loads((folder / "preset.json").read_text("utf-8"))
+    assert preset.card(about) == (folder / "README.md").read_text("utf-8")
