@@ -92,7 +92,15 @@ def test_wrong_inputs_are_refused_by_name(model, episode, change, message):
 
 @pytest.mark.parametrize(
     ("argument", "value"),
-    [("decoder", "fpn"), ("prototype", "median"), ("refine", 2), ("align_weight", -1), ("contrast_weight", -1), ("temperature", 0)],
+    [
+        ("decoder", "fpn"),
+        ("prototype", "median"),
+        ("refine", 2),
+        ("prior_masks", 2),
+        ("align_weight", -1),
+        ("contrast_weight", -1),
+        ("temperature", 0),
+    ],
 )
 def test_wrong_switches_are_refused_with_the_known_values(tiny_encoder, argument, value):
     with pytest.raises(ValueError, match=f"{argument}=.*expected"):
