@@ -41,7 +41,7 @@ def main(data=None):
     model = PANet("efficientnet_lite0", decoder="unet")
     model.compile()
     iterator = iter(dataset)
-    fixed = tf.data.Dataset.from_tensors(next(iterator)).repeat()
+    fixed = tf.data.Dataset.from_tensors(next(iterator)).repeat().with_options(dataset.options())
     model.fit(fixed, steps_per_epoch=2, verbose=0)
     times = {"input": [], "train_step": []}
     for _ in range(ROUNDS):

@@ -132,7 +132,10 @@ def episodes(
         any(shares),
     )
     dataset = ids.map(to_tensors, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    return dataset.prefetch(2)
+    # The autotuner's thread makes `fit` wait at its end for 10.23, 20.47 ... seconds since its start, where it leaves a dataset without end.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.prefetch(2).with_options(options)
 
 
 def load_at_size(records, size):
