@@ -113,6 +113,7 @@ def one(table, row, split, folder):
 
     from benchmarks import baselines
     from panet_keras.evaluation import PROTOCOLS, TestImages, evaluate
+    from pipeline import checkpoints
     from pipeline.components import trainer
 
     settings = settings_of(table, row)
@@ -122,10 +123,11 @@ def one(table, row, split, folder):
         # The other rows answer what the table asks; all protocols take a third of a row's time.
         scores["protocols"] = PROTOCOLS[1:]
     folder.mkdir(parents=True, exist_ok=True)
-    start = time.time()
+    # How long a training took that goes on from a checkpoint is not known.
+    start, interrupted = time.time(), checkpoints.newest(folder)[0] > 0
     with changed(settings):
         model, history = trainer.train(split["train"], settings, folder, build)
-    minutes = (time.time() - start) / 60
+    minutes = None if interrupted else (time.time() - start) / 60
     model.save_weights(folder / "model.weights.h5")
 
     @tf.function(reduce_retracing=True)
@@ -223,7 +225,11 @@ def entry(folds):
     settings = [result["settings"] for result in folds.values()]
     if any(other != settings[0] for other in settings):
         raise SystemExit("WORK holds folds of one row that were trained by different settings; take another folder.")
-    result = {"folds": sorted(folds), "settings": settings[0], "minutes": [round(folds[f]["minutes"], 1) for f in sorted(folds)]}
+    result = {
+        "folds": sorted(folds),
+        "settings": settings[0],
+        "minutes": [folds[f]["minutes"] and round(folds[f]["minutes"], 1) for f in sorted(folds)],
+    }
     joined, images = {}, {}
     for fold, scored in sorted(folds.items()):
         for protocol, scores in scored["rows"].items():

@@ -19,7 +19,16 @@ import numpy as np
 
 from benchmarks import headline, record
 
-DRAWN = ("batch_size", "augment", "balanced", "normal_queries", "pasted_lesions", "invented_lesions", "superpixel_episodes")
+DRAWN = (
+    "shots",
+    "batch_size",
+    "augment",
+    "balanced",
+    "normal_queries",
+    "pasted_lesions",
+    "invented_lesions",
+    "superpixel_episodes",
+)
 """What of the recipe decides what the input does."""
 ROUNDS, STEPS = 3, 10
 
@@ -56,7 +65,7 @@ def main(data=None):
     result = {
         "data": "BUS-UCLM" if data else "phantom",
         "images": len(records),
-        "batch": "4 episodes of 1 support and 1 query, 256 x 256, with all augmentation of the recipe",
+        "batch": {name: headline.RECIPE[name] for name in ("size", *DRAWN)},
         "seconds_each_round": times,
         "seconds": median,
         "train_over_input": median["train_step"] / median["input"],
