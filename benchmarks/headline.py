@@ -1,7 +1,7 @@
 """Ours against the paper, a supervised U-Net and ours minus one repair at a time: folds over patients, the same episodes.
 
     python -m benchmarks.headline run headline BUS-UCLM WORK --rows ours paper --folds 0 1 2    25 minutes for each row and fold
-    python -m benchmarks.headline run ablation BUS-UCLM WORK --folds 0                          3 minutes for each row and fold, VGG16 25
+    python -m benchmarks.headline run ablation BUS-UCLM WORK --folds 0                          3 minutes for each row and fold, VGG16 18
     python -m benchmarks.headline show headline WORK                                            prints and writes results/headline.json
 
 Every row trains from the same encoder weights (VGG16 from its own) for the same steps, and is scored on the same episode list at the original image
