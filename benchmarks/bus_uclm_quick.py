@@ -12,7 +12,7 @@ import sys
 
 from benchmarks import record
 from panet_keras.evaluation import paired_difference, per_image, summarise_normal
-from pipeline.metadata import OUTPUT, Metadata, properties
+from pipeline.lineage.metadata import OUTPUT, Metadata, properties
 
 
 def main(root):

@@ -33,8 +33,8 @@ def start(data, root):
 
 def contents(root):
     """Digest of what each output of the newest run holds, by component and output."""
-    from pipeline.cache import digest_path
-    from pipeline.metadata import OUTPUT, Metadata
+    from pipeline.lineage.metadata import OUTPUT, Metadata
+    from pipeline.orchestration.cache import digest_path
 
     metadata = Metadata(pathlib.Path(root) / "metadata.db")
     found = {}

@@ -113,7 +113,7 @@ def one(table, row, split, folder):
 
     from benchmarks import baselines
     from panet_keras.evaluation import PROTOCOLS, TestImages, evaluate
-    from pipeline import checkpoints
+    from panet_keras.training import checkpoints
     from pipeline.components import trainer
 
     settings = settings_of(table, row)

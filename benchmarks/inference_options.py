@@ -24,8 +24,8 @@ ROWS = (("cross-patient", 1), ("cross-patient", 5))
 
 def options(predict):
     """Functions of (support images, masks, query) to probabilities, by name."""
-    from panet_keras.data.images import resize_nearest
-    from panet_keras.resize import resize_images
+    from panet_keras.pictures.decode import resize_nearest
+    from panet_keras.pictures.resize import resize_images
 
     def mirrored_query(images, masks, query):
         return (predict(images, masks, query) + predict(images, masks, query[..., ::-1, :])[..., ::-1, :]) / 2

@@ -2,13 +2,13 @@
 
 from panet_keras import data, encoders, evaluation, presets
 from panet_keras.errors import DataError, DataWarning, ImageError, PANetError
-from panet_keras.export import export_saved_model
+from panet_keras.export.saved_model import export_saved_model
 from panet_keras.grad_cam import grad_cam
-from panet_keras.losses import CrossEntropyDice
+from panet_keras.inference.segmenter import FewShotSegmenter, Segmentation
+from panet_keras.losses.cross_entropy_dice import CrossEntropyDice
 from panet_keras.metrics import Dice
 from panet_keras.model import PANet
-from panet_keras.optimizers import PretrainedAdamW
-from panet_keras.segmenter import FewShotSegmenter, Segmentation
+from panet_keras.training.optimizers import PretrainedAdamW
 
 __all__ = [
     "CrossEntropyDice",

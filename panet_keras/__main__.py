@@ -67,8 +67,8 @@ def _add_model(command):
 
 
 def _export(arguments):
-    from panet_keras.export import export_saved_model
-    from panet_keras.segmenter import open_segmenter
+    from panet_keras.export.saved_model import export_saved_model
+    from panet_keras.inference.segmenter import open_segmenter
 
     segmenter = open_segmenter(arguments.model, arguments.size)
     print(export_saved_model(segmenter.model, arguments.out, segmenter.size, arguments.weights_dtype))
@@ -83,9 +83,9 @@ def _pairs(items):
 
 
 def _segment(arguments):
-    from panet_keras.data.images import encode_png
-    from panet_keras.overlay import draw_mask
-    from panet_keras.segmenter import open_segmenter, read_image
+    from panet_keras.inference.segmenter import open_segmenter, read_image
+    from panet_keras.pictures.decode import encode_png
+    from panet_keras.pictures.overlay import draw_mask
 
     segmenter = open_segmenter(arguments.model, arguments.size).set_support(*_pairs(arguments.support))
     out = _folder(arguments.out)
@@ -114,7 +114,7 @@ def _segment(arguments):
 
 def _pictures(paths):
     """The paths, and for a folder the pictures in it, one after the other: any number of them takes the memory of one."""
-    from panet_keras.data.folder import SUFFIXES
+    from panet_keras.data.readers.folder import SUFFIXES
 
     for path in paths:
         if pathlib.Path(path).is_dir():
@@ -124,10 +124,10 @@ def _pictures(paths):
 
 
 def _explain(arguments):
-    from panet_keras.data.images import encode_png
     from panet_keras.grad_cam import grad_cam
-    from panet_keras.overlay import draw_heat, side_by_side
-    from panet_keras.segmenter import open_segmenter
+    from panet_keras.inference.segmenter import open_segmenter
+    from panet_keras.pictures.decode import encode_png
+    from panet_keras.pictures.overlay import draw_heat, side_by_side
 
     segmenter = open_segmenter(arguments.model, arguments.size)
     images, masks = _pairs(arguments.support)

@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from panet_keras.errors import PANetError
-from panet_keras.resize import resize_images
-from panet_keras.segmenter import FewShotSegmenter, read_image, read_mask
+from panet_keras.inference.segmenter import FewShotSegmenter, read_image, read_mask
+from panet_keras.pictures.resize import resize_images
 
 METHODS = ("gradcam", "gradcam++")
 

@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from panet_keras.prototypes import IGNORE
+from panet_keras.layers.prototypes import IGNORE
 
 
 @keras.saving.register_keras_serializable(package="panet_keras")

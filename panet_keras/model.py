@@ -4,13 +4,13 @@ import keras
 import tensorflow as tf
 
 from panet_keras import encoders, presets
-from panet_keras.alignment import alignment_loss, reversed_episode
-from panet_keras.contrast import contrast_loss, move_masks
-from panet_keras.decoder import SimilarityDecoder
-from panet_keras.losses import CrossEntropyDice
-from panet_keras.matchers import PROTOTYPES, Matcher
+from panet_keras.heads.prototype_head import PROTOTYPES, Matcher
+from panet_keras.heads.unet_head import SimilarityDecoder
+from panet_keras.losses.alignment import alignment_loss, reversed_episode
+from panet_keras.losses.contrast import contrast_loss, move_masks
+from panet_keras.losses.cross_entropy_dice import CrossEntropyDice
 from panet_keras.metrics import Dice
-from panet_keras.optimizers import PretrainedAdamW
+from panet_keras.training.optimizers import PretrainedAdamW
 
 MATCHING_STRIDE = 16
 """The paper's matching runs at the deepest scale that is not coarser than this."""
@@ -42,7 +42,7 @@ class PANet(keras.Model):
             decoder the whole episode is reversed: the queries, with their true masks, segment the support.
         prior_masks: whether the U-Net decoder also compares pixels with pixels; see `SimilarityDecoder`.
         contrast_weight: factor of the contrast loss, at least 0: half of the episodes are segmented once more with the support's
-            masks moved onto tissue, and must leave their lesions out (`panet_keras.contrast`). None: 0.3 for the U-Net decoder, 0 for the
+            masks moved onto tissue, and must leave their lesions out (`panet_keras.losses.contrast`). None: 0.3 for the U-Net decoder, 0 for the
             bilinear one, as the paper has none.
         contrast_elsewhere: whether they must show nothing else, either. False for superpixel episodes, in which tissue may be meant.
         train_encoder: whether the encoder learns.

@@ -76,7 +76,7 @@ def _run(arguments):
 
     # A dependency of TensorFlow announces the end of Python 3.11 at every import.
     warnings.filterwarnings("ignore", category=FutureWarning, module="google")
-    from pipeline.local_runner import LocalRunner
+    from pipeline.orchestration.local_runner import LocalRunner
 
     runner = LocalRunner(config)
     name, results, stop = runner.run()
@@ -94,7 +94,7 @@ def _run(arguments):
 
 def _compile(arguments):
     from pipeline.config import load_config
-    from pipeline.kubeflow import compile_pipeline
+    from pipeline.orchestration.kubeflow_runner import compile_pipeline
 
     compile_pipeline(load_config(arguments.config, arguments.set), arguments.image, arguments.output)
     print(f"written: {arguments.output}")
@@ -120,7 +120,7 @@ def _infer(arguments):
 
 
 def _metadata(root):
-    from pipeline.metadata import Metadata
+    from pipeline.lineage.metadata import Metadata
 
     file = pathlib.Path(root) / "metadata.db"
     if not file.is_file():
@@ -129,7 +129,7 @@ def _metadata(root):
 
 
 def _lineage(arguments):
-    from pipeline import lineage
+    from pipeline.lineage.queries import queries as lineage
 
     metadata = _metadata(arguments.root)
     try:
@@ -144,7 +144,7 @@ def _lineage(arguments):
 
 
 def _compare(arguments):
-    from pipeline import lineage
+    from pipeline.lineage.queries import queries as lineage
 
     result = lineage.compare(_metadata(arguments.root), arguments.first, arguments.second)
     print(json.dumps(result, indent=1) if arguments.json else lineage.compare_text(result))
@@ -152,7 +152,7 @@ def _compare(arguments):
 
 
 def _runs(arguments):
-    from pipeline.metadata import OUTPUT, properties, state_name
+    from pipeline.lineage.metadata import OUTPUT, properties, state_name
 
     metadata = _metadata(arguments.root)
     for run in metadata.runs():

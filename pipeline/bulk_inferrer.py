@@ -19,8 +19,8 @@ import tempfile
 import numpy as np
 
 from panet_keras.files import write_whole
-from pipeline.cache import digest_path
 from pipeline.errors import PipelineError
+from pipeline.orchestration.cache import digest_path
 
 FIELDS = ("file", "presence", "area", "error")
 
@@ -42,8 +42,8 @@ def infer(model, support, query, out, engine):
         PipelineError: no picture in the folder, or `out` belongs to another request.
         PANetError: a model or support that cannot be used.
     """
-    from panet_keras.data.folder import SUFFIXES
-    from pipeline.beam import map_told
+    from panet_keras.data.readers.folder import SUFFIXES
+    from pipeline.orchestration.beam import map_told
 
     query, out = pathlib.Path(query), pathlib.Path(out)
     names = sorted(str(path.relative_to(query)) for path in query.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
@@ -84,15 +84,15 @@ def _claim(out, model, support):
 @functools.cache
 def _segmenter(model, support):
     """One for each process, however often a runner makes the worker anew."""
-    from panet_keras.segmenter import open_segmenter
+    from panet_keras.inference.segmenter import open_segmenter
 
     return open_segmenter(model).set_support(*map(list, zip(*support)))
 
 
 def _segment(model, support, query, out, name):
     """Segments one picture; JSON text of its row."""
-    from panet_keras.data.images import encode_png
     from panet_keras.errors import ImageError
+    from panet_keras.pictures.decode import encode_png
 
     # The suffix stays in the name: a.png and a.jpg are two pictures.
     target = pathlib.Path(out, f"{name}_mask.png")

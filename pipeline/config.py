@@ -64,7 +64,7 @@ class Validator:
     Attributes:
         schema: curated schema, empty for the committed one.
         stop_on_anomalies: whether an anomaly ends the run.
-        go_on: anomalies that are reported and do not end it: names of `pipeline.image_checks.ANOMALIES`, DATA_SKEW, DATA_DRIFT, or
+        go_on: anomalies that are reported and do not end it: names of `pipeline.validation.image_checks.ANOMALIES`, DATA_SKEW, DATA_DRIFT, or
             TFDV's own.
     """
 
@@ -75,7 +75,7 @@ class Validator:
 
 @dataclasses.dataclass(frozen=True)
 class Trainer:
-    """The model and how it learns; see `PANet`, `panet_keras.data.episodes`.
+    """The model and how it learns; see `PANet`, `panet_keras.data.episodic.dataset`.
 
     Attributes:
         steps: optimizer steps in all. steps_per_epoch: steps between two points of the training curve (and checkpoints).

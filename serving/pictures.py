@@ -1,6 +1,6 @@
 """Pictures on the client's side, with Pillow and numpy alone.
 
-The server owns the rules (panet_keras.data.images); a client may import neither TensorFlow nor the model library, so the
+The server owns the rules (panet_keras.pictures.decode); a client may import neither TensorFlow nor the model library, so the
 few that a support image needs stand here again. tests/serving/test_client.py holds both to the same result.
 """
 

@@ -94,7 +94,7 @@ def create_server(predictions, host, port, options=(), threads=8, queue=QUEUE, c
     from grpc_reflection.v1alpha import reflection
     from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
-    from serving.prediction_service import ModelService
+    from serving.api.prediction_service import ModelService
 
     pool = futures.ThreadPoolExecutor(threads, thread_name_prefix="rpc")
     server = grpc.server(pool, options=list(options), maximum_concurrent_rpcs=queue)
@@ -123,9 +123,9 @@ def create_core(flags):
     Raises:
         OSError: a folder or file that the flags name is missing or wrong.
     """
-    from serving.model_manager import ModelManager
-    from serving.server_core import ServerCore
-    from serving.support_sets import SupportSets
+    from serving.models.model_manager import ModelManager
+    from serving.models.server_core import ServerCore
+    from serving.models.support_sets import SupportSets
 
     on_load = None
     if flags.support_dir:
@@ -137,7 +137,7 @@ def create_core(flags):
         return core
     base = flags.model_base_path
     if base is None:
-        from serving.default_model import model_base_path
+        from serving.models.default_model import model_base_path
 
         base = model_base_path()
     if not pathlib.Path(base).is_dir():
@@ -155,16 +155,16 @@ def serve(argv=None):
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
 
-    from serving.config_files import read_batching, read_credentials, read_monitoring
+    from serving.models.config_files import read_batching, read_credentials, read_monitoring
 
     try:
         core = create_core(flags)
         batching = read_batching(flags.batching_parameters_file) if flags.enable_batching else None
         metrics_path, credentials = read_monitoring(flags.monitoring_config_file), read_credentials(flags.ssl_config_file)
 
-        from serving.batching import Batcher
-        from serving.monitoring import Metrics
-        from serving.prediction_service import PredictionService
+        from serving.api.batching import Batcher
+        from serving.api.monitoring import Metrics
+        from serving.api.prediction_service import PredictionService
 
         predictions = PredictionService(core, Batcher(batching) if batching else None, Metrics() if metrics_path else None)
         server, port = create_server(
@@ -178,7 +178,7 @@ def serve(argv=None):
         )
         rest, rest_port = None, None
         if flags.rest_api_port is not None:
-            from serving.rest import create_rest_server
+            from serving.api.rest import create_rest_server
 
             timeout = flags.rest_api_timeout_in_ms / 1000
             rest, rest_port = create_rest_server(predictions, flags.host, flags.rest_api_port, timeout, metrics_path)

@@ -28,7 +28,7 @@ def test_public_names():
     assert {"load_bus_uclm", "load_folder", "episodes"} <= set(panet_keras.data.__all__)
 
 
-@pytest.mark.parametrize("module", ["model", "segmenter"])
+@pytest.mark.parametrize("module", ["model", "inference.segmenter"])
 def test_docstring_examples(module):
     import doctest
     import importlib

@@ -5,9 +5,9 @@ import pathlib
 
 import tensorflow as tf
 
-from panet_keras.data.images import encode_png, is_plain_png
 from panet_keras.data.records import Record
 from panet_keras.errors import DataError
+from panet_keras.pictures.decode import encode_png, is_plain_png
 
 FEATURES = {
     "image/encoded": tf.io.FixedLenFeature([], tf.string),

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from panet_keras.data.bus_uclm import FIELDS
+from panet_keras.data.readers.bus_uclm import FIELDS
 from panet_keras.data.records import MASK_COLOURS
 
 SIZE = (303, 428)

@@ -7,8 +7,8 @@ import warnings
 import numpy as np
 from scipy import ndimage
 
-from panet_keras.data.images import colours_to_classes, decode_image, resize_nearest
 from panet_keras.errors import DataError, ImageError, MaskColourError, MaskSizeWarning, MixedColourWarning
+from panet_keras.pictures.decode import colours_to_classes, decode_image, resize_nearest
 
 LABELS = ("Normal", "Benign", "Malignant", "Unknown")
 CLASS_OF_LABEL = {"Benign": 1, "Malignant": 2, "Unknown": 1}

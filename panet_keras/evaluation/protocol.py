@@ -6,13 +6,13 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from panet_keras.data.images import resize_nearest
+from panet_keras.data.episodic.superpixels import superpixels
 from panet_keras.data.records import decode_all
-from panet_keras.data.superpixels import superpixels
 from panet_keras.errors import PANetError
 from panet_keras.evaluation.scores import calibration_counts, score_mask
-from panet_keras.resize import resize_images
-from panet_keras.segmenter import presence, restore
+from panet_keras.inference.segmenter import presence, restore
+from panet_keras.pictures.decode import resize_nearest
+from panet_keras.pictures.resize import resize_images
 
 PROTOCOLS = ("cross-patient", "same-patient", "moved-support", "other-label", "two-way", "superpixel")
 LABELS = ("Benign", "Malignant")

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from scipy import optimize, special
 
-from panet_keras.prototypes import IGNORE
+from panet_keras.layers.prototypes import IGNORE
 
 RANGE = (0.05, 20.0)
 

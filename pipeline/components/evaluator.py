@@ -3,8 +3,8 @@
 import json
 import math
 
-from pipeline.artifacts import Examples, Model, ModelBlessing, ModelEvaluation
-from pipeline.component import InputArtifact, OutputArtifact, Parameter, WorkDir, component
+from pipeline.orchestration.annotations import InputArtifact, OutputArtifact, Parameter, WorkDir, component
+from pipeline.orchestration.artifacts import Examples, Model, ModelBlessing, ModelEvaluation
 
 GALLERY = ("best", "median", "worst")
 
@@ -34,7 +34,7 @@ def Evaluator(
 
     from panet_keras.data import read_examples
     from panet_keras.evaluation import TestImages, episode_list, evaluate, strata
-    from pipeline import pictures
+    from pipeline.report.html import gallery as pictures
 
     signatures = tf.saved_model.load(str(model.serving)).signatures
 

@@ -5,8 +5,8 @@ import json
 import os
 import warnings
 
-from pipeline.artifacts import Examples
-from pipeline.component import Engine, InputPath, OutputArtifact, Parameter, WorkDir, component
+from pipeline.orchestration.annotations import Engine, InputPath, OutputArtifact, Parameter, WorkDir, component
+from pipeline.orchestration.artifacts import Examples
 
 
 @component
@@ -43,7 +43,7 @@ def ExampleGen(
         split_by_patients,
     )
     from panet_keras.errors import DataError, DataWarning
-    from pipeline import shards
+    from pipeline.components import shards
     from pipeline.errors import ConfigError
 
     loaders = {
@@ -99,8 +99,8 @@ def _broken(pictures):
 def _with_broken_pictures(error, data_path, layout):
     import pathlib
 
-    from panet_keras.data.images import decode_image
     from panet_keras.errors import DataError, ImageError
+    from panet_keras.pictures.decode import decode_image
 
     problems = list(error.problems)
     folder = pathlib.Path(data_path) / "images"

@@ -2,8 +2,8 @@
 
 import json
 
-from pipeline.artifacts import ExampleAnomalies, Examples, ExampleStatistics, Schema
-from pipeline.component import InputArtifact, OutputArtifact, Parameter, component
+from pipeline.orchestration.annotations import InputArtifact, OutputArtifact, Parameter, component
+from pipeline.orchestration.artifacts import ExampleAnomalies, Examples, ExampleStatistics, Schema
 
 
 @component
@@ -19,7 +19,7 @@ def ExampleValidator(
     """Validates each split and lists every reason, those of the whole set included.
 
     Three sources, one list: TFDV (each split against the schema, the train split against the test split for skew, each split against
-    the run before for drift), what ExampleGen met while decoding, and `pipeline.image_checks`. TFDV keeps findings about the set in
+    the run before for drift), what ExampleGen met while decoding, and `pipeline.validation.image_checks`. TFDV keeps findings about the set in
     `dataset_anomaly_info` and reports nothing at all for a set without Examples; both end up in the list.
 
     Args:
@@ -29,9 +29,9 @@ def ExampleValidator(
         anomalies: output.
         previous: statistics of the last run on other data, if there is one.
     """
-    from pipeline.image_checks import ANOMALIES, anomaly, check_rows, flag_association, read_rows
-    from pipeline.statistics import read_statistics
-    from pipeline.validation_library import import_tfdv
+    from pipeline.validation.image_checks import ANOMALIES, anomaly, check_rows, flag_association, read_rows
+    from pipeline.validation.statistics import read_statistics
+    from pipeline.validation.tfdv import import_tfdv
 
     tfdv = import_tfdv()
     unknown = sorted(set(go_on) - known_anomalies())
@@ -101,6 +101,6 @@ def known_anomalies():
     """Names that an anomaly can have."""
     from tensorflow_metadata.proto.v0 import anomalies_pb2
 
-    from pipeline.image_checks import ANOMALIES
+    from pipeline.validation.image_checks import ANOMALIES
 
     return {*ANOMALIES, "DATA_SKEW", "DATA_DRIFT", *anomalies_pb2.AnomalyInfo.Type.keys()}

@@ -9,8 +9,8 @@ import tempfile
 import threading
 import time
 
-from pipeline.artifacts import Examples, InfraBlessing, Model
-from pipeline.component import InputArtifact, OutputArtifact, Parameter, component
+from pipeline.orchestration.annotations import InputArtifact, OutputArtifact, Parameter, component
+from pipeline.orchestration.artifacts import Examples, InfraBlessing, Model
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent.parent
 

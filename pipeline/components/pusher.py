@@ -6,9 +6,9 @@ import pathlib
 import shutil
 import tempfile
 
-from pipeline.artifacts import InfraBlessing, Model, ModelBlessing, PushedModel
-from pipeline.cache import digest_path
-from pipeline.component import InputArtifact, OutputArtifact, Parameter, component
+from pipeline.orchestration.annotations import InputArtifact, OutputArtifact, Parameter, component
+from pipeline.orchestration.artifacts import InfraBlessing, Model, ModelBlessing, PushedModel
+from pipeline.orchestration.cache import digest_path
 
 
 def _still_there(outputs):

@@ -2,8 +2,8 @@
 
 import shutil
 
-from pipeline.artifacts import ExampleStatistics, Schema
-from pipeline.component import InputArtifact, InputPath, OutputArtifact, component
+from pipeline.orchestration.annotations import InputArtifact, InputPath, OutputArtifact, component
+from pipeline.orchestration.artifacts import ExampleStatistics, Schema
 
 
 @component
@@ -15,8 +15,8 @@ def SchemaGen(statistics: InputArtifact[ExampleStatistics], schema_file: InputPa
     """
 
     from pipeline.errors import PipelineError
-    from pipeline.statistics import read_statistics
-    from pipeline.validation_library import import_tfdv
+    from pipeline.validation.statistics import read_statistics
+    from pipeline.validation.tfdv import import_tfdv
 
     tfdv = import_tfdv()
 

@@ -1,7 +1,7 @@
 """StatisticsGen: TFDV statistics of each split."""
 
-from pipeline.artifacts import Examples, ExampleStatistics
-from pipeline.component import Engine, InputArtifact, OutputArtifact, component
+from pipeline.orchestration.annotations import Engine, InputArtifact, OutputArtifact, component
+from pipeline.orchestration.artifacts import Examples, ExampleStatistics
 
 PICTURES = ("image/encoded", "mask/encoded")
 
@@ -16,8 +16,8 @@ def StatisticsGen(examples: InputArtifact[Examples], engine: Engine[dict], stati
         examples: input. engine: fields of `pipeline.config.Beam`. statistics: output.
     """
     from panet_keras.data.examples import FEATURES
-    from pipeline.beam import pipeline_options
-    from pipeline.validation_library import import_tfdv
+    from pipeline.orchestration.beam import pipeline_options
+    from pipeline.validation.tfdv import import_tfdv
 
     tfdv = import_tfdv()
 

@@ -5,8 +5,8 @@ import json
 import pathlib
 import time
 
-from pipeline.artifacts import Examples, Model
-from pipeline.component import InputArtifact, OutputArtifact, Parameter, WorkDir, component
+from pipeline.orchestration.annotations import InputArtifact, OutputArtifact, Parameter, WorkDir, component
+from pipeline.orchestration.artifacts import Examples, Model
 
 
 @component
@@ -62,7 +62,7 @@ def train(records, settings, work_dir, build=build):
     import keras
 
     from panet_keras.data import episodes
-    from pipeline import checkpoints
+    from panet_keras.training import checkpoints
 
     work_dir = pathlib.Path(work_dir)
     work_dir.mkdir(parents=True, exist_ok=True)

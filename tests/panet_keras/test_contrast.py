@@ -2,7 +2,7 @@ import numpy as np
 import tensorflow as tf
 
 from panet_keras import PANet
-from panet_keras.contrast import contrast_loss, move_masks
+from panet_keras.losses.contrast import contrast_loss, move_masks
 
 
 def test_moved_masks_leave_the_lesion_and_the_ignored_out():

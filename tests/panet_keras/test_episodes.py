@@ -6,9 +6,9 @@ import tensorflow as tf
 
 from panet_keras import PANetError
 from panet_keras.data import Augmentation, Record, episodes
-from panet_keras.data.augment import Tone
-from panet_keras.data.images import encode_png
-from panet_keras.data.ultrasound import Appearance
+from panet_keras.data.episodic.appearance import Appearance
+from panet_keras.data.episodic.augmentation import Tone
+from panet_keras.pictures.decode import encode_png
 
 PASSES = """
 import sys, warnings

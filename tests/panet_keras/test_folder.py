@@ -42,7 +42,7 @@ def test_mask_of_another_size_is_stretched_to_the_image():
     for array in (image, mask):
         height, width = array.shape
         array[height // 4 : height // 2, width // 4 : width // 2] = 255
-    from panet_keras.data.images import encode_png
+    from panet_keras.pictures.decode import encode_png
 
     record = Record("b.png", "b", "Benign", encode_png(image), (encode_png(mask),), "binary")
     with pytest.warns(DataWarning, match="mask is 96 x 72, image b.png is 80 x 48"):

@@ -8,8 +8,8 @@ from PIL import Image
 
 from panet_keras import DataError, DataWarning, FewShotSegmenter, ImageError
 from panet_keras.data import Record, decode_all, decode_image
-from panet_keras.data.images import colours_to_classes, encode_png, resize_nearest
 from panet_keras.data.records import MASK_COLOURS
+from panet_keras.pictures.decode import colours_to_classes, encode_png, resize_nearest
 
 
 def png(image):
@@ -39,7 +39,7 @@ def same_picture_five_ways():
 
 def graph_decoder(content):
     """What `segment_encoded` makes of the bytes."""
-    from panet_keras.export import _decode
+    from panet_keras.export.saved_model import _decode
 
     return np.asarray(_decode(content)) * 255
 
@@ -187,6 +187,6 @@ def test_arrays_of_wrong_kind_are_refused():
         (np.zeros((4, 4), np.int32), "dtype int32"),
     ):
         with pytest.raises(ImageError, match=message):
-            from panet_keras.data.images import to_uint8_rgb
+            from panet_keras.pictures.decode import to_uint8_rgb
 
             to_uint8_rgb(array)

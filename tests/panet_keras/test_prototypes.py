@@ -1,9 +1,9 @@
 import numpy as np
 import tensorflow as tf
 
-from panet_keras.alignment import alignment_loss
-from panet_keras.matching import scaled_cosine
-from panet_keras.prototypes import masked_average, mean_prototypes
+from panet_keras.layers.prototypes import masked_average, mean_prototypes
+from panet_keras.layers.similarity import scaled_cosine
+from panet_keras.losses.alignment import alignment_loss
 
 
 def pooled_at_full_resolution(features, mask):

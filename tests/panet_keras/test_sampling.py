@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from panet_keras import PANetError
-from panet_keras.data.sampling import EpisodeRule, episode_ids
+from panet_keras.data.episodic.rule import EpisodeRule, episode_ids
 
 
 def rule(**changes):

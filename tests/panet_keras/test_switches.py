@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 from panet_keras import PANet
-from panet_keras.attention import AttentionPooling
-from panet_keras.matchers import PROTOTYPES, local_cosine, local_prototypes
-from panet_keras.prototypes import cell_average
+from panet_keras.heads.prototype_head import PROTOTYPES, local_cosine, local_prototypes
+from panet_keras.layers.attention import AttentionPooling
+from panet_keras.layers.prototypes import cell_average
 
 SWITCHES = list(itertools.product(("bilinear", "unet"), PROTOTYPES, (False, True), (True,)))
 SWITCHES += [("unet", "mean", False, False), ("unet", "mean", True, False)]

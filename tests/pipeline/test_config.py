@@ -42,7 +42,7 @@ def test_broken_files_are_named(tmp_path):
 
 
 def test_a_table_changes_when_one_of_its_pictures_does(tmp_path):
-    from pipeline.cache import digest_path
+    from pipeline.orchestration.cache import digest_path
 
     (tmp_path / "pictures").mkdir()
     for name in ("a", "b", "other"):

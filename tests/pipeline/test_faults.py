@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from panet_keras.data import write_phantom
-from pipeline.image_checks import Row, check_rows
-from pipeline.local_runner import LocalRunner
+from pipeline.orchestration.local_runner import LocalRunner
+from pipeline.validation.image_checks import Row, check_rows
 from tests.pipeline.test_run import config
 
 
@@ -143,9 +143,9 @@ def test_an_anomaly_that_does_not_exist_is_refused(good, tmp_path):
 def test_every_beam_runner_writes_the_same_examples(good, tmp_path, monkeypatch):
     """In this process, on Beam in memory, and on Beam with two worker processes."""
     from panet_keras.data import load_bus_uclm, split_by_patients
-    from pipeline import shards
-    from pipeline.cache import digest_path
+    from pipeline.components import shards
     from pipeline.errors import ConfigError
+    from pipeline.orchestration.cache import digest_path
 
     monkeypatch.setattr(shards, "SHARD", 5)
     splits = split_by_patients(load_bus_uclm(good), ["PHAB", "PHAE"])
@@ -176,7 +176,7 @@ def test_what_a_killed_process_left_is_swept_and_a_living_one_s_is_not(good, tmp
     import os
     import subprocess
 
-    from pipeline.local_runner import _mark
+    from pipeline.orchestration.local_runner import _mark
 
     parent = tmp_path / "run" / "artifacts" / "Trainer"
     dead = subprocess.Popen(["true"])

@@ -1,9 +1,9 @@
 import pytest
 
-from pipeline.artifacts import Examples, Model
-from pipeline.component import InputArtifact, OutputArtifact, Parameter, component
 from pipeline.errors import MetadataError
-from pipeline.metadata import Metadata
+from pipeline.lineage.metadata import Metadata
+from pipeline.orchestration.annotations import InputArtifact, OutputArtifact, Parameter, component
+from pipeline.orchestration.artifacts import Examples, Model
 
 
 def test_folder_is_made_and_a_foreign_file_is_left_alone(tmp_path):

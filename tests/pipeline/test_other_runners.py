@@ -11,7 +11,7 @@ import yaml
 
 import panet_keras  # noqa: F401  registers PANet
 from pipeline.__main__ import main
-from pipeline.cache import digest_path
+from pipeline.orchestration.cache import digest_path
 from tests.pipeline.test_run import TINY
 
 LIGHT = [*TINY, "trainer.decoder=bilinear", "trainer.contrast_weight=0.0", "evaluator.protocols=[]"]
@@ -27,7 +27,7 @@ import json, os, sys
 # As `python -m pipeline` and the other runners' stages have it: on some processors TensorFlow would choose otherwise, and round otherwise.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 from pipeline.config import load_config
-from pipeline.local_runner import LocalRunner
+from pipeline.orchestration.local_runner import LocalRunner
 _, results, _ = LocalRunner(load_config(None, json.loads(sys.argv[1]))).run()
 print(json.dumps({name: str(artifact.path) for result in results for name, artifact in result.outputs.items()}))
 """
@@ -86,13 +86,13 @@ importlib.import_module(sys.argv[1]).run_local(load_config(None, json.loads(sys.
 
 
 def test_kubeflow_makes_the_same_artifacts(here, phantom, tmp_path, python):
-    run_there(python, "pipeline.kubeflow", phantom, tmp_path)
+    run_there(python, "pipeline.orchestration.kubeflow_runner", phantom, tmp_path)
     # there/RUN/TASK/OUTPUT
     assert_same(here, {path.name: path for path in (tmp_path / "there").glob("*/*/*") if path.is_dir()})
 
 
 def test_tfx_makes_the_same_artifacts(here, phantom, tmp_path, python):
     pytest.importorskip("tfx", reason="TFX is an extra: pip install tfx==1.21.0, Python 3.13")
-    run_there(python, "pipeline.tfx_runner", phantom, tmp_path)
+    run_there(python, "pipeline.orchestration.tfx_runner", phantom, tmp_path)
     # there/artifacts/COMPONENT/OUTPUT/EXECUTION
     assert_same(here, {path.parent.name: path for path in (tmp_path / "there" / "artifacts").glob("*/*/*")})

@@ -9,7 +9,7 @@ from PIL import Image
 
 from pipeline.__main__ import main
 from pipeline.config import load_config
-from pipeline.local_runner import LocalRunner
+from pipeline.orchestration.local_runner import LocalRunner
 from tests.checks import write_bus_uclm
 
 TINY = [
@@ -126,7 +126,7 @@ def test_second_run_takes_all_from_the_cache_and_a_changed_pixel_does_not(first,
     assert set(states(results).values()) == {"CACHED"}
     assert "Trainer: cached" in capsys.readouterr().out
     script = (
-        "import pathlib, sys; from pipeline.config import load_config; from pipeline.local_runner import LocalRunner; "
+        "import pathlib, sys; from pipeline.config import load_config; from pipeline.orchestration.local_runner import LocalRunner; "
         "_, results, _ = LocalRunner(load_config(sys.argv[1], [])).run(); "
         "assert {result.state for result in results} == {'CACHED'}; assert 'tensorflow' not in sys.modules"
     )

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from pipeline.errors import MetadataError
-from pipeline.metadata import Metadata, properties
+from pipeline.lineage.metadata import Metadata, properties
 from tests.checks import write_bus_uclm
 from tests.conftest import PROJECT
 from tests.pipeline.test_run import TINY
@@ -23,7 +23,7 @@ def test_a_full_disk_is_named_and_leaves_nothing_half(tmp_path, python):
     script = """
 import resource, signal, sys
 from pipeline.__main__ import main
-from pipeline.metadata import Metadata
+from pipeline.lineage.metadata import Metadata
 Metadata(sys.argv[1] + "/metadata.db")
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
@@ -88,7 +88,7 @@ def test_two_runs_at_once_on_one_root(tmp_path):
 def test_a_push_that_is_killed_shows_no_version(tmp_path, python):
     script = """
 import os, shutil, sys
-from pipeline.artifacts import InfraBlessing, Model, ModelBlessing, PushedModel
+from pipeline.orchestration.artifacts import InfraBlessing, Model, ModelBlessing, PushedModel
 from pipeline.components import Pusher
 import pathlib
 root = pathlib.Path(sys.argv[1])

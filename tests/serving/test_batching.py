@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from serving.batching import Batcher
+from serving.api.batching import Batcher
 from serving.client import Client, ServingError
-from serving.config_files import Batching
 from serving.errors import RpcError
-from serving.model_manager import Version
+from serving.models.config_files import Batching
+from serving.models.model_manager import Version
 from serving.server import create_server
 from tests.serving.test_server import base_path, predictions  # noqa: F401
 

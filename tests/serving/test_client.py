@@ -13,7 +13,7 @@ def test_pictures_follow_the_library_s_rules():
     import tensorflow as tf
 
     from panet_keras.data import decode_image
-    from panet_keras.resize import resize_images
+    from panet_keras.pictures.resize import resize_images
 
     for content in (ramp16()[0], half_transparent(), *same_picture_five_ways().values()):
         np.testing.assert_array_equal(open_rgb(content), decode_image(content))

@@ -8,9 +8,9 @@ import shutil
 import numpy as np
 import pytest
 
-from panet_keras.data.images import encode_png
-from serving.monitoring import Metrics
-from serving.rest import MAX_BODY, create_rest_server
+from panet_keras.pictures.decode import encode_png
+from serving.api.monitoring import Metrics
+from serving.api.rest import MAX_BODY, create_rest_server
 from tests.serving.test_server import predictions
 
 

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tensorflow_serving.apis import predict_pb2
 
-from panet_keras.data.images import encode_png
+from panet_keras.pictures.decode import encode_png
 from serving.client import PREDICT, Client, ServingError, write_tensor
-from serving.config_files import ConfigFileError, read_batching, read_credentials, read_monitoring
+from serving.models.config_files import ConfigFileError, read_batching, read_credentials, read_monitoring
 from serving.protos import wire_pb2
 from serving.server import create_server
 from tests.serving.test_server import base_path, predictions, server  # noqa: F401
@@ -104,7 +104,7 @@ def test_mistakes_in_files_are_named(read, text, message, tmp_path):
 
 
 def test_committed_files_are_what_the_real_server_reads(tmp_path):
-    from serving.server_core import read_config
+    from serving.models.server_core import read_config
 
     folder = pathlib.Path(__file__).resolve().parent.parent.parent / "serving" / "config"
     [model] = read_config(folder / "models.config").model_config_list.config

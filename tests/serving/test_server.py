@@ -19,12 +19,12 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from serving.api.prediction_service import PredictionService
 from serving.client import Client, ServingError
-from serving.model_manager import AVAILABLE, END, ModelManager
-from serving.prediction_service import PredictionService
+from serving.models.model_manager import AVAILABLE, END, ModelManager
+from serving.models.server_core import ServerCore
+from serving.models.warmup import FILE
 from serving.server import create_server, parse_flags
-from serving.server_core import ServerCore
-from serving.warmup import FILE
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -241,7 +241,7 @@ def test_process_starts_refuses_a_taken_port_and_ends_cleanly(base_path, episode
 
 def test_without_a_model_the_shipped_preset_is_served(tmp_path, monkeypatch):
     """Exported at the first start, found there at the second."""
-    from serving import default_model
+    from serving.models import default_model
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     base = default_model.model_base_path()

@@ -17,12 +17,12 @@ from tensorflow_serving.apis import (
 )
 from tensorflow_serving.config import model_server_config_pb2
 
+from serving.api.prediction_service import PredictionService
 from serving.client import Client, ServingError
-from serving.config_files import ConfigFileError
-from serving.model_manager import AVAILABLE, END, UNLOADING, ModelManager, VersionPolicy
-from serving.prediction_service import PredictionService
+from serving.models.config_files import ConfigFileError
+from serving.models.model_manager import AVAILABLE, END, UNLOADING, ModelManager, VersionPolicy
+from serving.models.server_core import ServerCore
 from serving.server import create_server
-from serving.server_core import ServerCore
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ def test_rpcs_for_other_signatures_answer_as_tensorflow_serving_does(saved_model
 
 
 def test_a_support_set_is_named_by_the_client(saved_model, phantom, tmp_path):
-    from serving.support_sets import SupportSets
+    from serving.models.support_sets import SupportSets
 
     shutil.copytree(saved_model, tmp_path / "models" / "1")
     pairs = tmp_path / "sets" / "clinic"

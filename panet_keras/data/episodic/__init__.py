@@ -1,0 +1,1 @@
+"""Episodes for `model.fit`: which images, how they are changed, and the tf.data pipeline."""

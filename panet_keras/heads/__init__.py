@@ -1,0 +1,1 @@
+"""What turns encoder features of support and query into masks."""

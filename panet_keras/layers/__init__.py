@@ -1,0 +1,1 @@
+"""Pure functions and layers of which heads are built: prototypes, similarity, attention."""

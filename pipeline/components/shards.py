@@ -1,0 +1,74 @@
+"""ExampleGen's work, cut into shards: the same files whoever writes them, one process or many machines."""
+
+import dataclasses
+import json
+import os
+
+SHARD = 128
+"""Records of a shard: what is in memory at once, and the grain of parallel work."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One shard: where it goes, and which records go into it."""
+
+    split: str
+    number: int
+    of: int
+    directory: str
+    records: tuple
+
+
+def tasks(splits, directory_of):
+    """Cuts splits into tasks.
+
+    Args:
+        splits: dictionary of name to records. directory_of: function of a split's name to its folder.
+    """
+    made = []
+    for name, members in splits.items():
+        pieces = [tuple(members[i : i + SHARD]) for i in range(0, len(members), SHARD)]
+        made += [Task(name, number, len(pieces), os.fspath(directory_of(name)), piece) for number, piece in enumerate(pieces)]
+    return made
+
+
+def write(task):
+    """Decodes a task's records, writes its TFRecord file, and tells what happened.
+
+    Returns:
+        JSON text: split, number of Examples, and the broken or repaired pictures as anomalies without their split.
+    """
+    from panet_keras.data import to_example, write_examples
+    from panet_keras.errors import ImageError, MaskColourError, MaskSizeWarning
+
+    serialised, pictures = [], []
+    for record in task.records:
+        try:
+            sample, repairs = record.decode_with_repairs()
+        except ImageError as error:
+            colour = isinstance(error, MaskColourError)
+            kind, feature = ("MASK_COLOUR", "mask/encoded") if colour else ("IMAGE_UNREADABLE", "image/encoded")
+            pictures.append({"type": kind, "feature": feature, "description": str(error)})
+            continue
+        serialised.append(to_example(sample))
+        for repair in repairs:
+            kind = "MASK_SIZE" if isinstance(repair, MaskSizeWarning) else "MASK_MIXED_COLOURS"
+            pictures.append({"type": kind, "feature": "mask/encoded", "description": str(repair)})
+    count = write_examples(serialised, task.directory, task.number, task.of)
+    pictures = [{"split": task.split, **item} for item in pictures]
+    return json.dumps({"split": task.split, "number": task.number, "count": count, "pictures": pictures})
+
+
+def run(tasks, engine, scratch):
+    """Writes all shards, in this process or on a Beam runner.
+
+    Args:
+        tasks: of `Task`. engine: fields of `pipeline.config.Beam`. scratch: folder that all workers see.
+
+    Returns:
+        What `write` told of each, in the order of the tasks.
+    """
+    from pipeline.orchestration.beam import map_told
+
+    order = {(task.split, task.number): place for place, task in enumerate(tasks)}
+    return sorted(map_told(write, tasks, engine, scratch, "shards"), key=lambda item: order[item["split"], item["number"]])

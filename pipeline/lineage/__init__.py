@@ -1,0 +1,1 @@
+"""Who made what of what: ML Metadata, and questions to it."""

@@ -1,0 +1,91 @@
+"""When an execution may be taken from the cache.
+
+The key is a digest of: the content of every input artifact and outside path, the parameters, the component's own file,
+all of panet_keras (and serving, which InfraValidator runs), the modules of pipeline that shape results, and the versions of Python, TensorFlow,
+Keras, TFDV and ML Metadata. A path's name or time counts nowhere. A hit also needs the outputs to be on disk with the
+digest they were recorded with.
+"""
+
+import csv
+import functools
+import hashlib
+import importlib.metadata
+import inspect
+import json
+import os
+import pathlib
+import platform
+
+PROJECT = pathlib.Path(__file__).resolve().parent.parent.parent
+PACKAGES = ("tensorflow", "keras", "tensorflow-data-validation", "ml-metadata", "numpy")
+
+
+def digest_path(path):
+    """SHA-256 of a file's bytes, or of the names and bytes of all files of a folder, hidden ones left out.
+
+    Of a CSV file, also of every file that one of its cells names: a table of pictures changes when a picture does.
+    """
+    path = pathlib.Path(path)
+    digest = hashlib.sha256()
+    if path.is_file():
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+        files = _named_files(path) if path.suffix.lower() == ".csv" else []
+    else:
+        files = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+    for file in files:
+        digest.update(os.path.relpath(file, path).encode() + b"\0")
+        with open(file, "rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _named_files(table):
+    with open(table, encoding="utf-8-sig", errors="replace", newline="") as stream:
+        names = {name for row in csv.reader(stream) for cell in row for name in cell.split("|") if name.strip()}
+    return sorted(file for file in (table.parent / name.strip() for name in names) if file.is_file())
+
+
+@functools.cache
+def versions():
+    """Versions of the interpreter and of the packages that shape results."""
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+
+
+@functools.cache
+def _library_digest():
+    digest = hashlib.sha256()
+    for package in ("panet_keras", "serving"):
+        for file in sorted((PROJECT / package).rglob("*.py")):
+            digest.update(file.relative_to(PROJECT).as_posix().encode() + b"\0" + file.read_bytes())
+    for name in (
+        "orchestration/artifacts",
+        "validation/image_checks",
+        "report/gallery",
+        "components/shards",
+        "validation/statistics",
+    ):
+        digest.update((PROJECT / "pipeline" / f"{name}.py").read_bytes())
+    return digest.hexdigest()
+
+
+def cache_key(node, inputs):
+    """Key of a node's execution.
+
+    Args:
+        node: `Node`.
+        inputs: dictionary of name to `Artifact` or None.
+
+    Returns:
+        Hexadecimal string.
+    """
+    component = node.component
+    facts = {
+        "component": component.name,
+        "inputs": {name: artifact and artifact.digest for name, artifact in inputs.items()},
+        "parameters": {name: node.arguments.get(name) for name in component.parameters},
+        "paths": {name: digest_path(node.arguments[name]) for name in component.paths},
+        "code": hashlib.sha256(pathlib.Path(inspect.getfile(component.function)).read_bytes()).hexdigest(),
+        "library": _library_digest(),
+        "versions": versions(),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=list).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""What is checked of the Examples: TFDV, and what statistics of single features cannot see."""

@@ -1,0 +1,1 @@
+"""How requests are answered: gRPC, REST, batching, metrics."""

@@ -1,0 +1,127 @@
+"""Joins requests that wait at the same time along their first axis, where all other axes agree."""
+
+import collections
+import threading
+import time
+
+import grpc
+import tensorflow as tf
+
+from serving.errors import RpcError
+
+
+class Batcher:
+    """Runs signatures for requests of many threads, several requests at a time.
+
+    The thread that opens a batch waits `batch_timeout_micros` for others, or until the batch is full, and runs it; at most
+    `num_batch_threads` run at once, and while they do, batches fill without waiting. A request whose deadline has passed leaves
+    before it costs anything. When a joined run fails, its requests are run one by one, so that only the guilty one fails.
+
+    Args:
+        settings: `serving.models.config_files.Batching`.
+    """
+
+    def __init__(self, settings):
+        self.settings = settings
+        self._lock = threading.Lock()
+        self._open = {}
+        self._waiting = 0
+        self._slots = threading.Semaphore(settings.num_batch_threads)
+
+    def run(self, version, signature, inputs, deadline=None):
+        """Outputs of a signature.
+
+        Args:
+            version: `Version`. signature: name. inputs: dictionary of tensors that all begin with B.
+            deadline: `time.monotonic()` after which the answer is worth nothing, or None.
+
+        Raises:
+            RpcError: UNAVAILABLE when too many batches wait, DEADLINE_EXCEEDED.
+            What the signature raises.
+        """
+        size = int(next(iter(inputs.values())).shape[0])
+        if any(int(tensor.shape[0]) != size for tensor in inputs.values()):
+            return version.signatures[signature](**inputs)  # the graph says what is wrong
+        key = (id(version), signature, *((name, t.dtype, tuple(t.shape[1:])) for name, t in sorted(inputs.items())))
+        item = _Item(inputs, size, deadline)
+        with self._lock:
+            batch = self._open.get(key)
+            leads = batch is None or batch.size + size > self.settings.max_batch_size
+            if leads:
+                if self._waiting >= self.settings.max_enqueued_batches:
+                    raise RpcError(
+                        grpc.StatusCode.UNAVAILABLE,
+                        f"The batch scheduling queue to which this task was submitted is full: {self._waiting} batches wait. Try again later.",
+                    )
+                self._waiting += 1
+                batch = self._open[key] = _Batch()
+            batch.add(item)
+            if batch.size >= self.settings.max_batch_size:
+                batch.full.set()
+        if leads:
+            self._lead(key, batch, version.signatures[signature])
+        item.done.wait()
+        if item.error:
+            raise item.error
+        return item.outputs
+
+    def _lead(self, key, batch, function):
+        try:
+            if self.settings.batch_timeout_micros:
+                batch.full.wait(self.settings.batch_timeout_micros / 1e6)
+            with self._slots:
+                with self._lock:
+                    if self._open.get(key) is batch:
+                        del self._open[key]
+                    self._waiting -= 1
+                _run(batch.items, function)
+        finally:
+            for item in batch.items:
+                item.done.set()
+
+
+class _Batch:
+    def __init__(self):
+        self.items, self.size, self.full = collections.deque(), 0, threading.Event()
+
+    def add(self, item):
+        self.items.append(item)
+        self.size += item.size
+
+
+class _Item:
+    def __init__(self, inputs, size, deadline):
+        self.inputs, self.size, self.deadline = inputs, size, deadline
+        self.outputs = self.error = None
+        self.done = threading.Event()
+
+
+def check_deadline(deadline):
+    """Raises DEADLINE_EXCEEDED when `time.monotonic()` has passed `deadline`."""
+    if deadline is not None and time.monotonic() > deadline:
+        raise RpcError(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed while the request waited; nothing was computed.")
+
+
+def _run(items, function):
+    live = []
+    for item in items:
+        try:
+            check_deadline(item.deadline)
+            live.append(item)
+        except RpcError as error:
+            item.error = error
+    if len(live) > 1:
+        try:
+            joined = function(**{name: tf.concat([item.inputs[name] for item in live], 0) for name in live[0].inputs})
+            sizes = [item.size for item in live]
+            parts = {name: tf.split(tensor, sizes) for name, tensor in joined.items()}
+            for number, item in enumerate(live):
+                item.outputs = {name: tensors[number] for name, tensors in parts.items()}
+            return
+        except Exception:  # whatever one of them did: each for itself
+            pass
+    for item in live:
+        try:
+            item.outputs = function(**item.inputs)
+        except Exception as error:
+            item.error = error

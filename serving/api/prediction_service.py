@@ -1,0 +1,199 @@
+"""The RPCs, with the status codes of tensorflow_model_server and messages that say what would have been right."""
+
+import time
+
+import grpc
+from tensorflow_serving.apis import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_management_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from serving.api.batching import check_deadline
+from serving.api.tensors import fill_tensor, read_inputs
+from serving.errors import RpcError, status_of
+from serving.models import support_sets
+from serving.models.warmup import DEFAULT_SIGNATURE
+
+METHOD = "tensorflow/serving/"
+
+
+class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
+    """PredictionService over a `ServerCore`.
+
+    Args:
+        core: `ServerCore`.
+        batcher: `Batcher`, or None to run each request on its own.
+        metrics: `serving.api.monitoring.Metrics`, or None.
+    """
+
+    def __init__(self, core, batcher=None, metrics=None):
+        self.core = core
+        self.batcher = batcher
+        self.metrics = metrics
+
+    def Predict(self, request, context):
+        remaining = context.time_remaining()
+        deadline = None if remaining is None else time.monotonic() + remaining
+        return self._guarded(lambda request: self.predict(request, deadline), request, context)
+
+    def GetModelMetadata(self, request, context):
+        return self._guarded(self.metadata, request, context)
+
+    def Classify(self, request, context):
+        return self._guarded(lambda r: self.refuse_method(r.model_spec, "classify", "classification"), request, context)
+
+    def Regress(self, request, context):
+        return self._guarded(lambda r: self.refuse_method(r.model_spec, "regress", "regression"), request, context)
+
+    def MultiInference(self, request, context):
+        return self._guarded(self.multi_inference, request, context)
+
+    def _guarded(self, method, request, context):
+        """Answers an RPC, or ends it with its status; nothing a client sends may end the server."""
+        try:
+            return method(request)
+        except Exception as error:
+            code, message = status_of(error)
+            context.abort(code, message)
+
+    def predict(self, request, deadline=None):
+        """PredictResponse of a PredictRequest; raises what `status_of` knows."""
+        if self.metrics is None:
+            return self._predict(request, deadline)
+        start = time.perf_counter()
+        try:
+            response = self._predict(request, deadline)
+        except Exception as error:
+            self.metrics.note(self.core, request.model_spec.name, status_of(error)[0].name, time.perf_counter() - start)
+            raise
+        self.metrics.note(self.core, request.model_spec.name, "OK", time.perf_counter() - start)
+        return response
+
+    def _predict(self, request, deadline):
+        check_deadline(deadline)
+        with self.core.lease(request.model_spec) as version:
+            name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+            if name not in version.signatures:
+                raise RpcError(
+                    grpc.StatusCode.FAILED_PRECONDITION,
+                    f'Serving signature name: "{name}" not found in signature def; this model has {sorted(version.signatures)}.',
+                )
+            definition = version.definitions[name]
+            unknown = set(request.output_filter) - set(definition.outputs)
+            if unknown:
+                raise RpcError.invalid(
+                    f"output tensor alias not found in signature: {sorted(unknown)}; outputs are {sorted(definition.outputs)}."
+                )
+            inputs = self._inputs(version, request.inputs, definition.inputs)
+            if self.batcher:
+                outputs = self.batcher.run(version, name, inputs, deadline)
+            else:
+                outputs = version.signatures[name](**inputs)
+        response = predict_pb2.PredictResponse()
+        fill_spec(response.model_spec, request.model_spec.name, version.number, name)
+        for alias, tensor in outputs.items():
+            if not request.output_filter or alias in request.output_filter:
+                fill_tensor(response.outputs[alias], tensor)
+        return response
+
+    @staticmethod
+    def _inputs(version, given, expected):
+        if support_sets.ALIAS not in given or support_sets.ALIAS in expected:
+            return read_inputs(given, expected)
+        state = support_sets.resolve(version, given)
+        own = {alias: proto for alias, proto in given.items() if alias != support_sets.ALIAS}
+        return state | read_inputs(own, {alias: info for alias, info in expected.items() if alias not in state})
+
+    def refuse_method(self, spec, method, word):
+        """Raises what TensorFlow Serving does where a signature is not for this RPC; ours are all for Predict."""
+        with self.core.lease(spec) as version:
+            name = spec.signature_name or DEFAULT_SIGNATURE
+            if name not in version.definitions:
+                raise RpcError.invalid(
+                    f"No signature was found with the name: {name}; this model has {sorted(version.definitions)}."
+                )
+            found = version.definitions[name].method_name
+            raise RpcError.invalid(
+                f"Expected {word} signature method_name to be {METHOD}{method}. Was: {found}. Use Predict with this model."
+            )
+
+    def multi_inference(self, request):
+        """Raises what TensorFlow Serving does for tasks that this model has no signature for."""
+        if not request.tasks:
+            raise RpcError.invalid("Inference request must contain at least one task; use Predict with this model.")
+        for task in request.tasks:
+            words = {METHOD + "classify": ("classify", "classification"), METHOD + "regress": ("regress", "regression")}
+            if task.method_name not in words:
+                raise RpcError(
+                    grpc.StatusCode.UNIMPLEMENTED,
+                    f"Unsupported signature method_name: {task.method_name}; expected one of {sorted(words)}.",
+                )
+            self.refuse_method(task.model_spec, *words[task.method_name])
+
+    def metadata(self, request):
+        """GetModelMetadataResponse of a request; raises what `status_of` knows."""
+        with self.core.lease(request.model_spec) as version:
+            if list(request.metadata_field) != ["signature_def"]:
+                raise RpcError.invalid(
+                    f"metadata_field is {list(request.metadata_field)}; the only supported field is ['signature_def']."
+                )
+            response = get_model_metadata_pb2.GetModelMetadataResponse()
+            fill_spec(response.model_spec, request.model_spec.name, version.number)
+            signatures = get_model_metadata_pb2.SignatureDefMap()
+            for name, definition in version.definitions.items():
+                signatures.signature_def[name].CopyFrom(definition)
+            response.metadata["signature_def"].Pack(signatures)
+            return response
+
+
+class ModelService(model_service_pb2_grpc.ModelServiceServicer):
+    """ModelService over a `ServerCore`."""
+
+    def __init__(self, core):
+        self.core = core
+
+    def GetModelStatus(self, request, context):
+        return self._guarded(self.status, request, context)
+
+    def HandleReloadConfigRequest(self, request, context):
+        return self._guarded(self.reload, request, context)
+
+    _guarded = PredictionService._guarded
+
+    def status(self, request):
+        """GetModelStatusResponse of a request; raises what `status_of` knows."""
+        spec = request.model_spec
+        manager = self.core.manager(spec)
+        states = dict(manager.states)
+        number = spec.version.value if spec.HasField("version") else manager.labels.get(spec.version_label)
+        if spec.HasField("version") or spec.HasField("version_label"):
+            if number not in states:
+                raise RpcError(
+                    grpc.StatusCode.NOT_FOUND,
+                    f"Could not find version {spec.version_label or number} of model {spec.name}; known versions: {sorted(states)}, "
+                    f"labels: {manager.labels}.",
+                )
+            states = {number: states[number]}
+        response = get_model_status_pb2.GetModelStatusResponse()
+        for number, (state, message) in sorted(states.items(), reverse=True):
+            status = response.model_version_status.add(version=number, state=state)
+            if message:
+                status.status.error_code = grpc.StatusCode.UNKNOWN.value[0]
+                status.status.error_message = message
+        return response
+
+    def reload(self, request):
+        """ReloadConfigResponse; raises what `status_of` knows, and then nothing has changed."""
+        self.core.reload(request.config)
+        return model_management_pb2.ReloadConfigResponse()
+
+
+def fill_spec(spec, name, version, signature=None):
+    spec.name = name
+    spec.version.value = version
+    if signature:
+        spec.signature_name = signature

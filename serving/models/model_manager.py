@@ -1,0 +1,210 @@
+"""The versions of one model on disk: finds them, loads what the policy asks for, serves the old until the new is ready."""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import pathlib
+import threading
+
+log = logging.getLogger("serving")
+
+START, LOADING, AVAILABLE, UNLOADING, END = 10, 20, 30, 40, 50
+"""ModelVersionStatus.State of TensorFlow Serving."""
+
+
+@dataclasses.dataclass(frozen=True)
+class VersionPolicy:
+    """Which versions serve, as ModelVersionPolicy: the `latest` n, `specific` numbers, or all when both are None."""
+
+    latest: int | None = 1
+    specific: tuple | None = None
+
+    def candidates(self, found):
+        """Numbers to load, most wanted first."""
+        numbers = sorted(found, reverse=True)
+        return [n for n in numbers if n in self.specific] if self.specific is not None else numbers
+
+
+@dataclasses.dataclass
+class Version:
+    """A loaded version: its signatures, and their definitions for GetModelMetadata.
+
+    Attributes:
+        supports: named support states (`serving.models.support_sets`), by name.
+        requests: how many are being answered; it unloads after the last.
+    """
+
+    number: int
+    model: object
+    signatures: dict
+    definitions: dict
+    supports: dict = dataclasses.field(default_factory=dict)
+    requests: int = 0
+
+
+class ModelManager:
+    """Serves subfolders with integer names of a base path.
+
+    A folder that cannot be loaded (half copied, corrupt) ends in state END with its reason, and is tried again when its
+    files change; meanwhile the version before it serves on, also where the policy asks for one latest version only.
+
+    Args:
+        name: model name that clients ask for.
+        base_path: folder of version folders.
+        poll_seconds: how often the folder is looked at; 0 looks once.
+        policy: `VersionPolicy`.
+        labels: dictionary of version label to number.
+        on_load: called with each `Version` before it is AVAILABLE (an error is a failed load), and again at every look.
+    """
+
+    def __init__(self, name, base_path, poll_seconds=1.0, policy=None, labels=None, on_load=None):
+        self.name = name
+        self.base_path = pathlib.Path(base_path)
+        self.poll_seconds = poll_seconds
+        self.policy = policy or VersionPolicy()
+        self.labels = dict(labels or {})
+        self.on_load = on_load
+        self.states = {}
+        self._serving = {}
+        self._failed = {}
+        self._ignored = set()
+        self._lock = threading.Lock()
+        self._refreshing = threading.Lock()
+        self._stop = threading.Event()
+
+    def start(self):
+        """Loads what is there, and goes on watching in the background."""
+        self.refresh()
+        if self.poll_seconds > 0:
+            threading.Thread(target=self._watch, name=f"watch-{self.name}", daemon=True).start()
+        return self
+
+    def stop(self):
+        """Ends the watch; versions unload after their last request."""
+        self._stop.set()
+        for number in list(self._serving):
+            self._unload(number)
+
+    def available(self):
+        """Numbers that serve, latest first."""
+        with self._lock:
+            return sorted(self._serving, reverse=True)
+
+    def current(self):
+        """The latest version that serves, or None."""
+        with self._lock:
+            return self._serving[max(self._serving)] if self._serving else None
+
+    @contextlib.contextmanager
+    def lease(self, number=None):
+        """The version of this number (None: the latest) while a request is answered, or None where it does not serve."""
+        with self._lock:
+            wanted = max(self._serving, default=None) if number is None else number
+            version = self._serving.get(wanted)
+            if version:
+                version.requests += 1
+        try:
+            yield version
+        finally:
+            if version:
+                with self._lock:
+                    version.requests -= 1
+                    if not version.requests and self.states[version.number][0] == UNLOADING:
+                        self.states[version.number] = (END, "")
+
+    def refresh(self):
+        """Looks at the folder once, loads what the policy wants and unloads what it no longer does."""
+        with self._refreshing:
+            found = self._versions()
+            limit = self.policy.latest if self.policy.specific is None and self.policy.latest else len(found)
+            kept = set()
+            for number in self.policy.candidates(found):
+                if len(kept) < limit and (number in self._serving or self._load(number, found[number])):
+                    kept.add(number)
+            for number in self.available():
+                # A version whose folder is gone unloads, as one does that the policy no longer wants once another serves.
+                if number not in found or (number not in kept and kept):
+                    self._unload(number)
+            if self.on_load:
+                for version in list(self._serving.values()):
+                    self.on_load(version)
+
+    def _watch(self):
+        while not self._stop.wait(self.poll_seconds):
+            try:
+                self.refresh()
+            except OSError as error:
+                log.warning("%s: %s; trying again", self.base_path, error)
+
+    def _versions(self):
+        found = {}
+        try:
+            entries = sorted(self.base_path.iterdir())
+        except FileNotFoundError:
+            return found
+        for path in entries:
+            if path.is_dir() and path.name.isdecimal() and path.name.isascii():
+                found[int(path.name)] = path
+            elif path.name not in self._ignored and not path.name.startswith("."):
+                self._ignored.add(path.name)
+                log.warning("%s is not a version (a folder with an integer name); it is ignored", path)
+        return found
+
+    def _load(self, number, path):
+        fingerprint = _fingerprint(path)
+        if self._failed.get(number) == fingerprint:
+            return False
+        self._set(number, LOADING)
+        try:
+            version = load_version(number, path)
+            if self.on_load:
+                self.on_load(version)
+        except Exception as error:  # whatever TensorFlow raises for a broken folder: the old version must serve on
+            self._failed[number] = fingerprint
+            self._set(number, END, f"{path}: cannot be loaded: {error}")
+            log.error("version %d of %s cannot be loaded from %s: %s", number, self.name, path, error)
+            return False
+        self._failed.pop(number, None)
+        with self._lock:
+            self._serving[number] = version
+            self.states[number] = (AVAILABLE, "")
+        log.info("version %d of %s is available", number, self.name)
+        return True
+
+    def _unload(self, number):
+        with self._lock:
+            version = self._serving.pop(number)
+            self.states[number] = (UNLOADING if version.requests else END, "")
+        log.info("version %d of %s is unloaded", number, self.name)
+
+    def _set(self, number, state, message=""):
+        with self._lock:
+            self.states[number] = (state, message)
+
+
+def load_version(number, path):
+    """Loads a SavedModel folder as a `Version`, and warms it up.
+
+    Raises:
+        OSError, ValueError or a TensorFlow error when the folder is not a whole SavedModel.
+    """
+    import tensorflow as tf
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    from serving.models.warmup import replay
+
+    proto = saved_model_pb2.SavedModel()
+    proto.ParseFromString((path / "saved_model.pb").read_bytes())
+    definitions = {
+        name: definition for name, definition in proto.meta_graphs[0].signature_def.items() if not name.startswith("__saved_model")
+    }
+    model = tf.saved_model.load(os.fspath(path))
+    signatures = dict(model.signatures)
+    count = replay(path, signatures, definitions)
+    log.info("%s: %d warm-up requests", path, count)
+    return Version(number, model, signatures, definitions)
+
+
+def _fingerprint(path):
+    return sorted((str(p.relative_to(path)), p.stat().st_size, p.stat().st_mtime_ns) for p in path.rglob("*") if p.is_file())

@@ -1,0 +1,188 @@
+"""The models of a server, and how they change: from flags, from a file that is polled, from HandleReloadConfigRequest."""
+
+import contextlib
+import logging
+import pathlib
+import threading
+
+import grpc
+from tensorflow_serving.config import model_server_config_pb2
+
+from serving.errors import RpcError
+from serving.models.config_files import ConfigFileError, read_text
+from serving.models.model_manager import ModelManager, VersionPolicy
+
+log = logging.getLogger("serving")
+
+
+class ServerCore:
+    """Models by name.
+
+    Args:
+        managers: of `ModelManager`, started.
+        poll_seconds: for models that are added later.
+        on_load: as for `ModelManager`.
+    """
+
+    def __init__(self, managers=(), poll_seconds=1.0, on_load=None):
+        self.managers = {manager.name: manager for manager in managers}
+        self.poll_seconds = poll_seconds
+        self.on_load = on_load
+        self._stop = threading.Event()
+        self._reloading = threading.Lock()
+
+    def stop(self):
+        self._stop.set()
+        for manager in list(self.managers.values()):
+            manager.stop()
+
+    def manager(self, spec):
+        """The manager of the model that a ModelSpec names.
+
+        Raises:
+            RpcError: INVALID_ARGUMENT without a name, NOT_FOUND for an unknown one; lists the known.
+        """
+        known = sorted(self.managers)
+        if not spec.name:
+            raise RpcError.invalid(f"Missing ModelSpec: model_spec.name is empty; this server has {known}.")
+        if spec.name not in self.managers:
+            message = f"Servable not found for request: Latest({spec.name}); this server has {known}."
+            raise RpcError(grpc.StatusCode.NOT_FOUND, message)
+        return self.managers[spec.name]
+
+    @contextlib.contextmanager
+    def lease(self, spec):
+        """The version that a ModelSpec asks for, by number, by label or the latest, while a request is answered.
+
+        Raises:
+            RpcError: as `manager`; NOT_FOUND for a version that does not serve, INVALID_ARGUMENT for an unknown label.
+        """
+        manager = self.manager(spec)
+        number = spec.version.value if spec.HasField("version") else None
+        if spec.HasField("version_label"):
+            if spec.version_label not in manager.labels:
+                raise RpcError.invalid(
+                    f"Unrecognized servable version label: {spec.version_label}; {spec.name} has the labels {manager.labels}."
+                )
+            number = manager.labels[spec.version_label]
+        with manager.lease(number) as version:
+            if version is None:
+                what = f"Latest({spec.name})" if number is None else f"Specific({spec.name}, {number})"
+                message = f"Servable not found for request: {what}; available versions: {manager.available()}."
+                raise RpcError(grpc.StatusCode.NOT_FOUND, message)
+            yield version
+
+    def reload(self, config):
+        """Serves exactly the models of a ModelServerConfig from now on; refused as a whole when a part of it is wrong.
+
+        Raises:
+            RpcError: INVALID_ARGUMENT or FAILED_PRECONDITION; what served before serves on.
+        """
+        with self._reloading:
+            wanted = {model.name: model for model in check_config(config)}
+            built = {}
+            for name, model in wanted.items():
+                old = self.managers.get(name)
+                policy, labels = policy_of(model), dict(model.version_labels)
+                if old and old.base_path == pathlib.Path(model.base_path):
+                    self._check_labels(model, policy, labels, old)
+                    continue
+                new = ModelManager(name, model.base_path, self.poll_seconds, policy, labels, self.on_load)
+                new.refresh()
+                self._check_labels(model, policy, labels, new)
+                built[name] = new
+            for name, model in wanted.items():
+                if name not in built:
+                    kept = self.managers[name]
+                    kept.policy, kept.labels = policy_of(model), dict(model.version_labels)
+                    kept.refresh()
+            gone = [self.managers[name] for name in self.managers if name not in wanted or name in built]
+            self.managers = {name: built.get(name) or self.managers[name] for name in wanted}
+            for manager in built.values():
+                manager.start()
+            for manager in gone:
+                manager.stop()
+
+    @staticmethod
+    def _check_labels(model, policy, labels, manager):
+        """A label may name a version that serves, or will by the new policy, so that no request for it ever fails."""
+        allowed = set(manager.available()) | set(policy.specific or ())
+        for label, number in labels.items():
+            if number not in allowed:
+                raise RpcError(
+                    grpc.StatusCode.FAILED_PRECONDITION,
+                    f"Requested model {model.name}: version label {label} is for version {number}, which is not available yet; "
+                    f"available versions: {manager.available()}.",
+                )
+
+    def watch_file(self, path, seconds):
+        """Reads a ModelServerConfig file, and again whenever it changes; a wrong one is logged, and the old one holds.
+
+        Args:
+            path: text file. seconds: between looks; 0 reads it once.
+
+        Raises:
+            ConfigFileError: the first reading failed.
+        """
+        last = pathlib.Path(path).read_bytes() if pathlib.Path(path).is_file() else None
+        try:
+            self.reload(read_config(path))
+        except RpcError as error:
+            raise ConfigFileError(f"--model_config_file {path}: {error}") from None
+
+        def watch():
+            nonlocal last
+            while not self._stop.wait(seconds):
+                try:
+                    content = pathlib.Path(path).read_bytes()
+                    if content != last:
+                        last = content
+                        self.reload(read_config(path))
+                        log.info("%s was read again; models: %s", path, sorted(self.managers))
+                except (OSError, RpcError) as error:
+                    log.error("%s; the models of before serve on", error)
+
+        if seconds > 0:
+            threading.Thread(target=watch, name="watch-config", daemon=True).start()
+
+
+def read_config(path):
+    """ModelServerConfig from a text file."""
+    return read_text(path, model_server_config_pb2.ModelServerConfig(), "model_config_file")
+
+
+def check_config(config):
+    """The ModelConfigs of a ModelServerConfig.
+
+    Raises:
+        RpcError: none, an empty or repeated name, a relative or missing base path, or another platform than TensorFlow.
+    """
+    models = list(config.model_config_list.config)
+    if config.WhichOneof("config") == "custom_model_config":
+        raise RpcError.invalid("custom_model_config is not supported; expected model_config_list.")
+    names = [model.name for model in models]
+    for model in models:
+        where = f"model_config_list, model {model.name!r}"
+        if not model.name or names.count(model.name) > 1:
+            raise RpcError.invalid(f"{where}: expected a name of its own; found the names {names}.")
+        if model.model_platform not in ("", "tensorflow"):
+            raise RpcError.invalid(f'{where}: model_platform is {model.model_platform!r}; expected "tensorflow".')
+        if not pathlib.PurePath(model.base_path).is_absolute():
+            raise RpcError.invalid(f"{where}: base_path is {model.base_path!r}; expected an absolute path.")
+        if not pathlib.Path(model.base_path).is_dir():
+            raise RpcError(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f"{where}: base_path {model.base_path} is no folder; expected one with version folders 1, 2 ...",
+            )
+    return models
+
+
+def policy_of(model):
+    """`VersionPolicy` of a ModelConfig."""
+    policy = model.model_version_policy
+    kind = policy.WhichOneof("policy_choice")
+    if kind == "specific":
+        return VersionPolicy(None, tuple(policy.specific.versions))
+    if kind == "all":
+        return VersionPolicy(None)
+    return VersionPolicy(policy.latest.num_versions or 1)
