@@ -26,8 +26,8 @@ def arrow(axis, start, end, style="-"):
 
 def main():
     model = PANet("efficientnet_lite0", weights=None, decoder="unet")
-    scales = [encoders.strides(model.encoder)[i] for i in model._decoder_scales]
-    layer = model._decoder_layer
+    scales = [encoders.strides(model.encoder)[i] for i in model.decoder.scales]
+    layer = model.decoder
     figure, axis = pyplot.subplots(figsize=(10.5, 4.9))
     axis.set(xlim=(-0.2, 16.2), ylim=(-0.3, 7.5))
     axis.axis("off")

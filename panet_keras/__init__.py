@@ -8,7 +8,7 @@ from panet_keras.inference.segmenter import FewShotSegmenter, Segmentation
 from panet_keras.losses.cross_entropy_dice import CrossEntropyDice
 from panet_keras.metrics import Dice
 from panet_keras.model import PANet
-from panet_keras.training.optimizers import PretrainedAdamW
+from panet_keras.optimizers import PretrainedAdamW
 
 __all__ = [
     "CrossEntropyDice",

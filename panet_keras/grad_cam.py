@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from panet_keras import encoders
 from panet_keras.errors import PANetError
 from panet_keras.inference.segmenter import FewShotSegmenter, read_image, read_mask
 from panet_keras.pictures.resize import resize_images
@@ -67,7 +68,7 @@ def grad_cam(model, support_images, support_masks, query_image, way=1, layer=Non
         raise PANetError(f"method={method!r}; expected one of {list(METHODS)}.")
     encoder = model.encoder
     valid = [item.name for item in encoder.layers if len(item.output.shape) == 4]
-    layer = layer or encoder.outputs[model._matching_scale]._keras_history.operation.name
+    layer = layer or encoder.outputs[encoders.matched_scale(encoder)]._keras_history.operation.name
     if layer not in valid:
         raise PANetError(f"layer={layer!r} is not in the encoder; valid layers: {', '.join(valid)}.")
 
@@ -93,7 +94,7 @@ def grad_cam(model, support_images, support_masks, query_image, way=1, layer=Non
     engine = Gradcam if method == "gradcam" else GradcamPlusPlus
     state = model.encode_support(stack, labels)
     view = keras.Model(
-        encoder.inputs, _Branch(lambda maps: model._logits(state, [x[:, None] for x in maps], size)[:, 0])(encoder.outputs)
+        encoder.inputs, _Branch(lambda maps: model.decoder.segment([x[:, None] for x in maps], state, size)[:, 0])(encoder.outputs)
     )
 
     def heat(image, target, full_size):

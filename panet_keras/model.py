@@ -3,20 +3,11 @@
 import keras
 import tensorflow as tf
 
-from panet_keras import encoders, presets
-from panet_keras.heads.prototype_head import PROTOTYPES, Matcher
-from panet_keras.heads.unet_head import SimilarityDecoder
-from panet_keras.losses.alignment import alignment_loss, reversed_episode
+from panet_keras import encoders, heads, presets
 from panet_keras.losses.contrast import contrast_loss, move_masks
 from panet_keras.losses.cross_entropy_dice import CrossEntropyDice
 from panet_keras.metrics import Dice
-from panet_keras.training.optimizers import PretrainedAdamW
 
-MATCHING_STRIDE = 16
-"""The paper's matching runs at the deepest scale that is not coarser than this."""
-DETAIL_STRIDE = 4
-CONTRAST_WEIGHT = 0.3
-"""For the U-Net decoder; chosen on one fold, see BUILD_NOTES."""
 RANKS = {"support_images": 6, "support_masks": 6, "query_images": 5}
 
 
@@ -34,22 +25,21 @@ class PANet(keras.Model):
             feature maps, fine to coarse.
         weights: of a named encoder: `"auto"` (the packaged ones), `"hed"`, `"imagenet"`, a file path, or None. Not kept
             in the config: a saved model has its weights in it.
-        prototype: `"mean"`, masked average pooling (the paper); `"attention"`, with learned weights of the support's pixels
-            that depend on the query; `"local"`, a grid of local means beside it. See `Matcher` and `SimilarityDecoder`.
-        refine: whether the query's features attend to the support's before they are matched.
-        decoder: `"bilinear"` upsampling of the similarity maps (the paper), or `"unet"`.
+        decoder: the head, which turns features into masks: `"bilinear"` upsampling of the similarity maps (the paper: `PrototypeHead`),
+            `"unet"` (`UNetHead`), or a `Head` of one's own.
         align_weight: factor of the alignment loss, at least 0; 0 is the ablation "PANet without alignment". With the U-Net
-            decoder the whole episode is reversed: the queries, with their true masks, segment the support.
-        prior_masks: whether the U-Net decoder also compares pixels with pixels; see `SimilarityDecoder`.
+            decoder the whole episode is reversed: the queries, with their true masks, segment the support (`Head.alignment_loss`).
         contrast_weight: factor of the contrast loss, at least 0: half of the episodes are segmented once more with the support's
-            masks moved onto tissue, and must leave their lesions out (`panet_keras.losses.contrast`). None: 0.3 for the U-Net decoder, 0 for the
-            bilinear one, as the paper has none.
+            masks moved onto tissue, and must leave their lesions out (`panet_keras.losses.contrast`). None: as the head
+            has it, 0.3 for the U-Net decoder, 0 for the bilinear one.
         contrast_elsewhere: whether they must show nothing else, either. False for superpixel episodes, in which tissue may be meant.
         train_encoder: whether the encoder learns.
         encoder_rate: the encoder's learning rate as a share of the rest's, for `PretrainedAdamW`.
         temperature: above 0; logits are divided by it outside training, so that a probability of 0.8 is right in 80 of 100 cases
             (temperature scaling: Guo et al., ICML 2017, arXiv 1706.04599). Masks stay as they are. Fit it on patients apart
             from those that were trained on.
+        name, dtype, trainable: as for any Keras model.
+        **switches: arguments of the head named by `decoder`, such as `prototype="attention"` or `refine=True`.
 
     Call arguments:
         inputs: dictionary of `support_images` [B, N, K, H, W, 3] in [0, 1], `support_masks` [B, N, K, H, W, 1] (1 = the
@@ -78,36 +68,29 @@ class PANet(keras.Model):
         self,
         encoder="vgg16",
         weights="auto",
-        prototype="mean",
-        refine=False,
         decoder="bilinear",
         align_weight=1.0,
-        prior_masks=True,
         contrast_weight=None,
         contrast_elsewhere=True,
         train_encoder=True,
         encoder_rate=0.2,
         temperature=1.0,
-        **kwargs,
+        name=None,
+        dtype=None,
+        trainable=True,
+        **switches,
     ):
-        super().__init__(**kwargs)
-        _expect("prototype", prototype, PROTOTYPES)
-        _expect("refine", refine, (False, True))
-        _expect("decoder", decoder, ("bilinear", "unet"))
-        _expect("prior_masks", prior_masks, (False, True))
+        super().__init__(name=name, dtype=dtype, trainable=trainable)
+        self.decoder = heads.get(decoder, **switches)
+        if contrast_weight is None:
+            contrast_weight = self.decoder.contrast_weight
         if not align_weight >= 0:
             raise ValueError(f"align_weight={align_weight!r}; expected a number of at least 0 (0 switches alignment off).")
-        if contrast_weight is None:
-            contrast_weight = CONTRAST_WEIGHT if decoder == "unet" else 0.0
         if not contrast_weight >= 0:
             raise ValueError(f"contrast_weight={contrast_weight!r}; expected a number of at least 0, or None.")
         if not temperature > 0:
             raise ValueError(f"temperature={temperature!r}; expected a number above 0 (1 leaves the logits as they are).")
         self.encoder = encoders.get(encoder, weights)
-        self.prototype = prototype
-        self.refine = refine
-        self.decoder = decoder
-        self.prior_masks = bool(prior_masks)
         self.align_weight = float(align_weight)
         self.contrast_weight = float(contrast_weight)
         self.contrast_elsewhere = bool(contrast_elsewhere)
@@ -118,24 +101,7 @@ class PANet(keras.Model):
         self.encoder.trainable = self.train_encoder
         for variable in self.encoder.variables:
             variable.learning_rate_factor = self.encoder_rate
-        strides = encoders.strides(self.encoder)
-        self._matching_scale = max(i for i, stride in enumerate(strides) if stride <= MATCHING_STRIDE or i == 0)
-        self._decoder_layer = self._matcher = None
-        if decoder == "bilinear":
-            self._matcher = Matcher(prototype, refine, name="matcher")
-            self._matcher.build(self.encoder.outputs[self._matching_scale].shape[-1])
-        else:
-            detail = max((i for i, stride in enumerate(strides) if stride <= DETAIL_STRIDE), default=0)
-            self._decoder_scales = [detail] + [i for i, stride in enumerate(strides) if stride > DETAIL_STRIDE]
-            if len(self._decoder_scales) < 2:
-                raise ValueError(
-                    f'decoder="unet" needs encoder outputs of stride up to {DETAIL_STRIDE} and above; found {strides}. '
-                    'Give the encoder more outputs, or use decoder="bilinear".'
-                )
-            self._decoder_layer = SimilarityDecoder(
-                prototype=prototype, refine=refine, prior_masks=self.prior_masks, name="decoder"
-            )
-            self._decoder_layer.build([self.encoder.outputs[i].shape for i in self._decoder_scales])
+        self.decoder.build_on(self.encoder)
         self._loss_weights = {"align_loss": self.align_weight, "contrast_loss": self.contrast_weight}
         self._trackers = {name: keras.metrics.Mean(name=name) for name in self._loss_weights}
         # Every variable exists from here on: callbacks that restore a model need no first batch.
@@ -163,13 +129,12 @@ class PANet(keras.Model):
 
         Args:
             support_images: [B, N, K, H, W, 3] in [0, 1].
-            support_masks: [B, N, K, H, W, 1].
+            support_masks: [B, N, K, H, W, 1]; a shot without foreground is a normal frame.
 
         Returns:
-            Dictionary of float32 tensors, each starting with B: for the bilinear decoder what
-            `Matcher.encode_support` returns, for the U-Net what `SimilarityDecoder.encode_support` does.
+            Dictionary of float32 tensors, each starting with B: see `encode_support` of the head.
         """
-        return self._support_state(self._features(support_images), support_masks)
+        return self.decoder.encode_support(self.features(support_images), support_masks)
 
     def segment(self, state, query_images):
         """Segments queries with a support state.
@@ -181,32 +146,15 @@ class PANet(keras.Model):
         Returns:
             Logits [B, Q, H, W, N+1], float32.
         """
-        return self._logits(state, self._features(query_images), tf.shape(query_images)[2:4]) / self.temperature
+        size = tf.shape(query_images)[2:4]
+        return self.decoder.segment(self.features(query_images), state, size) / self.temperature
 
-    def _features(self, images):
-        """Feature maps of [..., H, W, 3] images with the leading axes kept."""
-        lead, size = tf.shape(images)[:-3], tf.shape(images)[-3:-1]
-        maps = self.encoder(tf.reshape(images, [-1, size[0], size[1], images.shape[-1]]))
+    def features(self, images, training=False):
+        """Feature maps of images [..., H, W, 3], fine to coarse: list of [..., h, w, C]."""
+        lead = tf.shape(images)[:-3]
+        maps = self.encoder(tf.reshape(images, tf.concat([[-1], tf.shape(images)[-3:-1], images.shape[-1:]], 0)), training=training)
         maps = maps if isinstance(maps, (list, tuple)) else [maps]
-        return [self._lead(x, lead) for x in maps]
-
-    @staticmethod
-    def _lead(maps, lead):
-        channels = maps.shape[-1]
-        return tf.reshape(maps, tf.concat([lead, tf.shape(maps)[1:3], [channels]], 0))
-
-    def _support_state(self, features, support_masks):
-        if self._decoder_layer is None:
-            return self._matcher.encode_support(features[self._matching_scale], support_masks)
-        return self._decoder_layer.encode_support([features[i] for i in self._decoder_scales[1:]], support_masks)
-
-    def _logits(self, state, features, size):
-        if self._decoder_layer is not None:
-            return self._decoder_layer.segment([features[i] for i in self._decoder_scales], state, size)
-        similarities = self._matcher.match(features[self._matching_scale], state)
-        shape = tf.shape(similarities)
-        maps = tf.image.resize(tf.reshape(similarities, tf.concat([[-1], shape[2:]], 0)), size)
-        return tf.reshape(maps, tf.concat([shape[:2], size, shape[4:]], 0))
+        return [tf.reshape(x, tf.concat([lead, tf.shape(x)[1:3], x.shape[-1:]], 0)) for x in maps]
 
     def _episode(self, inputs, training, labels=None, seed=(0, 0)):
         """Logits of an episode; and its further losses by name, scalars, when labels are given.
@@ -216,49 +164,33 @@ class PANet(keras.Model):
         """
         _check_inputs(inputs)
         support, masks, queries = inputs["support_images"], inputs["support_masks"], inputs["query_images"]
-        support_lead, query_lead = tf.shape(support)[:3], tf.shape(queries)[:2]
+        support_features, query_features = self._joint_features(support, queries, training)
+        state = self.decoder.encode_support(support_features, masks)
         size = tf.shape(queries)[2:4]
-        count = tf.reduce_prod(support_lead)
-        # One pass of the encoder over all images of the batch. Half the cost of a call is its start.
-        images = tf.concat([tf.reshape(x, tf.concat([[-1], tf.shape(x)[-3:-1], x.shape[-1:]], 0)) for x in (support, queries)], 0)
-        maps = self.encoder(images, training=training)
-        maps = maps if isinstance(maps, (list, tuple)) else [maps]
-        support_features = [self._lead(x[:count], support_lead) for x in maps]
-        query_features = [self._lead(x[count:], query_lead) for x in maps]
-        state = self._support_state(support_features, masks)
-        logits = self._logits(state, query_features, size)
+        logits = self.decoder.segment(query_features, state, size)
         losses = {}
         if labels is not None and self.align_weight > 0:
-            losses["align_loss"] = self._align_loss(support_features, query_features, masks, labels, state)
+            losses["align_loss"] = self.decoder.alignment_loss(
+                support_features, query_features, masks, labels, state, self._episode_criterion
+            )
         if labels is not None and self.contrast_weight > 0:
             half = (tf.shape(masks)[0] + 1) // 2
             moved, possible = move_masks(masks[:half], seed)
-            state = self._support_state([x[:half] for x in support_features], moved)
-            answer = self._logits(state, [x[:half] for x in query_features], size)
+            state = self.decoder.encode_support([x[:half] for x in support_features], moved)
+            answer = self.decoder.segment([x[:half] for x in query_features], state, size)
             losses["contrast_loss"] = contrast_loss(answer, labels[:half], possible, self.contrast_elsewhere)
         return logits, losses
 
-    def _align_loss(self, support_features, query_features, masks, labels, state):
-        if self._matcher is None:
-            return self._reversed_loss(support_features, query_features, masks, labels)
-        support_matched, query_matched = support_features[self._matching_scale], query_features[self._matching_scale]
-        similarities = self._matcher.match(query_matched, state)
-        return tf.reduce_mean(alignment_loss(query_matched, similarities, support_matched, masks))
-
-    def _reversed_loss(self, support_features, query_features, support_masks, labels):
-        """Loss of the support images segmented with the queries as their support: alignment through the whole decoder.
-
-        The paper takes the query's predicted mask; here it is the true one. Predictions are noise when training begins, and a
-        cosine to a wrong prototype hurts less than a decoder that learns from it. The features are there already, so an
-        episode teaches twice for little more than the price of once.
-        """
-        masks, targets = reversed_episode(support_masks, labels)
-        shots = [tf.repeat(x[:, None], tf.shape(support_masks)[1], 1) for x in query_features]
-        shots = [tf.reshape(x, tf.concat([[-1, 1], tf.shape(x)[2:]], 0)) for x in shots]
-        queries = [tf.reshape(x, tf.concat([[-1], tf.shape(x)[2:]], 0)) for x in support_features]
-        logits = self._logits(self._support_state(shots, masks), queries, tf.shape(support_masks)[3:5])
-        replicas = tf.cast(tf.distribute.get_strategy().num_replicas_in_sync, tf.float32)
-        return CrossEntropyDice()(targets, logits) * replicas
+    def _joint_features(self, support, queries, training):
+        """Features of support and queries by one pass of the encoder: half the cost of a call is its start."""
+        leads = [tf.shape(support)[:3], tf.shape(queries)[:2]]
+        flat = [tf.reshape(x, tf.concat([[-1], tf.shape(x)[-3:-1], x.shape[-1:]], 0)) for x in (support, queries)]
+        count = tf.shape(flat[0])[0]
+        maps = self.features(tf.concat(flat, 0), training)
+        return [
+            [tf.reshape(x, tf.concat([lead, tf.shape(x)[1:3], x.shape[-1:]], 0)) for x in part]
+            for lead, part in zip(leads, ([x[:count] for x in maps], [x[count:] for x in maps]))
+        ]
 
     def compile(self, optimizer="auto", loss="auto", metrics="auto", jit_compile=False, **kwargs):
         """Configures training; without arguments as the paper trained, or as the U-Net decoder needs it.
@@ -272,15 +204,12 @@ class PANet(keras.Model):
             jit_compile: XLA. Off: sizes vary between episodes, and each would be compiled anew.
             **kwargs: as for `keras.Model.compile`.
         """
-        paper = self.decoder == "bilinear"
         if isinstance(optimizer, str) and optimizer == "auto":
-            optimizer = (
-                keras.optimizers.SGD(1e-3, momentum=0.9, weight_decay=5e-4)
-                if paper
-                else PretrainedAdamW(1e-3, weight_decay=1e-4, clipnorm=1.0)
-            )
+            optimizer = self.decoder.default_optimizer()
         if isinstance(loss, str) and loss == "auto":
-            loss = CrossEntropyDice(dice_weight=0.0) if paper else CrossEntropyDice()
+            loss = self.decoder.default_loss()
+        # What judges the query judges the reversed episode, too.
+        self._episode_criterion = loss if isinstance(loss, keras.losses.Loss) else CrossEntropyDice()
         if isinstance(metrics, str) and metrics == "auto":
             metrics = [Dice()]
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs)
@@ -326,10 +255,7 @@ class PANet(keras.Model):
             **super().get_config(),
             "encoder": keras.saving.serialize_keras_object(self.encoder),
             "weights": None,
-            "prototype": self.prototype,
-            "refine": self.refine,
-            "decoder": self.decoder,
-            "prior_masks": self.prior_masks,
+            "decoder": keras.saving.serialize_keras_object(self.decoder),
             "align_weight": self.align_weight,
             "contrast_weight": self.contrast_weight,
             "contrast_elsewhere": self.contrast_elsewhere,
@@ -341,13 +267,13 @@ class PANet(keras.Model):
     @classmethod
     def from_config(cls, config):
         config = dict(config)
-        config["encoder"] = keras.saving.deserialize_keras_object(config["encoder"])
+        if config.get("decoder") == "bilinear":
+            # Models of version 0.1 noted it of every head.
+            config.pop("prior_masks", None)
+        for part in ("encoder", "decoder"):
+            if isinstance(config.get(part), dict):
+                config[part] = keras.saving.deserialize_keras_object(config[part])
         return cls(**config)
-
-
-def _expect(name, value, known):
-    if value not in known:
-        raise ValueError(f"{name}={value!r}; expected one of {list(known)}.")
 
 
 def _check_inputs(inputs):

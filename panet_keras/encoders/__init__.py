@@ -13,6 +13,8 @@ ENCODERS = types.MappingProxyType({"efficientnet_lite0": efficientnet_lite0, "re
 AUTO_WEIGHTS = types.MappingProxyType({"efficientnet_lite0": "imagenet", "resnet50": "imagenet", "vgg16": "hed"})
 """The weights that `weights="auto"` takes: those inside a package; ResNet-50 has none and downloads them."""
 
+MATCHING_STRIDE = 16
+
 
 def get(encoder, weights="auto"):
     """Builds an encoder by name, or checks the one given.
@@ -61,3 +63,8 @@ def strides(encoder):
     shapes = encoder.compute_output_shape((1, 256, 256, encoder.input_shape[-1]))
     shapes = shapes if isinstance(shapes, list) else [shapes]
     return [256 // shape[1] for shape in shapes]
+
+
+def matched_scale(encoder):
+    """Index of the output on which the paper's matching runs: the deepest of stride up to 16."""
+    return max(scale for scale, stride in enumerate(strides(encoder)) if stride <= MATCHING_STRIDE or scale == 0)

@@ -1,17 +1,23 @@
-"""U-Net-style decoder that sees the query only through its similarity to the support."""
+"""U-Net-style head that sees the query only through its similarity to the support."""
 
 import keras
 import tensorflow as tf
 from keras import layers
 
-from panet_keras.heads.prototype_head import local_cosine, local_prototypes
+from panet_keras import encoders
+from panet_keras.heads.head import Head, expect
+from panet_keras.heads.prototype_head import PROTOTYPES
 from panet_keras.layers.attention import AttentionPooling, CrossAttention
+from panet_keras.layers.local_prototypes import local_cosine, local_prototypes
 from panet_keras.layers.prototypes import episode_masks, fullest_shares, masked_average, shot_weights
 from panet_keras.layers.similarity import group_cosine, unit
 
+DETAIL_STRIDE = 4
+"""The finest scale that is read is the deepest that is not coarser than this."""
+
 
 @keras.saving.register_keras_serializable(package="panet_keras")
-class SimilarityDecoder(layers.Layer):
+class UNetHead(Head):
     """Draws each way's mask from evidence of similarity at several scales, coarse to fine.
 
     At every matched scale the features are projected, and the query's pixels are compared with the support:
@@ -34,14 +40,29 @@ class SimilarityDecoder(layers.Layer):
             `"local"`: two more maps a scale, the cosine to the most alike cells of a grid over the support (`local_cosine`).
         refine: whether the query attends to the support (`CrossAttention`) at the scales where pixel pairs are few.
         prior_masks: whether pixels are compared with pixels at all: the prior mask and the best correlations.
+        normal_evidence: whether normal frames among the support (shots without foreground) are evidence of their own, where pixels are
+            compared with pixels: the best correlation with one of their pixels, and by how much the best foreground pixel is more
+            alike than that; both 0 without normal frames.
 
-    Call arguments (all methods take lists with one feature map a scale, fine to coarse):
-        features: [..., h, w, C] from the encoder: first the detail scale, then the matched scales.
+    Raises:
+        ValueError: an argument outside the values above.
     """
 
-    def __init__(self, channels=64, groups=16, detail_channels=16, prototype="mean", refine=False, prior_masks=True, **kwargs):
-        # float32 even under mixed precision: cosines and soft-max attention lose too much in half precision.
-        super().__init__(**{**kwargs, "dtype": "float32"})
+    def __init__(
+        self,
+        channels=64,
+        groups=16,
+        detail_channels=16,
+        prototype="mean",
+        refine=False,
+        prior_masks=True,
+        normal_evidence=False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        expect("prototype", prototype, PROTOTYPES)
+        for name, value in (("refine", refine), ("prior_masks", prior_masks), ("normal_evidence", normal_evidence)):
+            expect(name, value, (False, True))
         if channels % groups:
             raise ValueError(f"channels={channels} is not a multiple of groups={groups}; choose for example {groups * 4}.")
         self.channels = channels
@@ -50,9 +71,20 @@ class SimilarityDecoder(layers.Layer):
         self.prototype = prototype
         self.refine = refine
         self.prior_masks = prior_masks
+        self.normal_evidence = normal_evidence
+
+    def choose_scales(self, encoder):
+        strides = encoders.strides(encoder)
+        detail = max((i for i, stride in enumerate(strides) if stride <= DETAIL_STRIDE), default=0)
+        scales = [detail] + [i for i, stride in enumerate(strides) if stride > DETAIL_STRIDE]
+        if len(scales) < 2:
+            raise ValueError(
+                f'decoder="unet" needs encoder outputs of stride up to {DETAIL_STRIDE} and above; found {strides}. '
+                'Give the encoder more outputs, or use decoder="bilinear".'
+            )
+        return scales
 
     def build(self, input_shape):
-        """Takes the feature maps' shapes, of which only the channels matter: [detail, matched scales...]."""
         detail, *matched = [shape[-1] for shape in input_shape]
 
         def conv(filters, kernel, name, **kwargs):
@@ -69,7 +101,11 @@ class SimilarityDecoder(layers.Layer):
         for scale, width in enumerate(matched):
             pairs = scale > 0 or len(matched) == 1
             self.has_prior.append(self.prior_masks and pairs)
-            evidence = 2 * self.groups + (3 if self.has_prior[-1] else 0) + (2 if self.prototype == "local" else 0)
+            evidence = (
+                2 * self.groups
+                + (3 + 2 * self.normal_evidence if self.has_prior[-1] else 0)
+                + (2 if self.prototype == "local" else 0)
+            )
             deepest = scale == len(matched) - 1
             self.projections.append(build(conv(self.channels, 1, f"project{scale}", use_bias=False), width))
             self.first.append(build(conv(self.channels, 3, f"first{scale}"), evidence + (0 if deepest else self.channels)))
@@ -98,21 +134,15 @@ class SimilarityDecoder(layers.Layer):
         self.built = True
 
     def encode_support(self, features, support_masks):
-        """What the query is compared with.
-
-        Args:
-            features: matched scales, each [B, N, K, h, w, C].
-            support_masks: [B, N, K, H, W, 1].
-
-        Returns:
-            Dictionary of float32 tensors: for each scale s `prototypes_s` [B, N, 2, D] (background, way), and for those
-            with a prior mask or `refine` `keys_s` [B, N, K*h*w, D] of unit length and `masks_s` [B, N, K*h*w], the share of
-            foreground in each cell, 1 at the fullest cell of each shot; with attention `pixels_s` and `weights_s`, with local
-            prototypes `cells_s`, `cell_foreground_s` and `cell_background_s`.
+        """As `Head.encode_support`: for each matched scale s `prototypes_s` [B, N, 2, D] (background, way), and for those
+        with a prior mask or `refine` `keys_s` [B, N, K*h*w, D] of unit length and `masks_s` [B, N, K*h*w], the share of
+        foreground in each cell, 1 at the fullest cell of each shot; with attention `pixels_s` and `weights_s`, with local
+        prototypes `cells_s`, `cell_foreground_s` and `cell_background_s`, with normal evidence `normal_s` [B, N, K*h*w], 1 in
+        normal frames.
         """
         foreground, background = episode_masks(support_masks)
         state = {}
-        for scale, maps in enumerate(features):
+        for scale, maps in enumerate(features[i] for i in self.scales[1:]):
             projected = self._project(scale, maps)
             shape = tf.shape(projected)
             ways = tf.reduce_mean(masked_average(projected, foreground), 2)
@@ -131,20 +161,14 @@ class SimilarityDecoder(layers.Layer):
             pixels = tf.stack([shape[0], shape[1], -1])
             state[f"keys_{scale}"] = unit(tf.reshape(projected, tf.concat([pixels, shape[-1:]], 0)))
             state[f"masks_{scale}"] = tf.reshape(fullest_shares(foreground, (shape[3], shape[4])), pixels)
+            if self.normal_evidence:
+                normal = 1.0 - tf.cast(tf.reduce_any(foreground > 0, [3, 4], keepdims=True), tf.float32)
+                state[f"normal_{scale}"] = tf.reshape(tf.broadcast_to(normal, shape[:-1]), pixels)
         return state
 
     def segment(self, features, state, size):
-        """Logits of the queries.
-
-        Args:
-            features: the detail scale, then the matched scales, each [B, Q, h, w, C].
-            state: from `encode_support`.
-            size: (H, W) of the logits.
-
-        Returns:
-            [B, Q, H, W, N+1] float32; the background's logit is 0.
-        """
-        detail, *matched = features
+        """As `Head.segment`; the background's logit is 0."""
+        detail, *matched = [features[scale] for scale in self.scales]
         batch, queries = tf.shape(detail)[0], tf.shape(detail)[1]
         ways = tf.shape(state["prototypes_0"])[1]
         x = None
@@ -199,7 +223,7 @@ class SimilarityDecoder(layers.Layer):
             alike = tf.stack([tf.repeat(alike[..., :1], ways, -1), alike[..., 1:]], -1)
             evidence.append(tf.transpose(alike, [0, 2, 1, 3]))
         if self.has_prior[scale]:
-            evidence.append(self._prior(scale, pixels, state[f"keys_{scale}"], state[f"masks_{scale}"]))
+            evidence.append(self._prior(scale, pixels, state))
         evidence = tf.concat(evidence, -1)
         return tf.reshape(evidence, [batch * ways * queries, height, width, evidence.shape[-1]])
 
@@ -218,15 +242,21 @@ class SimilarityDecoder(layers.Layer):
         grouped = group_cosine(tf.reshape(pixels, [batch * queries, -1, self.channels]), prototypes, self.groups)
         return tf.reshape(grouped, tf.concat([[batch, -1], tf.shape(grouped)[2:]], 0))
 
-    def _prior(self, scale, pixels, keys, masks):
-        """Prior mask, best foreground and best background correlation of each query pixel: [B, N, P, 3]."""
+    def _prior(self, scale, pixels, state):
+        """Prior mask, best foreground and best background correlation of each query pixel, and what normal frames say: [B, N, P, 3 or 5]."""
+        keys, masks = state[f"keys_{scale}"], state[f"masks_{scale}"]
         correlation = tf.einsum("bpc,bnkc->bnpk", unit(pixels), keys)
         attention = tf.nn.softmax(self.attention_scale[scale] * correlation)
         prior = tf.einsum("bnpk,bnk->bnp", attention, masks)
         likeness = (correlation + 1.0) / 2.0
         best = tf.reduce_max(likeness * masks[:, :, None], -1)
         rest = tf.reduce_max(likeness * (1.0 - masks[:, :, None]), -1)
-        return tf.stack([prior, best, rest], -1)
+        evidence = [prior, best, rest]
+        if self.normal_evidence:
+            normal = state[f"normal_{scale}"]
+            known = tf.reduce_max(likeness * normal[:, :, None], -1)
+            evidence += [known, (best - known) * tf.reduce_max(normal, -1)[..., None]]
+        return tf.stack(evidence, -1)
 
     def get_config(self):
         return {
@@ -237,4 +267,5 @@ class SimilarityDecoder(layers.Layer):
             "prototype": self.prototype,
             "refine": self.refine,
             "prior_masks": self.prior_masks,
+            "normal_evidence": self.normal_evidence,
         }

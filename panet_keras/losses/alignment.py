@@ -56,7 +56,7 @@ def reversed_episode(support_masks, labels):
 
     Returns:
         Masks int32 [B*N, 1, Q, H', W', 1] of one-way episodes and labels int32 [B*N, K, H, W, 1]; those of a way that no query
-        shows are 255 throughout.
+        shows, and of normal frames among the support, are 255 throughout.
     """
     shape = tf.shape(support_masks)
     batch, ways = shape[0], shape[1]
@@ -64,6 +64,7 @@ def reversed_episode(support_masks, labels):
     own = tf.range(1, ways + 1)[None, :, None, None, None, None]
     masks = tf.where(labels == own, 1, tf.where(labels == 0, 0, 255))
     shown = tf.reduce_any(masks == 1, [2, 3, 4, 5])
-    targets = tf.where(shown[:, :, None, None, None, None], tf.cast(support_masks, tf.int32), 255)
+    annotated = tf.reduce_any(tf.equal(support_masks, 1), [3, 4, 5], keepdims=True)
+    targets = tf.where(shown[:, :, None, None, None, None] & annotated, tf.cast(support_masks, tf.int32), 255)
     masks = tf.reshape(masks, tf.concat([[batch * ways, 1], tf.shape(masks)[2:]], 0))
     return masks, tf.reshape(targets, tf.concat([[batch * ways], shape[2:]], 0))

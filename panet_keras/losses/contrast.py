@@ -24,7 +24,7 @@ def move_masks(support_masks, seed):
         seed: integer [2].
 
     Returns:
-        Masks of the same shape and type, and bool [B]: whether each mask of the episode still has foreground.
+        Masks of the same shape and type, and bool [B]: whether each mask of the episode that had foreground still has some.
     """
     shape = tf.shape(support_masks)
     foreground, ignored = tf.equal(support_masks, 1), tf.equal(support_masks, IGNORE)
@@ -35,7 +35,8 @@ def move_masks(support_masks, seed):
         shift = tf.cast(draw * tf.cast(size, tf.float32), tf.int32)
         flat = tf.gather(flat, (tf.range(size)[None] + shift[:, None]) % size, axis=axis, batch_dims=1)
     moved = tf.reshape(flat, shape) & ~foreground & ~ignored
-    possible = tf.reduce_all(tf.reduce_any(moved, [3, 4, 5]), [1, 2])
+    left = tf.reduce_any(moved, [3, 4, 5]) | ~tf.reduce_any(foreground, [3, 4, 5])
+    possible = tf.reduce_all(left, [1, 2])
     return tf.where(ignored, support_masks, tf.cast(moved, support_masks.dtype)), possible
 
 

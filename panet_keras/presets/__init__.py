@@ -8,6 +8,7 @@ import tempfile
 
 import numpy as np
 
+from panet_keras import encoders
 from panet_keras.errors import PANetError
 
 FOLDER = pathlib.Path(__file__).parent
@@ -46,7 +47,7 @@ def load(cls, name):
         PANetError: an unknown preset, or weights that do not fit the model.
     """
     preset, folder = read(name)
-    model = cls(**{**preset["model"], "weights": None})
+    model = cls.from_config({**preset["model"], "weights": None})
     with np.load(folder / "weights.npz") as file:
         stored = {key: file[key] for key in file.files}
     wanted = {variable.path: variable for variable in model.variables}
@@ -65,7 +66,7 @@ def write(model, folder, size, presence_threshold=0.0, about=None):
     """Writes a preset, whole or not at all.
 
     Args:
-        model: `PANet` with an encoder of `panet_keras.encoders`, by name.
+        model: `PANet`.
         folder: new folder.
         size: (height, width) the model was trained at.
         presence_threshold: for `FewShotSegmenter`.
@@ -77,18 +78,11 @@ def write(model, folder, size, presence_threshold=0.0, about=None):
     folder = pathlib.Path(folder)
     if folder.exists():
         raise FileExistsError(f"{folder} exists; expected a new folder for the preset. Name another or remove it.")
-    switches = (
-        "prototype",
-        "refine",
-        "decoder",
-        "align_weight",
-        "contrast_weight",
-        "contrast_elsewhere",
-        "encoder_rate",
-        "temperature",
-    )
+    config = model.get_config()
+    # The name stands for the whole graph of an encoder of ours.
+    config["encoder"] = model.encoder.name if model.encoder.name in encoders.ENCODERS else config["encoder"]
     preset = {
-        "model": {"encoder": model.encoder.name, **{name: getattr(model, name) for name in switches}},
+        "model": config,
         "size": list(size),
         "presence_threshold": presence_threshold,
         "about": about or {},

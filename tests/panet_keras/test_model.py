@@ -226,7 +226,7 @@ def test_pretrained_encoder_learns_more_slowly(tiny_encoder, episode):
     model.fit(inputs, labels, epochs=2, verbose=0)
     for variable in model.encoder.trainable_variables:
         np.testing.assert_array_equal(variable.numpy(), before[variable.path])
-    assert any(np.abs(v.numpy() - before[v.path]).max() > 1e-3 for v in model._decoder_layer.trainable_variables)
+    assert any(np.abs(v.numpy() - before[v.path]).max() > 1e-3 for v in model.decoder.trainable_variables)
 
 
 @pytest.mark.parametrize("decoder", ["bilinear", "unet"])

@@ -8,12 +8,17 @@ import pytest
 import tensorflow as tf
 
 from panet_keras import PANet
-from panet_keras.heads.prototype_head import PROTOTYPES, local_cosine, local_prototypes
+from panet_keras.heads.prototype_head import PROTOTYPES
 from panet_keras.layers.attention import AttentionPooling
+from panet_keras.layers.local_prototypes import local_cosine, local_prototypes
 from panet_keras.layers.prototypes import cell_average
 
-SWITCHES = list(itertools.product(("bilinear", "unet"), PROTOTYPES, (False, True), (True,)))
-SWITCHES += [("unet", "mean", False, False), ("unet", "mean", True, False)]
+SWITCHES = [
+    {"decoder": decoder, "prototype": prototype, "refine": refine}
+    for decoder, prototype, refine in itertools.product(("bilinear", "unet"), PROTOTYPES, (False, True))
+]
+SWITCHES += [{"decoder": "unet", "prior_masks": False, "refine": refine} for refine in (False, True)]
+SWITCHES += [{"decoder": "unet", "normal_evidence": True}]
 SPEC = {
     "support_images": tf.TensorSpec([None] * 5 + [3]),
     "support_masks": tf.TensorSpec([None] * 5 + [1], tf.uint8),
@@ -21,8 +26,8 @@ SPEC = {
 }
 
 
-def build(tiny_encoder, decoder, prototype, refine, prior_masks):
-    model = PANet(tiny_encoder(), decoder=decoder, prototype=prototype, refine=refine, prior_masks=prior_masks)
+def build(tiny_encoder, switches):
+    model = PANet(tiny_encoder(), **switches)
     keras.utils.set_random_seed(3)
     for variable in model.trainable_variables:
         if not np.any(variable.numpy()):  # what begins at zero must not hide what it does
@@ -30,12 +35,14 @@ def build(tiny_encoder, decoder, prototype, refine, prior_masks):
     return model
 
 
-@pytest.mark.parametrize(("decoder", "prototype", "refine", "prior_masks"), SWITCHES)
-def test_any_episode_goes_through_one_graph_and_gradients_flow(tiny_encoder, episode, decoder, prototype, refine, prior_masks):
-    model = build(tiny_encoder, decoder, prototype, refine, prior_masks)
+@pytest.mark.parametrize("switches", SWITCHES, ids=lambda switches: "-".join(map(str, switches.values())))
+def test_any_episode_goes_through_one_graph_and_gradients_flow(tiny_encoder, episode, switches):
+    model = build(tiny_encoder, switches)
     graph = tf.function(lambda inputs: model(inputs), input_signature=[SPEC])
     for ways, shots, queries, size in ((1, 1, 1, (48, 48)), (2, 3, 2, (50, 77))):
         inputs, labels = episode(ways, shots, queries, size)
+        if shots > 1:
+            inputs["support_masks"][:, :, -1] = 0  # a normal frame
         inputs = {name: tf.constant(value) for name, value in inputs.items()}
         logits = graph(inputs)
         state = model.encode_support(inputs["support_images"], inputs["support_masks"])
@@ -64,7 +71,7 @@ def test_every_combination_is_saved_whole(tiny_encoder, episode, tmp_path, pytho
     inputs, _ = episode(2, 2, 1, (32, 32))
     logits = {}
     for number, switches in enumerate(SWITCHES):
-        model = build(tiny_encoder, *switches)
+        model = build(tiny_encoder, switches)
         model.save(tmp_path / f"{number}.keras")
         logits[f"logits{number}"] = model(inputs)
     np.savez(tmp_path / "data.npz", **inputs, **logits)
