@@ -9,6 +9,7 @@ from panet_keras.losses.cross_entropy_dice import CrossEntropyDice
 from panet_keras.metrics import Dice
 from panet_keras.model import PANet
 from panet_keras.optimizers import PretrainedAdamW
+from panet_keras.training import Recipe, train
 
 __all__ = [
     "CrossEntropyDice",
@@ -20,6 +21,7 @@ __all__ = [
     "PANet",
     "PANetError",
     "PretrainedAdamW",
+    "Recipe",
     "Segmentation",
     "data",
     "encoders",
@@ -27,4 +29,5 @@ __all__ = [
     "export_saved_model",
     "grad_cam",
     "presets",
+    "train",
 ]

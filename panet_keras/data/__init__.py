@@ -3,6 +3,7 @@
 from panet_keras.data.episodic.augmentation import Augmentation
 from panet_keras.data.episodic.dataset import episodes
 from panet_keras.data.episodic.rule import EpisodeRule
+from panet_keras.data.episodic.spec import EpisodeSpec, Layout
 from panet_keras.data.examples import read_examples, to_example, write_examples
 from panet_keras.data.phantom import write_phantom
 from panet_keras.data.readers.bus_uclm import load_bus_uclm
@@ -16,6 +17,8 @@ from panet_keras.pictures.decode import decode_image
 __all__ = [
     "Augmentation",
     "EpisodeRule",
+    "EpisodeSpec",
+    "Layout",
     "Record",
     "Sample",
     "decode_all",

@@ -29,6 +29,7 @@ class Record:
         masks: paths or bytes; several are united, none means no lesion.
         mask_format: `"colour"` (`MASK_COLOURS`), `"binary"` (not black = lesion), or `"index"` (grey = class index).
         doppler, marks, combined: acquisition flags of BUS-UCLM: colour Doppler, calliper marks, two views in one frame.
+        source: hospital or device; episodes are of one source.
     """
 
     filename: str
@@ -40,6 +41,7 @@ class Record:
     doppler: bool = False
     marks: bool = False
     combined: bool = False
+    source: str = ""
 
     def decode(self):
         """Decodes image and mask.

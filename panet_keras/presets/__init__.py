@@ -48,8 +48,7 @@ def load(cls, name):
     """
     preset, folder = read(name)
     model = cls.from_config({**preset["model"], "weights": None})
-    with np.load(folder / "weights.npz") as file:
-        stored = {key: file[key] for key in file.files}
+    stored = _weights(folder)
     wanted = {variable.path: variable for variable in model.variables}
     wrong = {path for path, variable in wanted.items() if path not in stored or stored[path].shape != tuple(variable.shape)}
     if wrong or set(stored) - set(wanted):
@@ -60,6 +59,44 @@ def load(cls, name):
     for path, variable in wanted.items():
         variable.assign(stored[path].astype(np.float32))
     return model
+
+
+def transfer(model, name):
+    """Gives a model a preset's weights to begin from; where it reads more evidence than the preset did, that begins at zero.
+
+    Args:
+        model: `PANet` of the preset's encoder. name: as for `read`.
+
+    Raises:
+        PANetError: an unknown preset, or weights of another model.
+    """
+    _, folder = read(name)
+    stored = _weights(folder)
+    for variable in model.variables:
+        value = stored.get(variable.path)
+        if value is None or value.ndim != len(variable.shape):
+            raise PANetError(
+                f"{folder / 'weights.npz'}: no weights for {variable.path}; expected a preset of the same encoder and head."
+            )
+        if value.shape != tuple(variable.shape):
+            value = _widened(value, tuple(variable.shape), variable.path, model.decoder)
+        variable.assign(value.astype(np.float32))
+
+
+def _widened(kernel, shape, path, head):
+    """A convolution's kernel [h, w, C, D] with zeros for the channels of evidence that are new, which end the evidence."""
+    extra = shape[2] - kernel.shape[2] if len(shape) == 4 else 0
+    if extra <= 0 or kernel.shape[:2] + kernel.shape[3:] != shape[:2] + shape[3:]:
+        raise PANetError(f"start_from: {path} has shape {kernel.shape}; the model needs {shape}.")
+    # What comes from the next coarser scale lies behind the evidence, at every scale but the coarsest.
+    coarser = head.channels if kernel.shape[2] > head.channels else 0
+    end = kernel.shape[2] - coarser
+    return np.concatenate([kernel[:, :, :end], np.zeros((*shape[:2], extra, shape[3])), kernel[:, :, end:]], 2)
+
+
+def _weights(folder):
+    with np.load(folder / "weights.npz") as file:
+        return {key: file[key] for key in file.files}
 
 
 def write(model, folder, size, presence_threshold=0.0, about=None):

@@ -51,7 +51,7 @@ def test_fit_need_not_wait_for_the_autotuner(records):
 
 @pytest.mark.parametrize(("ways", "shots", "queries", "batch"), [(1, 1, 1, 1), (1, 3, 2, 4)])
 def test_shapes_types_and_values(records, ways, shots, queries, batch):
-    data = episodes(records, ways, shots, queries, size=(40, 56), batch_size=batch, steps=3, augment=True)
+    data = episodes(records, ways=ways, shots=shots, queries=queries, size=(40, 56), batch_size=batch, steps=3, augment=True)
     assert len(data) == 3
     for inputs, labels in data:
         assert inputs["support_images"].shape == (batch, ways, shots, 40, 56, 3)

@@ -1,11 +1,15 @@
 """The episodic tf.data input: a new episode at every step."""
 
+import dataclasses
+
 import numpy as np
 import tensorflow as tf
 
 from panet_keras.data.episodic.augmentation import Augmentation
+from panet_keras.data.episodic.mirrored_normals import mirrored_normal
 from panet_keras.data.episodic.planted_lesions import invent_lesions, paste_lesions
 from panet_keras.data.episodic.rule import EpisodeRule, episode_ids
+from panet_keras.data.episodic.spec import WAYS, EpisodeSpec
 from panet_keras.data.episodic.superpixels import superpixels
 from panet_keras.data.records import decode_all
 from panet_keras.errors import PANetError
@@ -13,129 +17,93 @@ from panet_keras.pictures.decode import resize_nearest
 from panet_keras.pictures.resize import resize_images
 
 fold_in = tf.random.experimental.stateless_fold_in
-WAYS = {"Lesion": (1, 2), "Benign": (1,), "Malignant": (2,)}
-"""Name of a way and the mask classes that are its foreground."""
 SUPERPIXEL_FRAMES = 512
 """Superpixels are found, at 0.1 s a frame, in as many; beyond that in a sample of them."""
-DEFAULT_CLASSES = {1: ("Lesion",), 2: ("Benign", "Malignant")}
 
 
-def episodes(
-    records,
-    ways=1,
-    shots=1,
-    queries=1,
-    size=(256, 256),
-    batch_size=1,
-    steps=None,
-    seed=0,
-    classes=None,
-    support_from="cross-patient",
-    normal_queries=0.0,
-    pasted_lesions=0.0,
-    invented_lesions=0.0,
-    superpixel_episodes=0.0,
-    balanced=False,
-    augment=False,
-    frozen=False,
-    first_epoch=0,
-):
+def episodes(records, spec=None, batch_size=1, steps=None, seed=0, layouts=(), frozen=False, first_epoch=0, **changes):
     """Samples few-shot episodes for `model.fit`.
 
     Every iteration over the dataset (an epoch of `fit`) gives other episodes; the n-th iteration is the same in every
     process with the same seed. Pictures are decoded once and kept in memory at model size (0.26 MB each at 256 x 256).
 
     Args:
-        records: of `Record`, from `load_bus_uclm`, `load_folder` or `read_examples`.
-        ways: N; 1 (Lesion) or 2 (Benign, Malignant), unless `classes` says otherwise.
-        shots: K, support images of each way.
-        queries: Q.
-        size: (height, width) of the model's images.
+        records: of `Record`, from `load_bus_uclm`, `load_folder` or `read_examples`. Those of several hospitals differ in `source`.
+        spec: `EpisodeSpec`, what an episode is.
         batch_size: B, episodes of a step.
         steps: batches of one iteration; None never ends.
         seed: integer of at least 0.
-        classes: names from `WAYS`, one for each way.
-        support_from: `"cross-patient"` or `"same-patient"` (see `EpisodeRule`).
-        normal_queries: probability, 0 to 1, that a query is a frame without lesion, whose true mask is empty.
-        pasted_lesions: probability, 0 to 1, that an image's lesion is pasted onto a frame without lesion (`paste_lesions`).
-        invented_lesions: probability, 0 to 1, that an image is replaced by such a frame with an invented lesion of the same
-            class (`invent_lesions`); the two together at most 1.
-        superpixel_episodes: probability, 0 to 1, that an episode is self-supervised: support and query are views of one frame of
-            any kind, and the foreground is one of its superpixels (SSL-ALPNet, Ouyang et al., ECCV 2020). Needs one way and
-            `augment`, which makes the views. Costs about 0.1 s a frame at the start, for 512 frames at most. Or a list of such
-            numbers, one for each pass (epoch), of which the last holds on: regions first and lesions last, for example.
-        balanced: whether each patient, rather than each image, is as likely to be drawn.
-        augment: True, False, or an `Augmentation`.
+        layouts: of `Layout`, one of which is drawn for each step, in place of `batch_size`, `shots` and `normals`.
         frozen: whether every iteration gives the episodes of the first: for validation.
         first_epoch: number of the first iteration, to go on where an earlier run stopped.
+        **changes: fields of `EpisodeSpec` that differ from `spec`, such as `shots=5`.
 
     Returns:
-        `tf.data.Dataset` of `({"support_images" [B, N, K, H, W, 3], "support_masks" [B, N, K, H, W, 1], "query_images"
+        `tf.data.Dataset` of `({"support_images" [B, N, K + M, H, W, 3], "support_masks" [B, N, K + M, H, W, 1], "query_images"
         [B, Q, H, W, 3]}, query_masks [B, Q, H, W, 1])`; images float32 in [0, 1], masks uint8.
 
     Raises:
         PANetError: no such episode can be drawn; the message says what is missing.
         DataError: pictures that cannot be decoded, all of them named.
+        TypeError: a field that `EpisodeSpec` does not have.
     """
-    classes = tuple(classes or DEFAULT_CLASSES.get(ways, ()))
-    unknown = [name for name in classes if name not in WAYS]
-    if unknown or len(classes) != ways:
-        raise PANetError(f"ways={ways} with classes={classes}; expected {ways} of {sorted(WAYS)}.")
-    for name, value in {"shots": shots, "queries": queries, "batch_size": batch_size}.items():
-        if not isinstance(value, (int, np.integer)) or value < 1:
-            raise PANetError(f"{name}={value!r}; expected an integer of at least 1.")
-    if support_from not in ("cross-patient", "same-patient"):
-        raise PANetError(f'support_from={support_from!r}; expected "cross-patient" or "same-patient".')
-    probabilities = {
-        "normal_queries": normal_queries,
-        "pasted_lesions": pasted_lesions,
-        "invented_lesions": invented_lesions,
-        "pasted_lesions + invented_lesions": pasted_lesions + invented_lesions,
-    }
-    shares = [float(share) for share in np.atleast_1d(superpixel_episodes)] or [0.0]
-    probabilities |= {
-        f"superpixel_episodes[{number}]" if number else "superpixel_episodes": share for number, share in enumerate(shares)
-    }
-    for name, value in probabilities.items():
-        if not 0 <= value <= 1:
-            raise PANetError(f"{name}={value!r}; expected a probability from 0 to 1.")
-    if any(shares) and (ways != 1 or not augment):
-        raise PANetError(
-            f"superpixel_episodes={max(shares)} with ways={ways}, augment={augment}; "
-            "expected one way, augmented. Set superpixel_episodes to 0."
-        )
-
-    images, masks = load_at_size(records, size)
+    spec = dataclasses.replace(spec or EpisodeSpec(), **changes)
+    if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+        raise PANetError(f"batch_size={batch_size!r}; expected an integer of at least 1.")
+    frames = _Frames(records, spec)
     rule = EpisodeRule(
-        patients=np.array([record.patient for record in records]),
-        classes=np.stack([np.isin(masks, WAYS[name]).any((1, 2)) for name in classes], -1),
-        shots=shots,
-        queries=queries,
-        support_from=support_from,
-        normal=~masks.any((1, 2)),
-        normal_queries=normal_queries,
-        balanced=balanced,
+        patients=frames.patients,
+        classes=np.stack([np.isin(frames.masks, WAYS[name]).any((1, 2)) for name in spec.way_names], -1),
+        shots=max([layout.shots for layout in layouts], default=spec.shots),
+        queries=spec.queries,
+        support_from=spec.support_from,
+        normal=frames.normal,
+        normal_queries=spec.normal_queries,
+        balanced=spec.balanced,
+        normals=max([layout.normals for layout in layouts], default=spec.normals),
+        sources=frames.sources,
+        source_shares=spec.source_shares,
+        mirrored=frames.mirrored if frames.mirrored.any() else None,
     )
-    rule.check(classes)
-    ids = _id_dataset(rule, seed, batch_size, steps, frozen, first_epoch, shares)
-    if (pasted_lesions or invented_lesions) and not rule.normal.any():
+    rule.check(spec.way_names)
+    if (spec.pasted_lesions or spec.invented_lesions) and not rule.normal.any():
         raise PANetError(
-            f"pasted_lesions={pasted_lesions} and invented_lesions={invented_lesions} need frames without lesion to plant them on; "
-            "there is none among the records. Set both to 0, or add such frames."
+            f"pasted_lesions={spec.pasted_lesions} and invented_lesions={spec.invented_lesions} need frames without lesion to plant "
+            "them on; there is none among the records. Set both to 0, set mirrored_normals, or add such frames."
         )
-    to_tensors = _EpisodeTensors(
-        images,
-        masks,
-        classes,
-        Augmentation() if augment is True else augment,
-        (pasted_lesions, invented_lesions),
-        any(shares),
-    )
-    dataset = ids.map(to_tensors, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    ids = _id_dataset(rule, spec, seed, batch_size, steps, layouts, frozen, first_epoch)
+    dataset = ids.map(_EpisodeTensors(frames, spec), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     # The autotuner's thread makes `fit` wait at its end for 10.23, 20.47 ... seconds since its start, where it leaves a dataset without end.
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.prefetch(2).with_options(options)
+
+
+class _Frames:
+    """All pictures at model size, with those that were made of them.
+
+    Attributes:
+        images: uint8 [R, H, W, 3]. masks: uint8 [R, H, W]. patients: [R]. sources: [R], or None where all are of one.
+        normal, mirrored: bool [R], frames without lesion, and those among them that were made of lesion images.
+    """
+
+    def __init__(self, records, spec):
+        self.images, self.masks = load_at_size(records, spec.size)
+        self.patients = np.array([record.patient for record in records])
+        sources = np.array([record.source for record in records])
+        if spec.mirrored_normals:
+            made = [(i, mirrored_normal(self.images[i], self.masks[i])) for i in np.flatnonzero(self.masks.any((1, 2)))]
+            origin = np.array([i for i, frame in made if frame is not None], np.int64)
+            if len(origin):
+                self.images = np.concatenate([self.images, np.stack([frame for _, frame in made if frame is not None])])
+                self.masks = np.concatenate([self.masks, np.zeros_like(self.masks[origin])])
+                self.patients, sources = (np.concatenate([x, x[origin]]) for x in (self.patients, sources))
+        # Patients of two hospitals may have one number.
+        self.sources = sources if len(set(sources.tolist())) > 1 else None
+        if self.sources is not None:
+            self.patients = np.array([f"{source}/{patient}" for source, patient in zip(sources, self.patients)])
+        self.normal = ~self.masks.any((1, 2))
+        self.mirrored = np.arange(len(self.images)) >= len(records)
 
 
 def load_at_size(records, size):
@@ -160,8 +128,8 @@ def load_at_size(records, size):
     return np.stack(images), np.stack(masks)
 
 
-def _id_dataset(rule, seed, batch_size, steps, frozen, first_epoch, shares):
-    """Dataset of (supports [B, N, K], queries [B, Q], augmentation seed [2], share of superpixel episodes)."""
+def _id_dataset(rule, spec, seed, batch_size, steps, layouts, frozen, first_epoch):
+    """Dataset of (supports [B, N, K + M], queries [B, Q], augmentation seed [2], share of superpixel episodes)."""
     epoch = first_epoch - 1
 
     def generate():
@@ -171,17 +139,17 @@ def _id_dataset(rule, seed, batch_size, steps, frozen, first_epoch, shares):
         epoch = first_epoch if frozen else epoch + 1
         this, step = epoch, 0
         while steps is None or step < steps:
-            supports, queries = episode_ids(rule, seed, this, step, batch_size)
-            share = shares[min(this, len(shares) - 1)]
+            supports, queries = episode_ids(rule, seed, this, step, batch_size, layouts)
+            share = spec.superpixel_episodes[min(this, len(spec.superpixel_episodes) - 1)]
             yield supports, queries, np.random.default_rng([seed, this, step, 1]).integers(0, 2**31, 2), share
             step += 1
 
-    ways, shots = rule.classes.shape[1], rule.shots
+    batch, shots = (None, None) if layouts else (batch_size, rule.shots + rule.normals)
     dataset = tf.data.Dataset.from_generator(
         generate,
         output_signature=(
-            tf.TensorSpec([batch_size, ways, shots], tf.int64),
-            tf.TensorSpec([batch_size, rule.queries], tf.int64),
+            tf.TensorSpec([batch, spec.ways, shots], tf.int64),
+            tf.TensorSpec([batch, spec.queries], tf.int64),
             tf.TensorSpec([2], tf.int64),
             tf.TensorSpec([], tf.float32),
         ),
@@ -192,30 +160,42 @@ def _id_dataset(rule, seed, batch_size, steps, frozen, first_epoch, shares):
 class _EpisodeTensors:
     """Maps image ids to the tensors of an episode."""
 
-    def __init__(self, images, masks, classes, augmentation, planted, self_supervised):
+    def __init__(self, frames, spec):
         # Eager tensors are captured by reference; numpy arrays would be copied into the graph.
-        self.images, self.masks = tf.constant(images), tf.constant(masks)
-        self.foreground = [list(WAYS[name]) for name in classes]
-        self.augmentation = augmentation
-        self.pasted, self.invented = planted
-        self.normal = tf.constant(np.flatnonzero(~masks.any((1, 2))))
-        self.self_supervised = self_supervised
-        if self_supervised:
-            frames = np.sort(np.random.default_rng(0).permutation(len(images))[:SUPERPIXEL_FRAMES])
-            regions = np.stack([superpixels(images[frame]) for frame in frames])
-            self.frames = tf.constant(frames)
+        self.images, self.masks = tf.constant(frames.images), tf.constant(frames.masks)
+        self.foreground = [list(WAYS[name]) for name in spec.way_names]
+        self.augmentation = Augmentation() if spec.augment is True else spec.augment
+        self.pasted, self.invented = spec.pasted_lesions, spec.invented_lesions
+        names, sources = (
+            np.unique(frames.sources, return_inverse=True)
+            if frames.sources is not None
+            else ([""], np.zeros(len(frames.images), int))
+        )
+        self.sources = tf.constant(sources, tf.int32)
+        # Normal frames by source, for lesions are planted on frames of their own hospital.
+        normal = np.flatnonzero(frames.normal)
+        counts = np.bincount(sources[normal], minlength=len(names))
+        self.normal = tf.constant(normal[np.argsort(sources[normal], kind="stable")])
+        self.normal_counts = tf.constant(counts, tf.int32)
+        self.normal_starts = tf.constant(np.cumsum(counts) - counts, tf.int32)
+        self.self_supervised = any(spec.superpixel_episodes)
+        if self.self_supervised:
+            chosen = np.sort(np.random.default_rng(0).permutation(len(frames.images))[:SUPERPIXEL_FRAMES])
+            regions = np.stack([superpixels(frames.images[frame]) for frame in chosen])
+            self.frames = tf.constant(chosen)
             self.regions, self.region_counts = tf.constant(regions), tf.constant(regions.max((1, 2)), tf.int32)
 
     def __call__(self, supports, queries, seed, superpixel_share):
-        batch, ways, shots = supports.shape
+        ways, (height, width) = supports.shape[1], self.images.shape[1:3]
+        # With layouts these two are known only when the step runs.
+        batch, shots = (fixed or tf.shape(supports)[axis] for axis, fixed in ((0, supports.shape[0]), (2, supports.shape[2])))
         ids = tf.concat([tf.reshape(supports, [batch, -1]), queries], 1)
         flat = tf.reshape(ids, [-1])
         images, masks = self._pictures(flat, seed)
         if self.pasted or self.invented:
-            images, masks = self._planted(images, masks, fold_in(seed, 2))
+            images, masks = self._planted(images, masks, tf.gather(self.sources, flat), fold_in(seed, 2))
         if self.self_supervised:
             images, masks = self._regions(images, masks, batch, superpixel_share, fold_in(seed, 3))
-        height, width = self.images.shape[1:3]
         images = tf.reshape(images, [batch, -1, height, width, 3])
         masks = tf.reshape(masks, [batch, -1, height, width, 1])
         count = ways * shots
@@ -227,9 +207,9 @@ class _EpisodeTensors:
         inputs = {
             "support_images": tf.reshape(images[:, :count], [batch, ways, shots, height, width, 3]),
             "support_masks": support_masks,
-            "query_images": images[:, count:],
+            "query_images": tf.ensure_shape(images[:, count:], [supports.shape[0], queries.shape[1], height, width, 3]),
         }
-        return inputs, truth
+        return inputs, tf.ensure_shape(truth, [supports.shape[0], queries.shape[1], height, width, 1])
 
     def _pictures(self, ids, seed):
         """Images float32 [R, H, W, 3] and masks uint8 [R, H, W], augmented where asked."""
@@ -238,17 +218,21 @@ class _EpisodeTensors:
             return self.augmentation(images, masks, seed)
         return tf.cast(images, tf.float32) / 255.0, masks
 
-    def _planted(self, images, masks, seed):
-        """Replaces some lesion images by a frame without lesion on which theirs is pasted, or one is invented."""
+    def _planted(self, images, masks, sources, seed):
+        """Replaces some lesion images by a normal frame of their source on which theirs is pasted, or one is invented."""
         draw = tf.random.stateless_uniform([tf.shape(images)[0]], fold_in(seed, 1))
-        lesion = tf.reduce_any(masks > 0, [1, 2])
-        pasted, invented = lesion & (draw < self.pasted), lesion & (draw >= 1 - self.invented)
-        images, masks = self._replace(pasted, images, masks, self._paste, fold_in(seed, 2))
-        return self._replace(invented, images, masks, self._invent, fold_in(seed, 3))
+        plantable = tf.reduce_any(masks > 0, [1, 2]) & (tf.gather(self.normal_counts, sources) > 0)
+        pasted, invented = plantable & (draw < self.pasted), plantable & (draw >= 1 - self.invented)
+
+        def of_source(which, change):
+            return lambda images, masks, seed: change(images, masks, tf.boolean_mask(sources, which), seed)
+
+        images, masks = self._replace(pasted, images, masks, of_source(pasted, self._paste), fold_in(seed, 2))
+        return self._replace(invented, images, masks, of_source(invented, self._invent), fold_in(seed, 3))
 
     def _regions(self, images, masks, batch, share, seed):
         """Replaces some episodes by views of one frame, with one of its superpixels as foreground."""
-        views = images.shape[0] // batch
+        views = tf.shape(images)[0] // batch
         draws = tf.random.stateless_uniform([3, batch], fold_in(seed, 1))
         frame = tf.cast(draws[1] * tf.cast(tf.size(self.frames), tf.float32), tf.int32)
         count = tf.gather(self.region_counts, frame)
@@ -273,16 +257,18 @@ class _EpisodeTensors:
 
         return tf.cond(tf.size(chosen) > 0, replaced, lambda: (images, masks))
 
-    def _backgrounds(self, count, seed):
-        """float32 [count, H, W, 3], frames without lesion."""
-        ids = tf.random.stateless_uniform([count], fold_in(seed, 1), 0, tf.size(self.normal), tf.int32)
-        return self._pictures(tf.gather(self.normal, ids), fold_in(seed, 2))[0]
+    def _backgrounds(self, sources, seed):
+        """float32 [R, H, W, 3], a normal frame of each source [R]."""
+        draw = tf.random.stateless_uniform([tf.size(sources)], fold_in(seed, 1))
+        number = tf.cast(draw * tf.cast(tf.gather(self.normal_counts, sources), tf.float32), tf.int32)
+        frames = tf.gather(self.normal, tf.gather(self.normal_starts, sources) + number)
+        return self._pictures(frames, fold_in(seed, 2))[0]
 
-    def _paste(self, images, masks, seed):
-        return paste_lesions(images, masks, self._backgrounds(tf.shape(images)[0], seed)), masks
+    def _paste(self, images, masks, sources, seed):
+        return paste_lesions(images, masks, self._backgrounds(sources, seed)), masks
 
-    def _invent(self, images, masks, seed):
-        backgrounds = self._backgrounds(tf.shape(images)[0], seed)
+    def _invent(self, images, masks, sources, seed):
+        backgrounds = self._backgrounds(sources, seed)
         drawn, shapes, visible = invent_lesions(backgrounds, fold_in(seed, 3))
         visible &= tf.reduce_any(shapes, [1, 2])
         shapes = tf.cast(shapes, tf.uint8) * tf.reduce_max(masks, [1, 2], keepdims=True)

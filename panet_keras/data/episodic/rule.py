@@ -8,6 +8,10 @@ import numpy as np
 from panet_keras.errors import PANetError
 
 TRIES = 1000
+REAL_NORMALS = 0.75
+"""How often a normal frame that is drawn is a real one, where there are mirrored ones beside."""
+OWN_NORMALS = 0.4
+"""How often a normal frame of the support is of the query's own patient, where it has one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,11 +22,15 @@ class EpisodeRule:
         patients: [R] patient of each image.
         classes: [R, N] bool, whether image r can stand for way n.
         shots, queries: K and Q.
+        normals: M, normal frames of the support.
         support_from: `"cross-patient"`: no support image shares a patient with a query; `"same-patient"`: all images of
             an episode are one patient's.
         normal: [R] bool, images without lesion.
         normal_queries: probability, 0 to 1, that a query is one of those.
         balanced: whether each patient, not each image, is as likely: thirty frames of one lesion are not thirty lesions.
+        sources: [R] source of each image, or None for one; an episode is of one source.
+        source_shares: how often each source is drawn, by name; empty: all as often.
+        mirrored: [R] bool, normal frames that were made of lesion images; None for none.
     """
 
     patients: np.ndarray
@@ -33,6 +41,10 @@ class EpisodeRule:
     normal: np.ndarray | None = None
     normal_queries: float = 0.0
     balanced: bool = False
+    normals: int = 0
+    sources: np.ndarray | None = None
+    source_shares: dict = dataclasses.field(default_factory=dict)
+    mirrored: np.ndarray | None = None
 
     def check(self, names):
         """Refuses a rule that has no episode, before anything is trained.
@@ -58,52 +70,102 @@ class EpisodeRule:
                 f"no image can be a query: each needs {self.shots} support images of every way ({', '.join(names)}) {rule}. "
                 "Lower `shots`, add patients, or choose another `support_from`."
             )
+        unknown = sorted(set(self.source_shares) - set(self._known_sources))
+        if unknown:
+            raise PANetError(f"source_shares names {unknown}; the records are of {self._known_sources}.")
+        for source, share in self._shares:
+            pool = self._query_pool[self._of(source)[self._query_pool]]
+            if share > 0 and not len(pool):
+                raise PANetError(
+                    f"source {source!r}: no image can be a query with {self.shots} shots. Lower `shots`, add patients, or set its "
+                    "share in `source_shares` to 0."
+                )
+            if share > 0 and self.normals and not (self._of(source) & self.normal).any():
+                raise PANetError(
+                    f"normals={self.normals}: {f'source {source!r}' if source else 'the data set'} has no frame without lesion. "
+                    "Set `normals` to 0, set `mirrored_normals`, or add such frames."
+                )
         try:
             self.draw(np.random.default_rng(0))
         except PANetError as error:
             raise PANetError(f"{error} Lower `queries` or `shots`, or add patients.") from None
 
     @functools.cached_property
+    def _known_sources(self):
+        return [""] if self.sources is None else sorted(set(self.sources.tolist()))
+
+    @functools.cached_property
+    def _shares(self):
+        """(source, probability) of each source."""
+        shares = {
+            source: float(self.source_shares.get(source, 0.0 if self.source_shares else 1.0)) for source in self._known_sources
+        }
+        total = sum(shares.values())
+        return [(source, share / total) for source, share in shares.items()]
+
+    def _of(self, source):
+        """[R] bool, images of a source."""
+        return np.ones(len(self.patients), bool) if self.sources is None else self.sources == source
+
+    @functools.cached_property
     def _query_pool(self):
         """Images of some way that leave enough supports for every way."""
         pool = []
         for image in np.flatnonzero(self.classes.any(1)):
-            same = self.patients == self.patients[image]
-            rest = self.classes[~same if self.support_from == "cross-patient" else same & (np.arange(len(same)) != image)]
-            if (rest.sum(0) >= self.shots).all():
+            allowed = self._allowed(image)
+            allowed[image] = False
+            if (self.classes[allowed].sum(0) >= self.shots).all():
                 pool.append(image)
         return np.array(pool, np.int64)
 
-    def draw(self, rng):
+    def _allowed(self, query):
+        """[R] bool, images that may support a query."""
+        same = self.patients == self.patients[query]
+        allowed = ~same if self.support_from == "cross-patient" else same
+        return allowed if self.sources is None else allowed & (self.sources == self.sources[query])
+
+    def draw(self, rng, shots=None, normals=None):
         """Draws one episode.
 
+        Args:
+            rng: numpy Generator. shots, normals: in place of the rule's own.
+
         Returns:
-            supports [N, K] and queries [Q], indices of images, all distinct within their role and between roles.
+            supports [N, K + M] (each way's shots, then the normal frames, the same for every way) and queries [Q], indices of images, all
+            distinct within their role and between roles but for normal frames, which may come twice where there are few.
 
         Raises:
             PANetError: no episode was found in many tries.
         """
-        pool = self._query_pool
+        shots, normals = self.shots if shots is None else shots, self.normals if normals is None else normals
         for _ in range(TRIES):
-            first = self._choice(rng, pool, 1)[0]
-            same = self.patients == self.patients[first]
-            allowed = ~same if self.support_from == "cross-patient" else same.copy()
+            first = self._choice(rng, self._source_pool(rng), 1)[0]
+            allowed = self._allowed(first)
             allowed[first] = False
             supports = []
             for way in range(self.classes.shape[1]):
                 candidates = np.flatnonzero(self.classes[:, way] & allowed)
-                if len(candidates) < self.shots:
+                if len(candidates) < shots:
                     break
-                chosen = self._choice(rng, candidates, self.shots)
+                chosen = self._choice(rng, candidates, shots)
                 allowed[chosen] = False
                 supports.append(chosen)
             else:
-                queries = self._other_queries(rng, first, np.array(supports))
+                supports = np.array(supports)
+                queries = self._other_queries(rng, first, supports)
                 if queries is not None:
-                    return np.array(supports), queries
+                    return self._with_normals(rng, supports, queries, normals), queries
         raise PANetError(
-            f"no episode of {self.classes.shape[1]} way(s), {self.shots} shot(s) and {self.queries} queries was found in {TRIES} tries."
+            f"no episode of {self.classes.shape[1]} way(s), {shots} shot(s) and {self.queries} queries was found in {TRIES} tries."
         )
+
+    def _source_pool(self, rng):
+        """Images that can be a query, of one source."""
+        if len(self._shares) == 1:
+            return self._query_pool
+        names, shares = zip(*self._shares)
+        source = names[rng.choice(len(names), p=shares)]
+        return self._query_pool[self._of(source)[self._query_pool]]
 
     def _choice(self, rng, images, count):
         """Draws distinct images."""
@@ -116,6 +178,8 @@ class EpisodeRule:
     def _other_queries(self, rng, first, supports):
         free = np.isin(self.patients, self.patients[supports.ravel()])
         free = ~free if self.support_from == "cross-patient" else self.patients == self.patients[first]
+        if self.sources is not None:
+            free &= self.sources == self.sources[first]
         free[supports.ravel()] = False
         free[first] = False
         with_lesion = np.flatnonzero(self.classes.any(1) & free)
@@ -123,14 +187,48 @@ class EpisodeRule:
             return None
         queries = np.concatenate([[first], self._choice(rng, with_lesion, self.queries - 1)])
         if self.normal_queries:
-            without = rng.permutation(np.flatnonzero(self.normal & free))
+            without = self._real_first(rng, rng.permutation(np.flatnonzero(self.normal & free)))
             turned = np.flatnonzero(rng.random(self.queries) < self.normal_queries)[: len(without)]
             queries[turned] = without[: len(turned)]
         return queries
 
+    def _real_first(self, rng, frames):
+        """Normal frames in an order that puts real ones before mirrored ones, mostly."""
+        if self.mirrored is None or not len(frames) or self.mirrored[frames].all():
+            return frames
+        made = self.mirrored[frames]
+        return np.concatenate([frames[~made], frames[made]] if rng.random() < REAL_NORMALS else [frames[made], frames[~made]])
 
-def episode_ids(rule, seed, epoch, step, batch_size):
-    """Image indices of one batch: supports [B, N, K] and queries [B, Q]; the same for the same four numbers."""
+    def _with_normals(self, rng, supports, queries, count):
+        """Supports with normal frames behind each way's shots."""
+        if not count:
+            return supports
+        frames = self.normal & self._of(None if self.sources is None else self.sources[supports[0, 0]])
+        same = np.isin(self.patients, self.patients[queries])
+        # A mirrored frame of the query's own patient is the query's own tissue: no user has that.
+        own = np.setdiff1d(np.flatnonzero(frames & same & (True if self.mirrored is None else ~self.mirrored)), queries)
+        other = np.flatnonzero(frames & ~same)
+        chosen = []
+        for _ in range(count):
+            if len(own) and (rng.random() < OWN_NORMALS or not len(other)):
+                chosen.append(rng.choice(own))
+            else:
+                chosen.append(self._real_first(rng, rng.permutation(other if len(other) else np.flatnonzero(frames)))[0])
+        return np.concatenate([supports, np.tile(chosen, (len(supports), 1))], 1)
+
+
+def episode_ids(rule, seed, epoch, step, batch_size, layouts=()):
+    """Image indices of one batch: supports [B, N, K + M] and queries [B, Q]; the same for the same numbers.
+
+    Args:
+        rule: `EpisodeRule`. seed, epoch, step: integers. batch_size: B. layouts: of `Layout`, one of which is drawn for the step; it
+            replaces B, and the rule's K and M.
+    """
     rng = np.random.default_rng([seed, epoch, step])
-    supports, queries = zip(*(rule.draw(rng) for _ in range(batch_size)))
+    shots = normals = None
+    if layouts:
+        shares = np.array([layout.share for layout in layouts])
+        layout = layouts[rng.choice(len(layouts), p=shares / shares.sum())]
+        batch_size, shots, normals = layout.episodes, layout.shots, layout.normals
+    supports, queries = zip(*(rule.draw(rng, shots, normals) for _ in range(batch_size)))
     return np.array(supports), np.array(queries)
