@@ -58,7 +58,7 @@ def summary(found, temperatures):
 def presence_of(lesion, normal, temperatures):
     """As `summarise_normal`."""
     from panet_keras.evaluation import score_mask, summarise_normal
-    from panet_keras.inference.segmenter import presence
+    from panet_keras.inference.presence import presence
 
     def rows(found):
         for fold, items in found.items():

@@ -113,7 +113,7 @@ def score(model, test, change):
     import tensorflow as tf
 
     from panet_keras.evaluation import dice, episode_list
-    from panet_keras.inference.segmenter import presence
+    from panet_keras.inference.presence import presence
 
     @tf.function
     def probabilities(*inputs):

@@ -10,7 +10,8 @@ from panet_keras.data.episodic.superpixels import superpixels
 from panet_keras.data.records import decode_all
 from panet_keras.errors import PANetError
 from panet_keras.evaluation.scores import calibration_counts, score_mask
-from panet_keras.inference.segmenter import presence, restore
+from panet_keras.inference.presence import presence
+from panet_keras.inference.segmenter import restore
 from panet_keras.pictures.decode import resize_nearest
 from panet_keras.pictures.resize import resize_images
 

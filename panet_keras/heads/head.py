@@ -38,6 +38,10 @@ class Head(keras.layers.Layer):
         self.scales = self.choose_scales(encoder)
         self.build([encoder.outputs[scale].shape for scale in self.scales])
 
+    def get_build_config(self):
+        """None: the encoder decides the shapes, so a loaded head waits for `build_on`."""
+        return None
+
     def encode_support(self, features, support_masks):
         """What queries are compared with.
 

@@ -8,14 +8,18 @@ import numpy as np
 import tensorflow as tf
 
 from panet_keras import presets
-from panet_keras.data.episodic.augmentation import Augmentation
 from panet_keras.errors import PANetError
+from panet_keras.inference import adapt as adaptation
+from panet_keras.inference.leave_one_out import SupportFeatures
+from panet_keras.inference.presence import fit_threshold, presence
 from panet_keras.model import PANet
 from panet_keras.pictures.decode import colours_to_classes, decode_image, resize_nearest, to_uint8_rgb
 from panet_keras.pictures.resize import resize_images
 
-PRESENCE_SHARE = 0.001
-"""Presence is the mean probability over this share of the frame, where it is highest."""
+FOUND_DICE = 0.1
+"""A lesion with a Dice below this is missed, as in the evaluation."""
+FEWEST_TO_ADAPT = 4
+"""Lesions: two for each fold."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +36,28 @@ class Segmentation:
     mask: np.ndarray
     probability: np.ndarray
     presence: float | list
+
+
+@dataclasses.dataclass(frozen=True)
+class Expected:
+    """What to expect on the scanner of a support set: every number is of annotated frames that were left out of the support.
+
+    Attributes:
+        dice: mean Dice of the lesion frames, after the threshold. missed: share of them with a Dice below 0.1.
+        marked: share of the normal frames with any pixel marked; None without normal frames.
+        threshold: the presence threshold in use. lesions, normals: numbers of frames.
+        curve: list of (number of supports, Dice).
+        more_helps: whether the curve still rises at its end by 0.01 or more; None where it has one point.
+    """
+
+    dice: float
+    missed: float
+    marked: float | None
+    threshold: float
+    lesions: int
+    normals: int
+    curve: list
+    more_helps: bool | None
 
 
 class FewShotSegmenter:
@@ -74,6 +100,7 @@ class FewShotSegmenter:
         self.mirror = mirror
         self.presence_threshold = presence_threshold
         self._support = self._state = None
+        self.adaptation = None
         self._use(model)
 
     def _use(self, model):
@@ -81,7 +108,7 @@ class FewShotSegmenter:
         self._encode = tf.function(model.encode_support, reduce_retracing=True)
         self._segment = tf.function(lambda state, images: tf.nn.softmax(model.segment(state, images)), reduce_retracing=True)
 
-    def set_support(self, images, masks):
+    def set_support(self, images, masks, normals=()):
         """Takes the annotated images, in place of earlier ones.
 
         Args:
@@ -89,6 +116,8 @@ class FewShotSegmenter:
                 array [H, W] or [H, W, C] of bool, uint8, uint16 or float in [0, 1]. Sizes may differ.
             masks: of the same structure; an array (bool, or any number: not 0 is foreground) or a picture (not black is
                 foreground), of its image's size.
+            normals: images without lesion, of the same scanner; they tell what normal tissue looks like there, and `calibrate` and
+                `adapt` take them to keep normal frames empty.
 
         Returns:
             The segmenter itself.
@@ -107,12 +136,18 @@ class FewShotSegmenter:
         shots = {len(way) for way in images}
         if len(shots) != 1 or shots == {0}:
             raise PANetError(f"set_support got {[len(way) for way in images]} images for each way; expected the same, at least 1.")
+        if isinstance(normals, (str, bytes, os.PathLike)):
+            raise PANetError("set_support expects a list of normals: set_support(images, masks, normals=[image]).")
         pairs = [
             [self.prepare_pair(image, mask, way, shot) for shot, (image, mask) in enumerate(zip(*pair))]
             for way, pair in enumerate(zip(images, masks))
         ]
-        stack = np.array([[image for image, _ in way] for way in pairs])
-        masks = np.array([[mask for _, mask in way] for way in pairs])
+        empty = [
+            (self._scaled(read_image(image, f"normal {number}")), np.zeros(self.size, np.uint8))
+            for number, image in enumerate(normals)
+        ]
+        stack = np.array([[image for image, _ in way + empty] for way in pairs])
+        masks = np.array([[mask for _, mask in way + empty] for way in pairs])
         self._support = stack, masks[..., None]
         self._state = self._encoded()
         return self
@@ -121,33 +156,100 @@ class FewShotSegmenter:
         images, masks = self._support
         return self._encode(tf.constant(images[None]), tf.constant(masks[None]))
 
-    def adapt(self, steps=20, learning_rate=1e-5, seed=0):
-        """Fine-tunes a copy of the model on the annotated images, and goes on with it; the model given stays as it was.
+    def _frames(self, what):
+        """Support images [F, H, W, 3] and masks [F, H, W] of a single way."""
+        if self._support is None:
+            raise PANetError(f"{what} was called before set_support; it needs annotated images.")
+        images, masks = self._support
+        if len(images) != 1:
+            raise PANetError(f"{what} works with one way; the support has {len(images)}.")
+        return images[0], masks[0, ..., 0]
 
-        Each step is an episode of the support: one image is the query and another of its way supports it, both augmented
-        (with one shot, two views of the same image). On BUS-UCLM it did not pay (BUILD_NOTES): compare before you rely on it.
+    def calibrate(self):
+        """Sets the presence threshold for this scanner, by leaving each annotated frame out of the support in turn.
 
-        Args:
-            steps: optimizer steps, at least 1.
-            learning_rate: of AdamW, above 0. At 1e-4 a few steps can undo what the model knows (`benchmarks/adaptation.py`).
-            seed: integer; draws the episodes.
+        Uses lesion frames and `normals`; without normal frames, or with fewer than two lesions, it only ever lowers the threshold.
 
         Returns:
             The segmenter itself.
 
         Raises:
-            PANetError: `set_support` was not called.
+            PANetError: `set_support` was not called, or with several ways.
         """
-        if self._support is None:
-            raise PANetError("adapt was called before set_support; there is nothing to adapt to.")
-        copy = self.model.__class__.from_config(self.model.get_config())
-        copy.set_weights(self.model.get_weights())
-        copy.compile(optimizer=keras.optimizers.AdamW(learning_rate, clipnorm=1.0))
-        for step in range(steps):
-            copy.train_on_batch(*support_episode(*self._support, np.random.default_rng([seed, step])))
-        self._use(copy)
-        self._state = self._encoded()
+        self._fit(SupportFeatures(self.model, *self._frames("calibrate")).leave_one_out())
         return self
+
+    def _fit(self, held_out):
+        seen = np.array([presence(p) for p in held_out.probabilities()])
+        found = held_out.lesion & (np.nan_to_num(held_out.dice) >= FOUND_DICE)
+        self.presence_threshold = fit_threshold(seen[found], seen[~held_out.lesion], self.presence_threshold)
+
+    def expected(self):
+        """What to expect on this scanner, from the annotated frames alone.
+
+        Returns:
+            `Expected`. Of a segmenter that was adapted, from frames that were left out of the adaptation.
+
+        Raises:
+            PANetError: `set_support` was not called, with several ways, or with fewer than two lesions.
+        """
+        images, masks = self._frames("expected")
+        lesions = int(masks.any((1, 2)).sum())
+        if lesions < 2:
+            raise PANetError(
+                f"expected() has {lesions} annotated lesion; it needs at least 2, to leave one out and support with the other."
+            )
+        features = SupportFeatures(self.model, images, masks)
+        adapted = self.adaptation is not None and self.adaptation.steps > 0
+        held_out = self.adaptation.held_out if adapted else features.leave_one_out()
+        kept = np.array([presence(p) for p in held_out.probabilities()]) >= self.presence_threshold
+        dice = np.where(kept, held_out.dice, 0.0)[held_out.lesion]
+        marked = (kept & (held_out.logits[..., 1] > held_out.logits[..., 0]).any((1, 2)))[~held_out.lesion]
+        curve = [] if adapted else features.curve()
+        return Expected(
+            dice=float(dice.mean()),
+            missed=float((dice < FOUND_DICE).mean()),
+            marked=float(marked.mean()) if len(marked) else None,
+            threshold=self.presence_threshold,
+            lesions=lesions,
+            normals=len(masks) - lesions,
+            curve=curve,
+            more_helps=bool(curve[-1][1] - curve[-2][1] >= 0.01) if len(curve) > 1 else None,
+        )
+
+    def adapt(self, learning_rate=5e-4, seed=0, progress=None):
+        """Fine-tunes a copy of the model on the annotated frames where that helps, and goes on with it; the model given stays as it was.
+
+        How long, and whether at all, is decided on frames that are left out (`panet_keras.inference.adapt`), and the presence
+        threshold is set for the result. About a minute or two for 20 images on two cores. With fewer than 4 lesions nothing can be
+        decided: the model stays.
+
+        Args:
+            learning_rate: peak, above 0. seed: integer; draws folds and episodes. progress: function of (steps done, most steps in all).
+
+        Returns:
+            The segmenter itself; `adaptation` says what was decided.
+
+        Raises:
+            PANetError: `set_support` was not called, or with several ways.
+        """
+        images, masks = self._frames("adapt")
+        if masks.any((1, 2)).sum() < FEWEST_TO_ADAPT:
+            return self
+        model, self.adaptation = adaptation.adapt(self.model, images, masks, learning_rate, seed, progress)
+        if model is not self.model:
+            self._use(model)
+            self._state = self._encoded()
+        self._fit(self.adaptation.held_out)
+        return self
+
+    def save(self, folder):
+        """Writes model, size and threshold as a preset: `FewShotSegmenter(folder)`, `--model folder` and `export` take it.
+
+        Raises:
+            FileExistsError: the folder exists.
+        """
+        presets.write(self.model, folder, self.size, self.presence_threshold)
 
     def predict(self, image):
         """Segments one image.
@@ -234,43 +336,9 @@ def open_segmenter(model=None, size=None):
     return FewShotSegmenter(model, size=size)
 
 
-def support_episode(images, masks, rng):
-    """An episode of the support itself, for `FewShotSegmenter.adapt`.
-
-    Args:
-        images: float32 [N, K, H, W, 3] in [0, 1]. masks: uint8 [N, K, H, W, 1]. rng: numpy Generator.
-
-    Returns:
-        inputs and labels as `PANet` takes them, with B = K = Q = 1.
-    """
-    ways, shots = images.shape[:2]
-    way = int(rng.integers(ways))
-    query = int(rng.integers(shots))
-    chosen = rng.integers(shots, size=ways)
-    if shots > 1:
-        chosen[way] = (query + 1 + rng.integers(shots - 1)) % shots
-    stack = np.concatenate([images[np.arange(ways), chosen], images[way, query][None]])
-    labels = np.concatenate([masks[np.arange(ways), chosen], masks[way, query][None]])[..., 0]
-    seed = tf.constant(rng.integers(0, 2**31, 2), tf.int64)
-    stack, labels = Augmentation()(tf.cast(tf.round(stack * 255.0), tf.uint8), tf.constant(labels), seed)
-    inputs = {
-        "support_images": stack[:-1][None, :, None],
-        "support_masks": labels[:-1][None, :, None, ..., None],
-        "query_images": stack[-1:][None],
-    }
-    return inputs, (labels[-1:] * (way + 1))[None, ..., None]
-
-
 def restore(probabilities, size):
     """Brings probabilities [h, w, N+1] from model size to (H, W): bilinear, half-pixel centres."""
     return tf.image.resize(probabilities, size)
-
-
-def presence(probability):
-    """Lesion presence from a foreground probability [h, w] at model size, see `Segmentation.presence`."""
-    flat = tf.reshape(probability, [-1])
-    count = max(1, int(round(PRESENCE_SHARE * flat.shape[0])))
-    return float(tf.reduce_mean(tf.math.top_k(flat, count).values))
 
 
 def read_image(source, name):

@@ -74,6 +74,21 @@ class Recipe:
             model={**recipe.model, **groups[2]},
         )
 
+    def as_dict(self):
+        """Plain values, for JSON and YAML; `from_dict` reads them."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values):
+        """A recipe from `as_dict`, of this or an earlier version: what is not there has its default.
+
+        Raises:
+            TypeError: a field that no version has.
+        """
+        episodes = EpisodeSpec(**values.get("episodes", {}))
+        layouts = tuple(Layout(**layout) for layout in values.get("layouts", ()))
+        return cls(**{**values, "episodes": episodes, "layouts": layouts})
+
     def for_data(self, records):
         """The recipe without what needs frames that these records do not have: nothing is planted where no frame is without lesion.
 

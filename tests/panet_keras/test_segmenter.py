@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from panet_keras import FewShotSegmenter, ImageError, PANet, PANetError
+from panet_keras.inference.presence import fit_threshold
 
 
 @pytest.fixture(scope="module")
@@ -107,21 +108,81 @@ def test_what_is_hardly_present_is_not_marked(model, pair):
         FewShotSegmenter(model, presence_threshold=1.5)
 
 
-@pytest.mark.parametrize("shots", [1, 3])
-def test_adaptation_learns_the_support_and_leaves_the_model_alone(tiny_encoder, shots):
+@pytest.fixture(scope="module")
+def scanner():
+    """Frames of a made-up scanner: dark squares on tissue, and tissue alone."""
     rng = np.random.default_rng(2)
-    image = rng.integers(0, 60, (64, 64, 3), np.uint8)
-    mask = np.zeros((64, 64), bool)
-    mask[20:44, 16:48] = True
-    image[mask] += 150
-    model = PANet(tiny_encoder(), decoder="unet")
+
+    def frame(lesion):
+        image, mask = rng.integers(90, 160, (64, 64, 3), np.uint8), np.zeros((64, 64), bool)
+        if lesion:
+            y, x = rng.integers(4, 40, 2)
+            mask[y : y + 18, x : x + 18] = True
+            image[mask] //= 4
+        return image, mask
+
+    return [frame(True) for _ in range(6)], [frame(False)[0] for _ in range(4)]
+
+
+def test_normal_frames_are_support(model, scanner):
+    lesions, normals = scanner
+    images, masks = map(list, zip(*lesions))
+    segmenter = FewShotSegmenter(model, size=(64, 64)).set_support(images[:2], masks[:2])
+    without = segmenter.predict(images[3]).probability
+    answer = segmenter.set_support(images[:2], masks[:2], normals=normals)
+    assert answer._state["masks_1"].shape[2] == (2 + 4) * 16  # pixels of stride 16 of each frame
+    assert np.abs(answer.predict(images[3]).probability - without).max() > 1e-4
+    with pytest.raises(PANetError, match="expects a list of normals"):
+        segmenter.set_support(images[:1], masks[:1], normals="a.png")
+
+
+def test_adaptation_helps_by_frames_left_out_and_leaves_the_model_alone(tiny_encoder, scanner, tmp_path):
+    lesions, normals = scanner
+    images, masks = map(list, zip(*lesions))
+    model = PANet(tiny_encoder(), decoder="unet", normal_evidence=True)
     before = [w.copy() for w in model.get_weights()]
-    segmenter = FewShotSegmenter(model, size=(64, 64)).set_support([image] * shots, [mask] * shots)
-    first = segmenter.predict(image[:, ::-1]).probability
-    second = segmenter.adapt(steps=25, learning_rate=3e-3).predict(image[:, ::-1]).probability
-    truth = mask[:, ::-1]
-    assert second[truth].mean() - second[~truth].mean() > first[truth].mean() - first[~truth].mean() + 0.2
+    segmenter = FewShotSegmenter(model, size=(64, 64)).set_support(images[:5], masks[:5], normals=normals)
+    noted = []
+    segmenter.adapt(learning_rate=5e-3, progress=lambda done, total: noted.append((done, total)))
+    found = segmenter.adaptation
+    assert set(found.scores) == {0, 20, 40} and found.steps > 0 and found.scores[found.steps] == max(found.scores.values())
+    assert noted[-1][0] == 2 * 40 + found.steps and noted[-1][1] == 3 * 40
+    # Every annotated frame was judged by a copy that had not seen it.
+    assert len(found.held_out.lesion) == 9 and found.held_out.lesion.sum() == 5
     for weight, was in zip(model.get_weights(), before):
         np.testing.assert_array_equal(weight, was)
-    with pytest.raises(PANetError, match="adapt was called before set_support"):
-        FewShotSegmenter(model).adapt()
+    expected = segmenter.expected()
+    assert (expected.lesions, expected.normals) == (5, 4) and 0 <= expected.dice <= 1
+    segmenter.save(tmp_path / "adapted")
+    again = FewShotSegmenter(tmp_path / "adapted").set_support(images[:5], masks[:5], normals=normals)
+    assert again.presence_threshold == segmenter.presence_threshold
+    np.testing.assert_allclose(again.predict(images[5]).probability, segmenter.predict(images[5]).probability, atol=0.02)
+
+
+def test_what_cannot_be_decided_is_left(model, scanner):
+    images, masks = map(list, zip(*scanner[0]))
+    segmenter = FewShotSegmenter(model, size=(64, 64))
+    for action in (segmenter.adapt, segmenter.calibrate, segmenter.expected):
+        with pytest.raises(PANetError, match=f"{action.__name__} was called before set_support"):
+            action()
+    segmenter.set_support(images[:1], masks[:1])
+    assert segmenter.adapt().model is model and segmenter.adaptation is None
+    with pytest.raises(PANetError, match="1 annotated lesion; it needs at least 2"):
+        segmenter.expected()
+    with pytest.raises(PANetError, match="calibrate works with one way; the support has 2"):
+        segmenter.set_support([images[:1], images[1:2]], [masks[:1], masks[1:2]]).calibrate()
+
+
+@pytest.mark.parametrize(
+    ("lesions", "normals", "low", "high"),
+    [
+        ([0.99] * 10, [0.1] * 10, 0.2, 0.97),  # between the two
+        ([0.99] * 10, [], 0.0, 0.3),  # without normal frames never above what was set before
+        ([], [0.9] * 5, 0.3, 0.3),  # nothing to go by
+        ([0.9] * 19 + [0.5], [0.89] * 20, 0.0, 0.9),  # at most one lesion in twenty is emptied
+    ],
+)
+def test_the_threshold_is_fitted_to_the_scanner(lesions, normals, low, high):
+    threshold = fit_threshold(lesions, normals, fallback=0.3)
+    assert low <= threshold <= high
+    assert np.mean(np.array(lesions) < threshold) <= 0.05 if lesions else True

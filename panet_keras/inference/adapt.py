@@ -1,0 +1,151 @@
+"""Fine-tuning on a support set that decides for itself: how long, and whether at all."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from panet_keras.data.episodic.augmentation import Augmentation
+from panet_keras.inference.leave_one_out import HeldOut, SupportFeatures
+from panet_keras.optimizers import PretrainedAdamW
+
+FOLDS = 2
+EPISODES = 3
+"""Of a step."""
+NORMAL_QUERIES = 0.3
+"""How often the query is a normal frame, where there are any: what is tuned on lesions alone marks everything."""
+MARKED_COST = 0.3
+"""Dice of a lesion that one normal frame marked is worth, when lengths of training are compared."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Adaptation:
+    """What was decided.
+
+    Attributes:
+        steps: optimizer steps on all frames; 0: the model stays as it was.
+        scores: dictionary of steps to the score on frames left out, mean Dice - 0.3 x share of normal frames marked; 0 is the model as it was.
+        held_out: `HeldOut` of every frame after as many steps on the others.
+    """
+
+    steps: int
+    scores: dict
+    held_out: HeldOut
+
+
+def lengths(lesions):
+    """Numbers of steps that are tried: short for few frames, because long training undoes what the model knows."""
+    most = int(np.clip(3 * lesions, 40, 120))
+    return (most // 2, most)
+
+
+def adapt(model, images, masks, learning_rate=5e-4, seed=0, progress=None):
+    """Fine-tunes a copy of a model on annotated frames of one scanner, where that helps.
+
+    The frames are dealt into two folds. A copy is tuned on each, and judged on the frames of the other, before and at two numbers of steps. The
+    best number is then taken for a copy tuned on all frames; it is 0, and the model stays, where nothing gained. Every number that decides is of
+    frames that the copy was not tuned on.
+
+    Args:
+        model: `PANet`, one way. images: float32 [F, H, W, 3] in [0, 1]. masks: uint8 [F, H, W], all 0 for normal frames.
+        learning_rate: peak, of `PretrainedAdamW`. seed: of folds and episodes. progress: function of (steps done, steps in all at most).
+
+    Returns:
+        The tuned copy (or the model itself), and an `Adaptation`.
+    """
+    masks = (np.asarray(masks) > 0).astype(np.uint8)
+    lesion = masks.any((1, 2))
+    rng = np.random.default_rng([seed, 1])
+    fold = np.zeros(len(masks), int)
+    for kind in (lesion, ~lesion):
+        chosen = rng.permutation(np.flatnonzero(kind))
+        fold[chosen] = np.arange(len(chosen)) % FOLDS
+    tried = lengths(int(lesion.sum()))
+    total, done = (FOLDS + 1) * tried[-1], 0
+
+    def note():
+        nonlocal done
+        done += 1
+        if progress:
+            progress(done, total)
+
+    answers = {steps: [None] * len(masks) for steps in (0, *tried)}
+
+    def judge(tuned, steps, inside):
+        features = SupportFeatures(tuned, images, masks)
+        for frame in np.flatnonzero(~inside):
+            answers[steps][frame] = features.answer(frame, np.flatnonzero(inside))
+
+    for number in range(FOLDS):
+        inside = fold != number
+        if lesion[inside].any():
+            judge(model, 0, inside)
+            tune(
+                model,
+                images[inside],
+                masks[inside],
+                tried,
+                learning_rate,
+                seed + number,
+                note,
+                lambda m, s, i=inside: judge(m, s, i),
+            )
+    known = [i for i, answer in enumerate(answers[0]) if answer is not None]
+    held_out = {
+        steps: HeldOut(np.array([logits[i] for i in known]), masks[known] > 0, lesion[known]) for steps, logits in answers.items()
+    }
+    scores = {steps: score(answer) for steps, answer in held_out.items()}
+    best = max(scores, key=lambda steps: (scores[steps], -steps))
+    tuned = tune(model, images, masks, (best,), learning_rate, seed, note) if best else model
+    return tuned, Adaptation(best, scores, held_out[best])
+
+
+def score(held_out):
+    """Mean Dice of the lesion frames - 0.3 x share of the normal frames with any pixel marked."""
+    marked = (held_out.logits[..., 1] > held_out.logits[..., 0]).any((1, 2))[~held_out.lesion]
+    return float(held_out.dice[held_out.lesion].mean() - MARKED_COST * (marked.mean() if len(marked) else 0.0))
+
+
+def tune(model, images, masks, marks, learning_rate, seed, note=None, judge=None):
+    """Trains a copy on episodes of the frames; calls judge(copy, steps) at each number of steps in `marks`, the last of which ends it."""
+    copy = model.__class__.from_config(model.get_config())
+    copy.set_weights(model.get_weights())
+    steps = marks[-1]
+    rate = keras.optimizers.schedules.CosineDecay(
+        learning_rate / 5, steps, 0.05, warmup_target=learning_rate, warmup_steps=max(1, steps // 10)
+    )
+    copy.compile(optimizer=PretrainedAdamW(rate, weight_decay=1e-4, clipnorm=1.0), metrics=[])
+    step = tf.function(lambda inputs, labels: copy.train_step((inputs, labels)), reduce_retracing=True)
+    for number in range(1, steps + 1):
+        step(*episodes_of(images, masks, np.random.default_rng([seed, number])))
+        if note:
+            note()
+        if judge and number in marks:
+            judge(copy, number)
+    return copy
+
+
+def episodes_of(images, masks, rng, count=EPISODES):
+    """Episodes of the frames themselves: one lesion supports another, or a normal frame; all augmented.
+
+    Args:
+        images: float32 [F, H, W, 3] in [0, 1]. masks: uint8 [F, H, W]. rng: numpy Generator. count: B.
+
+    Returns:
+        inputs and labels as `PANet` takes them; half of the steps have a normal frame as second support, where there are any.
+    """
+    lesions, normals = np.flatnonzero(masks.any((1, 2))), np.flatnonzero(~masks.any((1, 2)))
+    beside = bool(len(normals)) and rng.random() < 0.5
+    ids = []
+    for _ in range(count):
+        support, query = rng.choice(lesions, 2, replace=len(lesions) < 2)
+        if len(normals) and rng.random() < NORMAL_QUERIES:
+            query = rng.choice(normals)
+        ids += [support, *([rng.choice(normals)] if beside else []), query]
+    stack = tf.cast(tf.round(images[ids] * 255.0), tf.uint8)
+    stack, labels = Augmentation()(stack, tf.constant(masks[ids]), tf.constant(rng.integers(0, 2**31, 2), tf.int64))
+    stack = tf.reshape(stack, [count, -1, *stack.shape[1:]])
+    labels = tf.reshape(labels, [count, -1, *labels.shape[1:], 1])
+    inputs = {"support_images": stack[:, None, :-1], "support_masks": labels[:, None, :-1], "query_images": stack[:, -1:]}
+    return inputs, labels[:, -1:]

@@ -1,0 +1,81 @@
+"""What a support set says of itself: every annotated frame is segmented with all the others as support."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+CURVE = (1, 2, 5, 10, 20, 50)
+"""Numbers of supports at which the curve of expected Dice is read."""
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOut:
+    """Answers for frames that were not among the support.
+
+    Attributes:
+        logits: float32 [F, H, W, 2] at model size, of the frames. masks: bool [F, H, W], empty for normal frames.
+        lesion: bool [F]. dice: float [F], NaN for normal frames.
+    """
+
+    logits: np.ndarray
+    masks: np.ndarray
+    lesion: np.ndarray
+
+    @property
+    def dice(self):
+        found = self.logits[..., 1] > self.logits[..., 0]
+        total = (found.sum((1, 2)) + self.masks.sum((1, 2))).astype(float)
+        overlap = 2.0 * (found & self.masks).sum((1, 2))
+        return np.where(self.lesion, overlap / np.maximum(total, 1), np.nan)
+
+    def probabilities(self, temperature=1.0):
+        """Of the lesion, float [F, H, W]."""
+        margin = (self.logits[..., 1] - self.logits[..., 0]) / temperature
+        return 1 / (1 + np.exp(-margin))
+
+
+class SupportFeatures:
+    """Features of annotated frames, computed once; any part of them supports any other.
+
+    Args:
+        model: `PANet`. images: float32 [F, H, W, 3]. masks: [F, H, W], 1 = lesion.
+    """
+
+    def __init__(self, model, images, masks):
+        self.model, self.masks = model, np.asarray(masks) > 0
+        self.lesion = self.masks.any((1, 2))
+        parts = [model.features(tf.constant(images[start : start + 8])) for start in range(0, len(images), 8)]
+        self.features = [tf.concat(scale, 0) for scale in zip(*parts)]
+        self._answer = tf.function(self._segment, reduce_retracing=True)
+
+    def _segment(self, support, masks, query):
+        state = self.model.decoder.encode_support([x[None, None] for x in support], masks[None, None, ..., None])
+        size = tf.shape(masks)[1:3]
+        return self.model.decoder.segment([x[None, None] for x in query], state, size)[0, 0] / self.model.temperature
+
+    def answer(self, frame, support):
+        """Logits [H, W, 2] of a frame with others as support, by their indices."""
+        chosen = tf.constant(np.asarray(support, np.int64))
+        masks = tf.constant(self.masks[support].astype(np.uint8))
+        return self._answer([tf.gather(x, chosen) for x in self.features], masks, [x[frame] for x in self.features]).numpy()
+
+    def leave_one_out(self):
+        """`HeldOut` of every frame with all others as support. Lesion frames need another one: with a single one there is none."""
+        frames = [i for i in range(len(self.lesion)) if self.lesion.sum() > 1 or not self.lesion[i]]
+        everything = np.arange(len(self.lesion))
+        logits = [self.answer(frame, everything[everything != frame]) for frame in frames]
+        shape = (0, *self.masks.shape[1:], 2)
+        return HeldOut(np.array(logits) if logits else np.zeros(shape, np.float32), self.masks[frames], self.lesion[frames])
+
+    def curve(self, seed=0):
+        """Mean Dice of the lesion frames by the number of supports: list of (supports, Dice), the normal frames always among them."""
+        rng, lesions, normals = np.random.default_rng(seed), np.flatnonzero(self.lesion), np.flatnonzero(~self.lesion)
+        points = []
+        for count in sorted({*(k for k in CURVE if k < len(lesions) - 1), len(lesions) - 1} - {0}):
+            logits = []
+            for frame in lesions:
+                others = rng.permutation(lesions[lesions != frame])[:count]
+                logits.append(self.answer(frame, np.concatenate([others, normals])))
+            points.append((count, float(HeldOut(np.array(logits), self.masks[lesions], self.lesion[lesions]).dice.mean())))
+        return points
