@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from panet_keras import CrossEntropyDice, Dice, PretrainedAdamW, encoders
+from panet_keras import CrossEntropyDice, Dice, encoders
+from panet_keras.training.train import optimizer
 
 
 class SupervisedUNet(keras.Model):
@@ -60,7 +61,8 @@ class ConstantMask:
         return np.stack([1 - self.mean, self.mean], -1)[None, None]
 
 
-def supervised(settings, rate):
-    model = SupervisedUNet(settings["encoder"], settings["weights"], settings["encoder_rate"])
-    model.compile(PretrainedAdamW(rate, weight_decay=settings["weight_decay"], clipnorm=1.0))
+def supervised(recipe):
+    """For `panet_keras.train(build=...)`."""
+    model = SupervisedUNet(recipe.model["encoder"])
+    model.compile(optimizer(recipe))
     return model

@@ -10,36 +10,29 @@ is a file in WORK; an interrupted training goes on from its last 100 steps. Run 
 """
 
 import argparse
-import contextlib
-import dataclasses
-import functools
 import json
 import pathlib
 import time
-from unittest import mock
 
 from benchmarks import record, tables
-from pipeline.config import load_config
+from panet_keras.training import BUS_UCLM, Recipe
 
 FOLDS = 3
-CONFIG = pathlib.Path(__file__).parent.parent / "pipeline" / "configs" / "bus_uclm.yaml"
-RECIPE = dataclasses.asdict(load_config(CONFIG, ["data.path=BUS-UCLM", "run.root=WORK"]).trainer)
-"""What the pipeline trains on BUS-UCLM, and the preset."""
 TABLES = {
     "headline": {
-        "trainer": RECIPE,
+        "recipe": BUS_UCLM,
         "scores": {"protocols": ("same-patient", "moved-support")},
         "rows": ("ours", "paper", "supervised U-Net"),
     },
     "ablation": {
-        "trainer": {"size": 128, "steps": 500},
+        "recipe": Recipe().change(size=128, steps=500),
         "scores": {"protocols": ("moved-support", "superpixel"), "repeats": 3, "surface": False},
         "rows": None,
     },
 }
 """How each table's rows train and what they are asked; its usual rows, None for all that do not say for how long.
 
-The ablation is too short to learn regions, and has the Trainer's defaults.
+The ablation is too short to learn regions, and has the recipe's defaults.
 """
 LESIONS_ONLY = {"superpixel_episodes": 0.0, "contrast_elsewhere": True}
 PAPER = {
@@ -55,7 +48,7 @@ PAPER = {
 ROWS = {
     "ours": {},
     "paper": PAPER,
-    "supervised U-Net": {"model": "supervised", "superpixel_episodes": 0.0},
+    "supervised U-Net": {"superpixel_episodes": 0.0},
     "lesions only, 1,200 steps": {**LESIONS_ONLY, "steps": 1200},
     "ours, 5 shots in training": {"shots": 5, "batch_size": 2},
     "ours, seed 1": {"seed": 1},
@@ -67,7 +60,7 @@ ROWS = {
     "ours - planted lesions": {"pasted_lesions": 0.0, "invented_lesions": 0.0},
     "ours - contrast": {"contrast_weight": 0.0},
     "ours - Dice": {"loss": {"dice_weight": 0.0}},
-    "ours - fresh episodes": {"frozen": True, "steps_per_epoch": 25},
+    "ours - fresh episodes": {"frozen_episodes": True, "steps_per_epoch": 25},
     "ours - normal queries": {"normal_queries": 0.0},
     "ours - balanced patients": {"balanced": False},
     "ours - augmentation": {"augment": False},
@@ -76,7 +69,9 @@ ROWS = {
     "ours + cross-attention": {"refine": True},
     "ours + superpixel episodes": {"superpixel_episodes": 0.2},
 }
-"""Changes of each row against the table's settings of the Trainer; `loss` against `CrossEntropyDice`'s, `frozen` repeats the first 25 steps' episodes."""
+"""Changes of each row against the table's recipe."""
+BUILDERS = {"supervised U-Net": "supervised"}
+"""Rows that are no `PANet`, and who builds them in `benchmarks.baselines`."""
 SEEDS = ("ours", "ours, seed 1", "ours, seed 2")
 """Trainings by one recipe: rows are compared with their mean, and their spread is what one training is worth."""
 
@@ -98,13 +93,14 @@ def run(table, data, work, rows, folds):
     print("nothing left")
 
 
-def settings_of(table, row):
+def recipe_of(table, row):
     """All that decides how a row trains, but for the code: kept beside its scores, so that scores of another recipe are not mixed in."""
-    from pipeline.config import Trainer
+    return TABLES[table]["recipe"].change(**ROWS[row])
 
-    changes = {"model": "PANet", "frozen": False, "loss": {}, **ROWS[row]}
-    own = {name: changes.pop(name) for name in ("model", "frozen", "loss")}
-    return {**dataclasses.asdict(Trainer(**{**TABLES[table]["trainer"], **changes})), **own}
+
+def settings_of(table, row):
+    """The recipe and the model's kind as plain values, for JSON."""
+    return {**recipe_of(table, row).as_dict(), "builder": BUILDERS.get(row, "PANet")}
 
 
 def one(table, row, split, folder):
@@ -112,12 +108,12 @@ def one(table, row, split, folder):
     import tensorflow as tf
 
     from benchmarks import baselines
+    from panet_keras import train
     from panet_keras.evaluation import PROTOCOLS, TestImages, evaluate
     from panet_keras.training import checkpoints
-    from pipeline.components import trainer
+    from panet_keras.training.train import build
 
-    settings = settings_of(table, row)
-    build = baselines.supervised if settings["model"] == "supervised" else trainer.build
+    recipe = recipe_of(table, row)
     scores = dict(TABLES[table]["scores"])
     if (table, row) == ("headline", "ours"):
         # The other rows answer what the table asks; all protocols take a third of a row's time.
@@ -125,8 +121,8 @@ def one(table, row, split, folder):
     folder.mkdir(parents=True, exist_ok=True)
     # How long a training took that goes on from a checkpoint is not known.
     start, interrupted = time.time(), checkpoints.newest(folder)[0] > 0
-    with changed(settings):
-        model, history = trainer.train(split["train"], settings, folder, build)
+    builder = getattr(baselines, BUILDERS[row]) if row in BUILDERS else build
+    model, history = train(split["train"], recipe, folder, build=builder, progress=print)
     minutes = None if interrupted else (time.time() - start) / 60
     model.save_weights(folder / "model.weights.h5")
 
@@ -137,33 +133,22 @@ def one(table, row, split, folder):
     def predict(*tensors):
         return probabilities(*map(tf.constant, tensors)).numpy()
 
-    test = TestImages(split["test"], (settings["size"], settings["size"]))
+    test = TestImages(split["test"], recipe.episodes.size)
     rows, _, calibration, _ = evaluate(predict, test, work_dir=folder / "scores", **scores)
     for episodes in rows.values():
         for score in episodes:
             score["patient"] = test.records[score["query"]].patient
-    return {"settings": settings, "minutes": minutes, "history": history, "rows": rows, "calibration": calibration}
-
-
-@contextlib.contextmanager
-def changed(settings):
-    """What a row changes and no setting of the pipeline does."""
-    from panet_keras import data, model
-
-    episodes = functools.partial(data.episodes, frozen=True) if settings["frozen"] else data.episodes
-    loss = functools.partial(model.CrossEntropyDice, **settings["loss"])
-    with mock.patch.object(model, "CrossEntropyDice", loss), mock.patch.object(data, "episodes", episodes):
-        yield
+    return {"settings": settings_of(table, row), "minutes": minutes, "history": history, "rows": rows, "calibration": calibration}
 
 
 def trained(work, fold, row="ours"):
     """A row of ours, as `run` trained it on a fold; None where it did not."""
-    from pipeline.components import trainer
+    from panet_keras.training.train import build
 
     weights = pathlib.Path(work) / f"{row.replace(' ', '_')}-{fold}-training" / "model.weights.h5"
     if not weights.is_file():
         return None
-    model = trainer.build(settings_of("headline", row), 1e-3)
+    model = build(recipe_of("headline", row))
     model.load_weights(weights)
     return model
 
@@ -204,7 +189,7 @@ def averaged(trainings):
 def kept(table):
     """Rows of the result file that were trained by today's settings: a row whose WORK is gone stays comparable.
 
-    A setting that was not there yet had, in effect, what is its default now.
+    Rows of version 0.1 noted the flat settings of its Trainer; what they say is what today's recipe does.
     """
     file = record.RESULTS / f"{table}.json"
     rows = json.loads(file.read_text("utf-8"))["table"] if file.is_file() else {}
@@ -212,7 +197,7 @@ def kept(table):
     return {
         row: entry
         for row, entry in rows.items()
-        if "images" in entry and row in same and {**same[row], **entry["settings"]} == same[row]
+        if "images" in entry and row in same and ("episodes" not in entry["settings"] or entry["settings"] == same[row])
     }
 
 

@@ -17,19 +17,8 @@ import warnings
 
 import numpy as np
 
-from benchmarks import headline, record
+from benchmarks import record
 
-DRAWN = (
-    "shots",
-    "batch_size",
-    "augment",
-    "balanced",
-    "normal_queries",
-    "pasted_lesions",
-    "invented_lesions",
-    "superpixel_episodes",
-)
-"""What of the recipe decides what the input does."""
 ROUNDS, STEPS = 3, 10
 
 
@@ -38,15 +27,12 @@ def main(data=None):
 
     from panet_keras import PANet
     from panet_keras.data import episodes, load_bus_uclm, write_phantom
+    from panet_keras.training import BUS_UCLM
 
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
         records = load_bus_uclm(data or write_phantom(f"{folder}/phantom"))
-        dataset = episodes(
-            records,
-            size=(headline.RECIPE["size"],) * 2,
-            **{name: headline.RECIPE[name] for name in DRAWN},
-        )
+        dataset = episodes(records, BUS_UCLM.episodes, batch_size=BUS_UCLM.batch_size)
     model = PANet("efficientnet_lite0", decoder="unet")
     model.compile()
     iterator = iter(dataset)
@@ -65,7 +51,7 @@ def main(data=None):
     result = {
         "data": "BUS-UCLM" if data else "phantom",
         "images": len(records),
-        "batch": {name: headline.RECIPE[name] for name in ("size", *DRAWN)},
+        "batch": {"batch_size": BUS_UCLM.batch_size, **BUS_UCLM.as_dict()["episodes"]},
         "seconds_each_round": times,
         "seconds": median,
         "train_over_input": median["train_step"] / median["input"],

@@ -14,7 +14,6 @@ import pathlib
 import shutil
 
 from benchmarks import record, tables
-from benchmarks.headline import RECIPE
 
 NAME = "bus_uclm_lite0"
 PRESENCE_THRESHOLD = 0.7
@@ -26,22 +25,23 @@ TEMPERATURE = 1.8
 
 def train(data, work):
     from panet_keras import presets
+    from panet_keras import train as fit
     from panet_keras.data import load_bus_uclm
-    from pipeline.components import trainer
+    from panet_keras.training import BUS_UCLM
 
     work = pathlib.Path(work)
     records = load_bus_uclm(data)
     work.mkdir(parents=True, exist_ok=True)
-    model, history = trainer.train(records, RECIPE, work)
+    model, history = fit(records, BUS_UCLM, work, progress=print)
     digest = hashlib.sha256(b"".join(hashlib.sha256(pathlib.Path(r.image).read_bytes()).digest() for r in records)).hexdigest()
     about = {
         "data": f"BUS-UCLM, {len(records)} images of {len({r.patient for r in records})} patients, SHA-256 of its images {digest[:16]}",
-        "recipe": RECIPE,
+        "recipe": BUS_UCLM.as_dict(),
         "train_dice": history[-1]["dice"],
         "machine": record.machine(),
     }
     shutil.rmtree(work / NAME, ignore_errors=True)
-    presets.write(model, work / NAME, (RECIPE["size"], RECIPE["size"]), about=about)
+    presets.write(model, work / NAME, BUS_UCLM.episodes.size, about=about)
     print(work / NAME)
 
 

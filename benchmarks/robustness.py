@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from benchmarks import headline, record
 
-SIZE = headline.TABLES["headline"]["trainer"]["size"]
+SIZE = headline.TABLES["headline"]["recipe"].episodes.size[0]
 THRESHOLDS = (0.8, 0.9)
 
 

@@ -1,0 +1,248 @@
+"""Hospitals that a model was not trained on: what 1, 5, 20 and 50 annotated pictures bring, with normal frames and with `adapt`.
+
+    python -m benchmarks.hospitals train DATA WORK         trains one model for each hospital, without it (10 to 20 minutes each, resumable)
+    python -m benchmarks.hospitals score DATA WORK         scores them (15 minutes each on 2 quiet cores, resumable); writes results/hospitals.json
+    python -m benchmarks.hospitals show                    prints the tables
+
+DATA holds BUS-UCLM, BUSI, BUS-BRA and thyroid (the last is never trained on, and scored with a model of all three: WORK/all). Everything goes
+through `FewShotSegmenter`, as users have it: masks at the original size, with the presence threshold that it has or sets by itself. Supports and
+normal frames of the tested hospital are of other patients than the queries (100 lesion images at most, and all normal frames that are not
+support, 120 at most); those of k = 5 hold those of k = 1. Intervals are by bootstrap over patients; every difference is paired.
+"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import time
+
+import numpy as np
+
+from benchmarks import record
+
+HOSPITALS = ("BUS-UCLM", "BUSI", "BUS-BRA")
+ORGAN = "thyroid"
+SUPPORTS = (1, 5, 20, 50)
+ADAPTED = (20, 50)
+NORMALS = 10
+DRAWS = 2
+QUERIES, NORMAL_QUERIES, POOL = 100, 120, 60
+
+
+def load(data, name):
+    """Records of a hospital, with its name as source."""
+    from panet_keras.data import load_bus_uclm, load_csv
+
+    folder = pathlib.Path(data) / name
+    records = load_bus_uclm(folder) if name == "BUS-UCLM" else load_csv(folder / "table.csv")
+    return [dataclasses.replace(r, source=name) for r in records]
+
+
+def recipe(left_out):
+    """Of the preset, shorter; a model for BUS-UCLM may not begin from a preset that was trained on it."""
+    from panet_keras.training import BUS_MULTI
+
+    if left_out == "BUS-UCLM":
+        return BUS_MULTI.change(start_from="", learning_rate=1e-3, steps=1000)
+    return BUS_MULTI.change(steps=600)
+
+
+def train(data, work):
+    from panet_keras import presets
+    from panet_keras import train as fit
+
+    for left_out in HOSPITALS:
+        folder = pathlib.Path(work) / f"without-{left_out}"
+        if not folder.exists():
+            records = [r for name in HOSPITALS if name != left_out for r in load(data, name)]
+            model, _ = fit(records, recipe(left_out), pathlib.Path(work) / f"{left_out}-training", progress=print)
+            presets.write(model, folder, (256, 256))
+
+
+def parts(records, seed=0):
+    """Queries, normal queries, and supports and normal frames of other patients."""
+    rng = np.random.default_rng(seed)
+    lesion = np.array([r.label != "Normal" for r in records])
+    patients = np.array([r.patient for r in records])
+    names, support, count = rng.permutation(np.unique(patients[lesion])), [], 0
+    for name in names:
+        if count >= POOL and len(support) >= 0.35 * min(len(names), POOL):
+            break
+        support.append(name)
+        count += int((lesion & (patients == name)).sum())
+    inside = np.isin(patients, support)
+    queries = np.sort(rng.permutation(np.flatnonzero(lesion & ~inside))[:QUERIES])
+    normals = np.flatnonzero(~lesion & inside)
+    if len(normals) < NORMALS:
+        # BUSI's normal frames are of patients without lesions: a third of those is support.
+        own = rng.permutation(np.unique(patients[~lesion]))
+        normals = np.flatnonzero(~lesion & np.isin(patients, own[: -(-len(own) // 3)]))
+    rest = np.flatnonzero(~lesion & ~np.isin(patients, patients[normals]))
+    return queries, np.sort(rng.permutation(rest)[:NORMAL_QUERIES]), np.flatnonzero(lesion & inside), normals
+
+
+def score(data, work):
+    from panet_keras.files import write_whole
+
+    kept = pathlib.Path(work) / "scores"
+    kept.mkdir(parents=True, exist_ok=True)
+    for name in (*HOSPITALS, ORGAN):
+        model = pathlib.Path(work) / (f"without-{name}" if name in HOSPITALS else "all")
+        if not model.exists():
+            print(f"{model} is not there; left out")
+            continue
+        records = load(data, name)
+        queries, normal_queries, pool, normals = parts(records)
+        cells = [
+            (k, n, a, d) for a in (False, True) for k in (ADAPTED if a else SUPPORTS) for n in (0, NORMALS) for d in range(DRAWS)
+        ]
+        for k, n, adapted, draw in cells:
+            file = kept / f"{name}-{k}-{n}-{'adapted' if adapted else 'plain'}-{draw}.json"
+            if (
+                file.exists()
+                or k > len(pool)
+                or (n and len(normals) < n)
+                or (adapted and (draw or (n == 0 and len(normals) >= NORMALS)))
+            ):
+                continue
+            rng = np.random.default_rng([draw, 7])
+            support, empty = rng.permutation(pool)[:k], rng.permutation(normals)[:n]
+            row = one(
+                model,
+                [records[i] for i in support],
+                [records[i] for i in empty],
+                [records[i] for i in queries],
+                [records[i] for i in normal_queries],
+                adapted,
+            )
+            write_whole(file, json.dumps({"hospital": name, "supports": k, "normals": n, "adapted": adapted, "draw": draw, **row}))
+            print(file.stem, f"Dice {np.mean([image['dice'] for image in row['lesions']]):.3f}", flush=True)
+    entries = [json.loads(file.read_text("utf-8")) for file in sorted(kept.glob("*.json"))]
+    record.write("hospitals", __doc__.splitlines()[0], {"table": table(entries)}, shown=False)
+    show()
+
+
+def one(model, support, normals, queries, normal_queries, adapted):
+    """Scores of one support set: a dictionary for each image, the threshold and the seconds that setting up took."""
+    from panet_keras import FewShotSegmenter
+
+    samples = [r.decode() for r in support]
+    segmenter = FewShotSegmenter(model)
+    start = time.monotonic()
+    segmenter.set_support([s.image for s in samples], [s.mask for s in samples], normals=[r.decode().image for r in normals])
+    if adapted:
+        segmenter.adapt()
+    elif len(samples) > 1 and normals:
+        segmenter.calibrate()
+    seconds = time.monotonic() - start
+    steps = segmenter.adaptation.steps if segmenter.adaptation else 0
+    return {
+        "threshold": segmenter.presence_threshold,
+        "seconds": seconds,
+        "steps": steps,
+        "lesions": [answer(segmenter, r) for r in queries],
+        "normal frames": [answer(segmenter, r) for r in normal_queries],
+    }
+
+
+def answer(segmenter, query):
+    from panet_keras.evaluation import dice
+    from panet_keras.evaluation.lesions import find_lesions
+
+    sample = query.decode()
+    found = segmenter.predict(sample.image)
+    truth = sample.mask > 0
+    marks = find_lesions(truth, np.where(found.mask, found.probability, 0.0))
+    plain = found.probability > 0.5
+    return {
+        "file": query.filename,
+        "patient": query.patient,
+        "dice": float(dice(truth, found.mask)) if truth.any() else None,
+        "plain dice": float(dice(truth, plain)) if truth.any() else None,
+        "presence": found.presence,
+        "marked": float(found.mask.mean()),
+        "plain marked": float(plain.mean()),
+        "found": marks.found,
+        "false": marks.false,
+    }
+
+
+def table(entries):
+    """Rows by hospital, supports, normals and adaptation."""
+    groups = {}
+    for entry in entries:
+        groups.setdefault((entry["hospital"], entry["supports"], entry["normals"], entry["adapted"]), []).append(entry)
+    return [
+        summary(*key, draws, groups)
+        for key, draws in sorted(groups.items(), key=lambda item: (item[0][0], item[0][3], item[0][2], item[0][1]))
+    ]
+
+
+def per_image(draws, part, name):
+    """Mean over the draws of support of each image: (values, patients)."""
+    values = np.mean([[image[name] for image in draw[part]] for draw in draws], 0)
+    return values, np.array([image["patient"] for image in draws[0][part]])
+
+
+def summary(hospital, supports, normals, adapted, draws, groups):
+    from scipy import stats
+
+    from panet_keras.evaluation import bootstrap, paired_difference
+    from panet_keras.evaluation.lesions import Marks, froc
+
+    values, patients = per_image(draws, "lesions", "dice")
+    single = groups.get((hospital, 1, normals, False)) or groups.get((hospital, 1, 0, False))
+    row = {
+        "hospital": hospital,
+        "supports": supports,
+        "normals": normals,
+        "adapted": adapted,
+        "draws": len(draws),
+        "n": len(values),
+        "patients": len(set(patients)),
+        "dice": float(values.mean()),
+        "interval": bootstrap(values, patients),
+        "plain dice": float(per_image(draws, "lesions", "plain dice")[0].mean()),
+        "missed": float(np.mean([[image["dice"] < 0.1 for image in draw["lesions"]] for draw in draws])),
+        "emptied": float(np.mean([[image["presence"] < draw["threshold"] for image in draw["lesions"]] for draw in draws])),
+        "threshold": float(np.mean([draw["threshold"] for draw in draws])),
+        "seconds": float(np.mean([draw["seconds"] for draw in draws])),
+        "steps": float(np.mean([draw["steps"] for draw in draws])),
+        "minus one support": paired_difference(values, per_image(single, "lesions", "dice")[0], patients) if single else None,
+    }
+    images = [image for draw in draws for part in ("lesions", "normal frames") for image in draw[part]]
+    row["froc"] = {str(rate): share for rate, share in froc([Marks(tuple(i["found"]), tuple(i["false"])) for i in images]).items()}
+    if draws[0]["normal frames"]:
+        marked, whose = per_image(draws, "normal frames", "marked")
+        seen = [image["presence"] for draw in draws for image in draw["lesions"]]
+        unseen = [image["presence"] for draw in draws for image in draw["normal frames"]]
+        any_pixel = np.mean([[image["marked"] > 0 for image in draw["normal frames"]] for draw in draws], 0)
+        row |= {
+            "normal frames": len(marked),
+            "marked": float(any_pixel.mean()),
+            "marked interval": bootstrap(any_pixel, whose),
+            "marked without threshold": float(
+                np.mean([[image["plain marked"] > 0 for image in d["normal frames"]] for d in draws])
+            ),
+            "marked area over 0.1 %": float(np.mean([[image["marked"] > 0.001 for image in d["normal frames"]] for d in draws])),
+            "presence AUROC": float(stats.mannwhitneyu(seen, unseen).statistic / len(seen) / len(unseen)),
+        }
+    return row
+
+
+def show():
+    from benchmarks import tables
+
+    print(tables.hospitals(json.loads((record.RESULTS / "hospitals.json").read_text("utf-8"))["table"]))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("train", "score"):
+        command = commands.add_parser(name)
+        command.add_argument("data")
+        command.add_argument("work")
+    commands.add_parser("show")
+    arguments = vars(parser.parse_args())
+    {"train": train, "score": score, "show": show}[arguments.pop("command")](**arguments)
