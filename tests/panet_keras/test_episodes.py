@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 
 import numpy as np
@@ -8,6 +9,7 @@ from panet_keras import PANetError
 from panet_keras.data import Augmentation, Record, episodes
 from panet_keras.data.episodic.appearance import Appearance
 from panet_keras.data.episodic.augmentation import Tone
+from panet_keras.data.episodic.mirrored_normals import mirrored_normal
 from panet_keras.pictures.decode import encode_png
 
 PASSES = """
@@ -196,3 +198,38 @@ def test_the_share_of_superpixel_episodes_may_change_from_pass_to_pass(records):
     assert digest(changing) == digest(without)
     with pytest.raises(PANetError, match=r"superpixel_episodes\[1\]=1.5; expected a probability"):
         episodes(records, superpixel_episodes=[1.0, 1.5], **options)
+
+
+def test_episodes_stay_within_a_hospital_and_normals_are_support(two_labels):
+    """Grey levels tell the frame, and frames the hospital: even ones are of the north."""
+    named = [dataclasses.replace(r, source="north" if int(r.filename) % 2 else "south") for r in two_labels]
+    source = {10 + 7 * int(r.filename): r.source for r in named}
+    normal = {10 + 7 * int(r.filename) for r in named if r.label == "Normal"}
+    data = episodes(
+        named, shots=2, normals=2, size=(32, 32), steps=30, source_shares={"north": 3.0, "south": 1.0}, pasted_lesions=0.0
+    )
+    drawn = []
+    for inputs, _ in data:
+        support = np.rint(inputs["support_images"][0, 0, :, 0, 0, 0].numpy() * 255).astype(int)
+        query = int(np.rint(inputs["query_images"][0, 0, 0, 0, 0].numpy() * 255))
+        assert {source[grey] for grey in support} == {source[query]}
+        assert [grey in normal for grey in support] == [False, False, True, True]
+        assert [bool(mask.any()) for mask in inputs["support_masks"].numpy()[0, 0]] == [True, True, False, False]
+        drawn.append(source[query])
+    # 30 draws of 3/4: standard deviation 2.4.
+    assert 14 <= drawn.count("north") <= 30
+    with pytest.raises(PANetError, match=r"source_shares names \['west'\]; the records are of \['north', 'south'\]"):
+        episodes(named, size=(32, 32), source_shares={"west": 1.0})
+
+
+def test_a_lesion_image_gives_a_normal_frame_of_its_own_scanner():
+    image = np.tile(np.arange(40, 140, dtype=np.uint8)[None, :, None], (50, 1, 3))
+    mask = np.zeros((50, 100), np.uint8)
+    mask[10:30, 70:80] = 1
+    made = mirrored_normal(image, mask)
+    assert made.shape == image.shape
+    np.testing.assert_array_equal(made[:, :66], image[:, :66])  # the free side, up to a margin of 4 % of the width
+    np.testing.assert_array_equal(made[:, 66:], image[:, 65:31:-1])
+    np.testing.assert_array_equal(mirrored_normal(image[:, ::-1], mask[:, ::-1]), made[:, ::-1])
+    mask[:, 30:] = 1
+    assert mirrored_normal(image, mask) is None  # no side is wide enough

@@ -3,13 +3,11 @@
 import numpy as np
 
 TRAIN = """
-import dataclasses, os, signal, sys, warnings
+import os, signal, sys, warnings
 warnings.simplefilter("ignore")
 import keras, numpy as np
-from panet_keras import PANet, PretrainedAdamW
+from panet_keras import PANet, Recipe, train
 from panet_keras.data import load_bus_uclm
-from pipeline.components import trainer
-from pipeline.config import Trainer
 
 data, folder, kill = sys.argv[1:4]
 def die():
@@ -31,14 +29,12 @@ elif kill == "in a checkpoint":
             os.truncate(file, os.path.getsize(file) // 2)
             die()
     PANet.save_weights = half
-def build(settings, rate):
-    x = images = keras.Input((None, None, 3))
-    maps = [x := keras.layers.Conv2D(8, 3, 2, "same", activation="relu", name=f"stage{i}")(x) for i in range(4)]
-    model = PANet(keras.Model(images, maps), decoder="unet")
-    model.compile(PretrainedAdamW(rate))
-    return model
-settings = dataclasses.asdict(Trainer(size=32, batch_size=1, steps=15, steps_per_epoch=3))
-model, history = trainer.train([r for r in load_bus_uclm(data) if r.patient != "PHAB"], settings, folder, build)
+x = images = keras.Input((None, None, 3))
+maps = [x := keras.layers.Conv2D(8, 3, 2, "same", activation="relu", name=f"stage{i}")(x) for i in range(4)]
+keras.utils.set_random_seed(0)
+recipe = Recipe().change(encoder=keras.Model(images, maps), size=32, batch_size=1, steps=15, steps_per_epoch=3)
+records = [r for r in load_bus_uclm(data) if r.patient != "PHAB"]
+model, history = train(records, recipe, folder, progress=lambda done, total, _: print(f"step {done}/{total}"))
 np.savez(folder + "/end.npz", *model.get_weights(), *[v.numpy() for v in model.optimizer.variables])
 print([row["epoch"] for row in history], int(model.optimizer.iterations))
 """
