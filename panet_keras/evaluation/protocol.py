@@ -12,7 +12,7 @@ from panet_keras.errors import PANetError
 from panet_keras.evaluation.scores import calibration_counts, score_mask
 from panet_keras.inference.segmenter import presence, restore
 from panet_keras.pictures.decode import resize_nearest
-from panet_keras.pictures.resize import resize_images
+from panet_keras.pictures.resize import resize_images, resize_mask
 
 PROTOCOLS = ("cross-patient", "same-patient", "moved-support", "other-label", "two-way", "superpixel")
 LABELS = ("Benign", "Malignant")
@@ -94,7 +94,7 @@ class TestImages:
             scaled = resize_images(tf.constant(sample.image, tf.float32) / 255.0, size).numpy()
             self.images.append(np.round(scaled * 255).astype(np.uint8))
             self.truths.append(sample.mask > 0)
-            self.masks.append(resize_nearest(sample.mask > 0, size))
+            self.masks.append(resize_mask(sample.mask > 0, size))
         self.patients = np.array([record.patient for record in self.records])
         self.labels = np.array([record.label for record in self.records])
         self.lesion = np.array([mask.any() for mask in self.masks])

@@ -9,8 +9,7 @@ from panet_keras.data.episodic.rule import EpisodeRule, episode_ids
 from panet_keras.data.episodic.superpixels import superpixels
 from panet_keras.data.records import decode_all
 from panet_keras.errors import PANetError
-from panet_keras.pictures.decode import resize_nearest
-from panet_keras.pictures.resize import resize_images
+from panet_keras.pictures.resize import resize_images, resize_mask
 
 fold_in = tf.random.experimental.stateless_fold_in
 WAYS = {"Lesion": (1, 2), "Benign": (1,), "Malignant": (2,)}
@@ -156,7 +155,7 @@ def load_at_size(records, size):
     for sample in decode_all(records):
         scaled = resize_images(tf.constant(sample.image[None], tf.float32) / 255.0, size)
         images.append(tf.cast(tf.round(scaled[0] * 255.0), tf.uint8).numpy())
-        masks.append(resize_nearest(sample.mask, size))
+        masks.append(resize_mask(sample.mask, size))
     return np.stack(images), np.stack(masks)
 
 
