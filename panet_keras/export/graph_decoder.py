@@ -89,7 +89,8 @@ def _decode_png(content):
     place, [animated, _] = png_chunk(data, b"acTL", b"IDAT")
     _, [framed, _] = png_chunk(data, b"fcTL", b"IDAT")
     _, [transparent, _] = png_chunk(data, b"tRNS", b"IDAT")
-    frames = tf.where(animated, number(data, place + 8, 4) + tf.where(framed, 0, 1), 1)
+    # The picture of a file without frame control before its pixels is none of the frames.
+    frames = tf.where(animated, number(data, place + 8, 4) + tf.cast(~framed, tf.int64), 1)
     with (
         _check_pixels(number(data, 20, 4), number(data, 16, 4)),
         _checked(_contains(data, b"IEND"), "query_bytes: PNG that is cut off: its end (IEND) is missing; send the whole file"),

@@ -109,6 +109,7 @@ def test_marked_frames_of_a_clip(tmp_path):
 
 def test_problems_are_named_together(tmp_path):
     write(tmp_path / "palette.dcm", RAMP, "PALETTE COLOR")
+    write(tmp_path / "hsv.dcm", RAMP, "HSV")
     write(tmp_path / "nobody.dcm", RAMP, "MONOCHROME2", "")
     write(tmp_path / "cut.dcm", RAMP, "MONOCHROME2")
     content = (tmp_path / "cut.dcm").read_bytes()
@@ -118,7 +119,8 @@ def test_problems_are_named_together(tmp_path):
     with pytest.raises(DataError) as caught:
         load_dicom(tmp_path)
     for message in (
-        "palette.dcm: PhotometricInterpretation is 'PALETTE COLOR'; expected MONOCHROME1",
+        "hsv.dcm: PhotometricInterpretation is 'HSV'; expected MONOCHROME1",
+        "palette.dcm: frame 0 cannot be decoded (PALETTE COLOR without its lookup tables)",
         "nobody.dcm: the tag PatientID (0010,0020) is empty",
         "cut.dcm: frame 0 cannot be decoded",
         "text.dcm: no DICOM image that can be read",

@@ -103,7 +103,8 @@ def lesion(levels, name, lossy=False):
         )
     if drawn:
         return inside, 0
-    return _nearer_side(levels, labels, tolerance, top), int(counts[(values > 0) & ~np.isin(values, labels)].sum())
+    numbers, own = _own_labels(levels, labels, tolerance, top)
+    return (numbers > 0) & (2 * levels >= own), int((inside & (levels != own)).sum())
 
 
 def _list(values):
@@ -130,22 +131,22 @@ def _distinct(labels, support, tolerance):
     return np.array(sorted(kept), np.int64)
 
 
-def _nearer_side(levels, labels, tolerance, top):
-    """bool [H, W]: levels at least half of the label of their own region."""
+def _own_labels(levels, labels, tolerance, top):
+    """Numbers [H, W] of the regions, and for each pixel the label of its own region that is nearest above it (0: none is)."""
     numbers, count = regions(levels > tolerance)
     # A region without a label is a lesion too small to be filled; in a mask with noise it must be bright to be one.
-    threshold = np.full(count + 1, top, np.int64)
+    own = np.full(count + 1, top, np.int64)
     if not tolerance:
-        threshold[:] = 0
-        np.maximum.at(threshold, numbers.ravel(), levels.ravel())
-    threshold = threshold[numbers]
+        own[:] = 0
+        np.maximum.at(own, numbers.ravel(), levels.ravel())
+    own = own[numbers]
     owners = {value: np.unique(numbers[np.abs(levels - value) <= tolerance]) for value in labels}
     if owners:
         # Brighter than every label of the region: lesion.
-        threshold[np.isin(numbers, np.concatenate(list(owners.values())))] = 0
+        own[np.isin(numbers, np.concatenate(list(owners.values())))] = 0
     for value in sorted(owners, reverse=True):
-        threshold[np.isin(numbers, owners[value]) & (levels <= value + tolerance)] = value
-    return (numbers > 0) & (2 * levels >= threshold)
+        own[np.isin(numbers, owners[value]) & (levels <= value + tolerance)] = value
+    return numbers, own
 
 
 def regions(mask):
