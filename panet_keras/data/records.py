@@ -116,7 +116,7 @@ class Sample:
     @property
     def digest(self):
         """SHA-256 of the decoded pixels, hexadecimal: the same for the same picture in another file or format."""
-        return hashlib.sha256(repr(self.image.shape).encode() + self.image.tobytes()).hexdigest()
+        return str(digests([self.image])[0])
 
     @property
     def mask_classes(self):
@@ -127,6 +127,11 @@ class Sample:
     def area_fraction(self):
         """Share of the frame that is lesion, 0 to 1."""
         return float((self.mask > 0).mean())
+
+
+def digests(images):
+    """Array of SHA-256 of the pixels of each of `images` (arrays): equal where pictures are."""
+    return np.array([hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest() for image in images])
 
 
 def decode_all(records, where="data set"):

@@ -7,7 +7,7 @@ from panet_keras.data.episodic.augmentation import Augmentation
 from panet_keras.data.episodic.planted_lesions import invent_lesions, paste_lesions
 from panet_keras.data.episodic.rule import EpisodeRule, episode_ids
 from panet_keras.data.episodic.superpixels import superpixels
-from panet_keras.data.records import decode_all
+from panet_keras.data.records import decode_all, digests
 from panet_keras.errors import PANetError
 from panet_keras.pictures.resize import resize_images, resize_mask
 
@@ -114,6 +114,7 @@ def episodes(
         normal=~masks.any((1, 2)),
         normal_queries=normal_queries,
         balanced=balanced,
+        digests=digests(images),
     )
     rule.check(classes)
     ids = _id_dataset(rule, seed, batch_size, steps, frozen, first_epoch, shares)

@@ -23,6 +23,7 @@ class EpisodeRule:
         normal: [R] bool, images without lesion.
         normal_queries: probability, 0 to 1, that a query is one of those.
         balanced: whether each patient, not each image, is as likely: thirty frames of one lesion are not thirty lesions.
+        digests: [R] of any kind, equal where pictures are: no support image is ever a query's copy under another name.
     """
 
     patients: np.ndarray
@@ -33,6 +34,7 @@ class EpisodeRule:
     normal: np.ndarray | None = None
     normal_queries: float = 0.0
     balanced: bool = False
+    digests: np.ndarray | None = None
 
     def check(self, names):
         """Refuses a rule that has no episode, before anything is trained.
@@ -69,10 +71,18 @@ class EpisodeRule:
         pool = []
         for image in np.flatnonzero(self.classes.any(1)):
             same = self.patients == self.patients[image]
-            rest = self.classes[~same if self.support_from == "cross-patient" else same & (np.arange(len(same)) != image)]
+            allowed = (~same if self.support_from == "cross-patient" else same) & ~self._copies(image)
+            rest = self.classes[allowed]
             if (rest.sum(0) >= self.shots).all():
                 pool.append(image)
         return np.array(pool, np.int64)
+
+    def _copies(self, images):
+        """[R] bool: the images themselves, and those whose pixels are the same."""
+        images = np.atleast_1d(images)
+        if self.digests is None:
+            return np.isin(np.arange(len(self.patients)), images)
+        return np.isin(self.digests, np.asarray(self.digests)[images])
 
     def draw(self, rng):
         """Draws one episode.
@@ -87,8 +97,7 @@ class EpisodeRule:
         for _ in range(TRIES):
             first = self._choice(rng, pool, 1)[0]
             same = self.patients == self.patients[first]
-            allowed = ~same if self.support_from == "cross-patient" else same.copy()
-            allowed[first] = False
+            allowed = (~same if self.support_from == "cross-patient" else same) & ~self._copies(first)
             supports = []
             for way in range(self.classes.shape[1]):
                 candidates = np.flatnonzero(self.classes[:, way] & allowed)
@@ -116,7 +125,7 @@ class EpisodeRule:
     def _other_queries(self, rng, first, supports):
         free = np.isin(self.patients, self.patients[supports.ravel()])
         free = ~free if self.support_from == "cross-patient" else self.patients == self.patients[first]
-        free[supports.ravel()] = False
+        free &= ~self._copies(supports.ravel())
         free[first] = False
         with_lesion = np.flatnonzero(self.classes.any(1) & free)
         if len(with_lesion) < self.queries - 1:
