@@ -247,7 +247,7 @@ def test_windows_of_enhanced_files_and_luts(tmp_path):
     write(tmp_path / "enhanced.dcm", LEVELS, "MONOCHROME2", bits=12, SharedFunctionalGroupsSequence=[groups])
     np.testing.assert_array_equal(decode_image(tmp_path / "enhanced.dcm")[0, :, 0], [0, 64, 128, 191, 255])
     table = (np.arange(1001) * 255 // 1000).astype(np.uint8)
-    lut = item(LUTDescriptor=[1001, 0, 8], LUTData=table.astype(np.uint16).tobytes())
+    lut = item(LUTDescriptor=[1001, 0, 16], LUTData=(table.astype(np.uint16) * 257).tobytes())
     write(tmp_path / "lut.dcm", LEVELS, "MONOCHROME2", bits=12, VOILUTSequence=[lut])
     np.testing.assert_array_equal(decode_image(tmp_path / "lut.dcm")[0, :, 0], table[LEVELS[0]])
 

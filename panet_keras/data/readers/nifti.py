@@ -22,8 +22,8 @@ def load_nifti(directory, patient=None):
     """Reads `x.nii.gz` with `x_mask.nii.gz` or `x_seg.nii.gz` (and the other names and folders of `load_folder`; nnU-Net's, too).
 
     A volume becomes one record a slice along its last axis, `x_z007.png`; slices without lesion are Normal. Rows and columns are the
-    second and first axis, as viewers of slices show them. Not 0 is lesion. uint8 values and colours are kept; others are scaled from
-    the volume's least to its greatest value, and that is said.
+    second and first axis, as viewers of slices show them. Not 0 is lesion. Whole numbers from 0 to 255 and colours are kept; other
+    values are scaled from the volume's least to its greatest, and that is said.
 
     Args:
         directory: the folder, searched with its sub-folders.
@@ -90,7 +90,7 @@ def load_nifti(directory, patient=None):
         raise DataError(directory, problems)
     if scaled:
         warnings.warn(
-            f"{directory}: {len(scaled)} file(s) of more than 8 bits were scaled from their least to their greatest value: "
+            f"{directory}: {len(scaled)} file(s) whose values are not whole numbers from 0 to 255 were scaled from their least to their greatest value: "
             f"{', '.join(scaled[:5])}{' ...' if len(scaled) > 5 else ''}",
             DataWarning,
             stacklevel=2,
@@ -133,7 +133,7 @@ def _eight_bits(slices, name):
     values = slices.astype(np.float64)
     if not np.isfinite(values).all():
         raise ImageError(f"{name}: values that are not finite; expected numbers. Save it again without NaN.")
-    eight = slices.dtype == np.uint8
+    eight = values.min() >= 0 and values.max() <= 255 and (values == np.rint(values)).all()
     if not eight:
         low, high = values.min(), values.max()
         values = np.rint((values - low) / max(high - low, 1e-12) * 255)
