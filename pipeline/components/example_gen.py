@@ -90,7 +90,7 @@ def ExampleGen(
         },
         "files": {name: [record.filename for record in members] for name, members in splits.items()},
     }
-    examples.findings.write_text(json.dumps(findings, indent=1), "utf-8")
+    examples.findings.write_text(json.dumps(findings, indent=1, ensure_ascii=False), "utf-8")
     examples.properties |= {f"{name}_count": count for name, count in counts.items()}
     return {
         "summary": f"{counts['train']} train, {counts['test']} test, {len(findings['warnings'])} warning(s)" + _broken(pictures)

@@ -211,12 +211,15 @@ def test_the_same_pixels_at_every_door(tmp_path, graph, content, expected):
         np.testing.assert_array_equal(door(), expected, err_msg=name)
 
 
-@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 2}, {"grey": True}])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 2}, {"grey": True}, {"previews": True}])
 def test_jpeg_differs_by_a_level_at_most(tmp_path, graph, options):
     """Two builds of libjpeg round differently."""
+    options = dict(options)
     pixels = SMOOTH[..., 0] if options.pop("grey", False) else SMOOTH
     path = tmp_path / "scan.png"
-    path.write_bytes(saved(pixels, "JPEG", quality=92, **options))
+    # A phone's file holds previews behind its picture, which no viewer shows.
+    previews = {"save_all": True, "append_images": [Image.fromarray(PIXELS)]} if options.pop("previews", False) else {}
+    path.write_bytes(saved(pixels, "MPO" if previews else "JPEG", quality=92, **options, **previews))
     expected = decode_image(str(path)).astype(int)
     for name, door in library_doors(path, path.read_bytes()).items():
         np.testing.assert_array_equal(door(), expected, err_msg=name)
