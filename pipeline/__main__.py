@@ -139,7 +139,7 @@ def _lineage(arguments):
             found, text = lineage.forward(metadata, arguments.what), lineage.forward_text
         except PipelineError as other:
             raise PipelineError(f"{error} And {other}") from None
-    print(json.dumps(found, indent=1) if arguments.json else text(found))
+    print(json.dumps(found, indent=1, ensure_ascii=False) if arguments.json else text(found))
     return 0
 
 
@@ -147,7 +147,7 @@ def _compare(arguments):
     from pipeline.lineage.queries import queries as lineage
 
     result = lineage.compare(_metadata(arguments.root), arguments.first, arguments.second)
-    print(json.dumps(result, indent=1) if arguments.json else lineage.compare_text(result))
+    print(json.dumps(result, indent=1, ensure_ascii=False) if arguments.json else lineage.compare_text(result))
     return 0
 
 

@@ -17,7 +17,7 @@ class Data:
 
     Attributes:
         path: folder of the data set, or the CSV file.
-        layout: `bus_uclm`, `bus_bra`, `busi`, `folder`, `csv`, or `dicom` (whose salt is in the environment: PANET_DICOM_SALT).
+        layout: `bus_uclm`, `bus_bra`, `busi`, `folder`, `csv`, `coco`, `labelme`, `nifti`, or `dicom` (whose salt is in the environment: PANET_DICOM_SALT).
         test_patients: identifiers of the patients to test on; empty draws them at random.
         test_share: share of the patients that is drawn then.
         split_seed: seed of that draw.
@@ -251,4 +251,4 @@ def to_yaml(config):
             return {key: plain(item) for key, item in value.items()}
         return list(value) if isinstance(value, tuple) else value
 
-    return yaml.safe_dump(plain(dataclasses.asdict(config)), sort_keys=False)
+    return yaml.safe_dump(plain(dataclasses.asdict(config)), sort_keys=False, allow_unicode=True)

@@ -1,54 +1,64 @@
 """Pictures on the client's side, with Pillow and numpy alone.
 
-The server owns the rules (panet_keras.pictures.decode); a client may import neither TensorFlow nor the model library, so the
-few that a support image needs stand here again. tests/serving/test_client.py holds both to the same result.
+A client may import neither TensorFlow nor the model library, so `serving/rules` holds a copy of the library's rules
+(panet_keras/pictures/rules); tests/panet_keras/test_doors.py holds both to the same result.
 """
 
 import io
 import os
+import warnings
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
+
+from serving.rules import rgb
+from serving.rules.kinds import kind_of
+from serving.rules.regions import array_levels, lesion, mask_pages, resize_mask
 
 
 def open_rgb(source):
-    """Decodes a path, file bytes or array to uint8 [H, W, 3]: 16 bits scaled, transparency over black, EXIF turned."""
+    """Decodes a path, file bytes, PIL image or array to uint8 [H, W, 3], as `panet_keras.data.decode_image` does; DICOM is refused.
+
+    Raises:
+        ValueError: names the file, what came, what was expected and the mend.
+    """
     if isinstance(source, np.ndarray):
-        return _array_rgb(source)
-    with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I"):
-            return _array_rgb(np.asarray(image).astype(np.uint16))
-        if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
-            return _array_rgb(np.asarray(image.convert("RGBA")))
-        return np.asarray(image.convert("RGB"))
-
-
-def _array_rgb(array):
-    if array.dtype == np.uint16:
-        array = ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    elif array.dtype == bool:
-        array = array.astype(np.uint8) * np.uint8(255)
-    elif array.dtype.kind == "f":
-        array = np.rint(array.astype(np.float64) * 255).astype(np.uint8)
-    if array.dtype != np.uint8 or array.ndim not in (2, 3):
-        raise ValueError(
-            f"image has dtype {array.dtype} and shape {array.shape}; expected [H, W] or [H, W, C] of uint8, uint16, bool or float in [0, 1]"
-        )
-    array = array[..., None] if array.ndim == 2 else array
-    if array.shape[-1] in (2, 4):
-        alpha = array[..., -1:].astype(np.uint16)
-        array = ((array[..., :-1] * alpha + 127) // 255).astype(np.uint8)
-    return np.repeat(array, 3, -1) if array.shape[-1] == 1 else array
+        return rgb.array_to_rgb(source)
+    if isinstance(source, Image.Image):
+        source.load()
+        return rgb.to_rgb(rgb.turned(source), _name(source))
+    [image] = rgb.open_pages(rgb.read_bytes(source, _name(source)), _name(source), page=None)
+    return rgb.to_rgb(image, _name(source))
 
 
 def open_mask(source):
-    """bool [H, W]; not black is foreground."""
+    """bool [H, W]; not black is foreground, by the library's rule (`rules.regions.lesion`).
+
+    Raises:
+        ValueError: as `open_rgb`, or a mask whose levels stand for nothing certain.
+
+    Warns:
+        UserWarning: pixels between black and a label, which went to the nearer side.
+    """
+    name = _name(source)
     if isinstance(source, np.ndarray):
-        mask = source[..., 0] if source.ndim == 3 else source
-        return mask != 0
-    grey = open_rgb(source).max(-1)
-    return grey > (0 if grey.max() <= 2 else 127)
+        mask, mixed = lesion(array_levels(source, "mask"), "mask")
+    elif isinstance(source, Image.Image):
+        source.load()
+        page = rgb.turned(source)
+        page.format = source.format
+        mask, mixed = mask_pages([page], name)
+    else:
+        mask, mixed = mask_pages(rgb.open_pages(rgb.read_bytes(source, name), name, several=True), name)
+    if mixed:
+        warnings.warn(f"{name}: {mixed} pixels have mixed colours; each went to the nearest legal colour.", stacklevel=2)
+    return mask
+
+
+def _name(source):
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return f"<{len(source)} bytes>"
+    return os.fspath(source) if isinstance(source, (str, os.PathLike)) else getattr(source, "filename", "") or "image"
 
 
 def shrink(picture, size):
@@ -67,24 +77,24 @@ def enlarge(probability, size):
 
 def shrink_mask(mask, size):
     """bool [H, W] to uint8 [h, w], nearest neighbour; a lesion between the sampled pixels keeps one."""
-    rows, columns = (np.minimum(((np.arange(n) + 0.5) * (o / n)).astype(int), o - 1) for n, o in zip(size, mask.shape))
-    small = mask[rows[:, None], columns[None, :]].astype(np.uint8)
-    if mask.any() and not small.any():
-        y, x = np.argwhere(mask).mean(0)
-        small[int(y * size[0] / mask.shape[0]), int(x * size[1] / mask.shape[1])] = 1
-    return small
+    return resize_mask(mask, size).astype(np.uint8)
 
 
 def query_bytes(source):
-    """PNG or JPEG bytes that the server can decode; other kinds, and turned JPEGs, become PNG here."""
-    if not isinstance(source, np.ndarray):
-        content = source if isinstance(source, bytes) else open(os.fspath(source), "rb").read()
-        if content[:8] == b"\x89PNG\r\n\x1a\n":
+    """Bytes that a server decodes to what `open_rgb` shows: plain PNG and JPEG as they are, all else as a PNG made here.
+
+    Raises:
+        ValueError: as `open_rgb`.
+    """
+    picture = open_rgb(source)
+    if not isinstance(source, (np.ndarray, Image.Image)):
+        content = rgb.read_bytes(source, _name(source))
+        if rgb.is_plain_png(content):
             return content
-        if content[:3] == b"\xff\xd8\xff" and Image.open(io.BytesIO(content)).getexif().get(0x0112, 1) == 1:
+        if kind_of(content)[0] == "JPEG" and Image.open(io.BytesIO(content)).getexif().get(0x0112, 1) == 1:
             return content
     buffer = io.BytesIO()
-    Image.fromarray(open_rgb(source)).save(buffer, "PNG")
+    Image.fromarray(picture).save(buffer, "PNG")
     return buffer.getvalue()
 
 

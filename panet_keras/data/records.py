@@ -8,7 +8,9 @@ import numpy as np
 from scipy import ndimage
 
 from panet_keras.errors import DataError, ImageError, MaskColourError, MaskSizeWarning, MixedColourWarning
-from panet_keras.pictures.decode import colours_to_classes, decode_image, resize_nearest
+from panet_keras.pictures.decode import colours_to_classes, decode_image
+from panet_keras.pictures.masks import decode_mask, mixed_text, sides_problem
+from panet_keras.pictures.rules.regions import resize_mask
 
 LABELS = ("Normal", "Benign", "Malignant", "Unknown")
 CLASS_OF_LABEL = {"Benign": 1, "Malignant": 2, "Unknown": 1}
@@ -50,7 +52,7 @@ class Record:
             `Sample`.
 
         Raises:
-            ImageError: a picture that cannot be decoded exactly, or a mask with an illegal colour.
+            ImageError: a picture that cannot be decoded exactly, a mask with an illegal colour, or one of another picture's shape.
 
         Warns:
             DataWarning: the mask was stretched to the image's size, or had mixed colours.
@@ -68,31 +70,28 @@ class Record:
             name = source if isinstance(source, str) else f"mask of {self.filename}"
             part, mixed = self._decode_mask(source, name)
             if mixed:
-                text = f"{name}: {mixed} pixels have mixed colours; each went to the nearest legal colour. Was the mask shrunk with a smooth filter?"
-                repairs.append(MixedColourWarning(text))
+                repairs.append(MixedColourWarning(mixed_text(name, mixed)))
             if part.shape != mask.shape:
-                text = (
-                    f"{name}: mask is {part.shape[1]} x {part.shape[0]}, image {self.filename} is {mask.shape[1]} x "
-                    f"{mask.shape[0]}; the mask was stretched to the image (nearest neighbour)."
-                )
-                repairs.append(MaskSizeWarning(text))
-                part = resize_nearest(part, mask.shape)
+                sizes = f"{name}: mask is {part.shape[1]} x {part.shape[0]}, image {self.filename} is {mask.shape[1]} x {mask.shape[0]}; "
+                problem = sides_problem(part.shape, mask.shape)
+                if problem:
+                    raise ImageError(sizes + problem)
+                repairs.append(MaskSizeWarning(f"{sizes}the mask was stretched to the image (nearest neighbour)."))
+                part = resize_mask(part, mask.shape)
             mask = np.maximum(mask, part)
         return Sample(self, image, mask), repairs
 
     def _decode_mask(self, source, name):
         """Class indices, and the number of pixels with mixed colours."""
+        if self.mask_format == "binary":
+            inside, mixed = decode_mask(source, name)
+            return inside * np.uint8(CLASS_OF_LABEL.get(self.label, 1)), mixed
         picture = decode_image(source, name)
         if self.mask_format == "index":
             classes = picture[..., 0]
             if classes.max() >= len(MASK_COLOURS):
                 raise MaskColourError(f"{name}: class index {classes.max()}; expected 0 to {len(MASK_COLOURS) - 1}.")
             return classes, 0
-        if self.mask_format == "binary":
-            # Some tools write 0 and 1 instead of 0 and 255.
-            white = 1 if picture.max() == 1 else 255
-            classes, mixed = colours_to_classes(picture, ((0, 0, 0), (white,) * 3), name)
-            return classes * np.uint8(CLASS_OF_LABEL.get(self.label, 1)), mixed
         return colours_to_classes(picture, MASK_COLOURS, name)
 
 
@@ -117,7 +116,7 @@ class Sample:
     @property
     def digest(self):
         """SHA-256 of the decoded pixels, hexadecimal: the same for the same picture in another file or format."""
-        return hashlib.sha256(repr(self.image.shape).encode() + self.image.tobytes()).hexdigest()
+        return str(digests([self.image])[0])
 
     @property
     def mask_classes(self):
@@ -128,6 +127,11 @@ class Sample:
     def area_fraction(self):
         """Share of the frame that is lesion, 0 to 1."""
         return float((self.mask > 0).mean())
+
+
+def digests(images):
+    """Array of SHA-256 of the pixels of each of `images` (arrays): equal where pictures are."""
+    return np.array([hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest() for image in images])
 
 
 def decode_all(records, where="data set"):

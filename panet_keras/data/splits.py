@@ -1,8 +1,13 @@
-"""Splits by patient: no patient is ever on two sides."""
+"""Splits by patient: no patient is ever on two sides, and no picture that came under two patients."""
+
+import collections
+import hashlib
+import os
+import warnings
 
 import numpy as np
 
-from panet_keras.errors import PANetError
+from panet_keras.errors import DataWarning, PANetError
 
 
 def patients(records):
@@ -35,7 +40,7 @@ def split_by_patients(records, test_patients):
 
 
 def hold_out(records, test_share=1 / 3, seed=0):
-    """Splits at random, by patient, balanced as `k_folds` is.
+    """Splits at random, by patient, balanced as `k_folds` is; patients that share a picture stay on one side.
 
     Args:
         records: of `Record`.
@@ -47,16 +52,30 @@ def hold_out(records, test_share=1 / 3, seed=0):
 
     Raises:
         PANetError: fewer than two patients, or a share outside (0, 1).
+
+    Warns:
+        DataWarning: as `k_folds`.
     """
     if not 0 < test_share < 1:
         raise PANetError(f"test_share={test_share!r}; expected a share between 0 and 1.")
-    count = len(patients(records))
-    folds = k_folds(records, min(count, max(2, round(1 / test_share))), seed)
+    names = patients(records)
+    if len(names) < 2:
+        raise PANetError(
+            f"hold_out got {len(names)} patient(s) ({', '.join(names) or 'no records'}); a split by patient needs at least 2. Add patients, "
+            "or tell the reader who they are (load_folder's `patient`, the table's column patient)."
+        )
+    groups, copies = _together(records)
+    if len(set(groups.values())) < 2:
+        raise PANetError(f"hold_out: all {len(names)} patients share pictures, so that none can be held out: {_listed(copies)}.")
+    _tell(copies)
+    folds = _folds(records, groups, min(len(set(groups.values())), max(2, round(1 / test_share))), seed)
     return split_by_patients(records, folds[0])
 
 
 def k_folds(records, k, seed=0):
-    """Deals the patients into k folds, balanced by lesion images of each label.
+    """Deals the patients into k folds, balanced by lesion images of each label; patients that share a picture come into one fold.
+
+    Pictures are the same where their files have equal bytes.
 
     Args:
         records: of `Record`.
@@ -67,15 +86,31 @@ def k_folds(records, k, seed=0):
         List of k sorted lists of patient identifiers, disjoint, together all.
 
     Raises:
-        PANetError: k does not fit the number of patients.
+        PANetError: k does not fit the number of patients, or of groups of patients that share pictures.
+
+    Warns:
+        DataWarning: patients that share a picture, with its names.
     """
     names = patients(records)
     if not 2 <= k <= len(names):
         raise PANetError(f"k={k} folds of {len(names)} patients; expected k from 2 to {len(names)}.")
+    groups, copies = _together(records)
+    count = len(set(groups.values()))
+    if k > count:
+        raise PANetError(
+            f"k={k} folds of {len(names)} patients, of whom some share pictures ({_listed(copies)}); expected k from 2 to {count}."
+        )
+    _tell(copies)
+    return _folds(records, groups, k, seed)
+
+
+def _folds(records, groups, k, seed):
+    """The folds; a group of patients is dealt as one patient is."""
+    names = sorted(set(groups.values()))
     labels = ("Benign", "Malignant", "Unknown", "Normal")
     counts = {name: np.zeros(len(labels)) for name in names}
     for record in records:
-        counts[record.patient][labels.index(record.label)] += 1
+        counts[groups[record.patient]][labels.index(record.label)] += 1
     total = np.maximum(sum(counts.values()), 1)
     order = np.random.default_rng(seed).permutation(len(names))
     # The largest first, each to the fold where the worst label's share grows least; ties fall by the permutation.
@@ -88,4 +123,57 @@ def k_folds(records, k, seed=0):
         best = min(choices, key=lambda i: (((loads[i] + counts[name]) / total)[:3].max(), len(folds[i])))
         folds[best].append(name)
         loads[best] += counts[name]
-    return [sorted(fold) for fold in folds]
+    return [sorted(patient for patient, group in groups.items() if group in fold) for fold in folds]
+
+
+def _together(records):
+    """Group of each patient, named after its first; and the names of each picture that came under two patients.
+
+    Only files of equal length are read, so that a data set without copies costs no more than its directory.
+    """
+    by_size = collections.defaultdict(list)
+    for record in records:
+        size = len(record.image) if isinstance(record.image, bytes) else _size(record.image)
+        if size:
+            by_size[size].append(record)
+    by_digest = collections.defaultdict(list)
+    for members in by_size.values():
+        if len({record.patient for record in members}) > 1:
+            for record in members:
+                by_digest[_digest(record.image)].append(record)
+    groups, copies = {name: name for name in patients(records)}, []
+    for members in by_digest.values():
+        shared = {groups[record.patient] for record in members}
+        if len({record.patient for record in members}) > 1:
+            copies.append([record.filename for record in members])
+            groups = {name: min(shared) if group in shared else group for name, group in groups.items()}
+    return groups, copies
+
+
+def _size(path):
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0
+
+
+def _digest(image):
+    content = image
+    if not isinstance(image, bytes):
+        with open(image, "rb") as file:
+            content = file.read()
+    return hashlib.sha256(content).hexdigest()
+
+
+def _listed(copies):
+    return "; ".join(" = ".join(names) for names in copies[:5]) + (" ..." if len(copies) > 5 else "")
+
+
+def _tell(copies):
+    if copies:
+        warnings.warn(
+            f"{len(copies)} picture(s) came under more than one patient, who stay on one side: {_listed(copies)}. Give them one "
+            "identifier, or remove the copies.",
+            DataWarning,
+            stacklevel=3,
+        )

@@ -39,7 +39,7 @@ def evaluate(predict, test, shots=(1, 5), repeats=5, seed=0, protocols=PROTOCOLS
     rows, table, calibration, skipped = {}, {}, {}, []
 
     def score(name, protocol, count, repeats, queries="lesion"):
-        drawn = episode_list(test.patients, test.lesion, count, repeats, seed, protocol, queries, test.labels)
+        drawn = episode_list(test.patients, test.lesion, count, repeats, seed, protocol, queries, test.labels, test.digests)
         outlines = surface and queries == "lesion" and protocol in PROTOCOLS[:2]
 
         def note(done, total):

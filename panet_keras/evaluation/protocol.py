@@ -7,13 +7,13 @@ import numpy as np
 import tensorflow as tf
 
 from panet_keras.data.episodic.superpixels import superpixels
-from panet_keras.data.records import decode_all
+from panet_keras.data.records import decode_all, digests
 from panet_keras.errors import PANetError
 from panet_keras.evaluation.scores import calibration_counts, score_mask
 from panet_keras.inference.presence import presence
 from panet_keras.inference.segmenter import restore
 from panet_keras.pictures.decode import resize_nearest
-from panet_keras.pictures.resize import resize_images
+from panet_keras.pictures.resize import resize_images, resize_mask
 
 PROTOCOLS = ("cross-patient", "same-patient", "moved-support", "other-label", "two-way", "superpixel")
 LABELS = ("Benign", "Malignant")
@@ -29,7 +29,7 @@ class Episode:
     repeat: int
 
 
-def episode_list(patients, lesion, shots, repeats=5, seed=0, protocol="cross-patient", queries="lesion", labels=None):
+def episode_list(patients, lesion, shots, repeats=5, seed=0, protocol="cross-patient", queries="lesion", labels=None, digests=None):
     """Draws the supports of every query.
 
     Args:
@@ -44,6 +44,7 @@ def episode_list(patients, lesion, shots, repeats=5, seed=0, protocol="cross-pat
             own frame, mirrored, and the truth a superpixel of it; K is 1).
         queries: `"lesion"` or `"normal"` images; a superpixel's query is of either kind.
         labels: [R] label of each image, for the protocols that ask for it.
+        digests: [R] equal where pictures are: a query's copy under another name never supports it.
 
     Returns:
         List of `Episode`; queries without enough supports are left out.
@@ -60,6 +61,8 @@ def episode_list(patients, lesion, shots, repeats=5, seed=0, protocol="cross-pat
         same = patients == patients[query]
         allowed = lesion & (same if protocol == "same-patient" else ~same)
         allowed[query] = False
+        if digests is not None:
+            allowed &= np.asarray(digests) != digests[query]
         if protocol == "other-label":
             allowed &= labels != labels[query]
         pools = [allowed & (labels == label) for label in LABELS] if protocol == "two-way" else [allowed]
@@ -95,7 +98,8 @@ class TestImages:
             scaled = resize_images(tf.constant(sample.image, tf.float32) / 255.0, size).numpy()
             self.images.append(np.round(scaled * 255).astype(np.uint8))
             self.truths.append(sample.mask > 0)
-            self.masks.append(resize_nearest(sample.mask > 0, size))
+            self.masks.append(resize_mask(sample.mask > 0, size))
+        self.digests = digests(self.images)
         self.patients = np.array([record.patient for record in self.records])
         self.labels = np.array([record.label for record in self.records])
         self.lesion = np.array([mask.any() for mask in self.masks])

@@ -1,4 +1,4 @@
-"""The orientation that a camera or a viewer noted in a file, applied in the graph as `data.images.decode_image` applies it."""
+"""The orientation that a camera or a viewer noted in a file, applied in the graph as `data.decode_image` applies it."""
 
 import tensorflow as tf
 
@@ -29,7 +29,7 @@ def _among(value, *wanted):
     return tf.reduce_any(tf.equal(value, wanted))
 
 
-def _number(data, places, size, little=False):
+def number(data, places, size, little=False):
     """Unsigned numbers of `size` bytes at the given places, int64; what would lie outside the file is read as 0."""
     index = tf.cast(places, tf.int64)[..., None] + tf.range(size, dtype=tf.int64)
     inside = (index >= 0) & (index < tf.size(data, tf.int64))
@@ -50,35 +50,53 @@ def _in_jpeg(data):
     exif, identifier = 0xE1, 0x457869660000
 
     def here(place):
-        return tf.equal(_number(data, place + 1, 1), exif) & tf.equal(_number(data, place + 4, 6), identifier)
+        return tf.equal(number(data, place + 1, 1), exif) & tf.equal(number(data, place + 4, 6), identifier)
 
     def goes_on(place):
-        marker = _number(data, place, 2)
+        marker = number(data, place, 2)
         # Pixels begin at a start of scan.
         return (marker >= 0xFF01) & (marker != 0xFFDA) & ~here(place)
 
-    place = _walk(goes_on, lambda place: place + 2 + _number(data, place + 2, 2), 2)
+    place = _walk(goes_on, lambda place: place + 2 + number(data, place + 2, 2), 2)
     return tf.where(here(place), place + 10, -1)
+
+
+def png_chunk(data, *names):
+    """Place at which the first chunk of one of these names (bytes) begins in a PNG file, and which of them it is: a list of scalar bools."""
+    wanted = [int.from_bytes(name, "big") for name in names]
+
+    def goes_on(place):
+        return (place + 8 < tf.size(data, tf.int64)) & ~_among(number(data, place + 4, 4), *wanted)
+
+    place = _walk(goes_on, lambda place: place + 12 + number(data, place, 4), 8)
+    found = number(data, place + 4, 4)
+    return place, [tf.equal(found, name) for name in wanted]
+
+
+def jpeg_frame(data):
+    """Marker, bits and components of a JPEG file's start of frame (ITU T.81, B.2.2); what is not found is another marker, or 0."""
+    tables = (0xFFC4, 0xFFC8, 0xFFCC)
+
+    def goes_on(place):
+        marker = number(data, place, 2)
+        frame = (marker >= 0xFFC0) & (marker <= 0xFFCF) & ~_among(marker, *tables)
+        return (marker >= 0xFF01) & (marker != 0xFFDA) & ~frame
+
+    place = _walk(goes_on, lambda place: place + 2 + number(data, place + 2, 2), 2)
+    return number(data, place, 2), number(data, place + 4, 1), number(data, place + 9, 1)
 
 
 def _in_png(data):
     """Where the TIFF header of a PNG file's eXIf chunk begins; -1 without one (PNG, third edition, 11.3.4.4)."""
-
-    def here(place):
-        return tf.equal(_number(data, place + 4, 4), int.from_bytes(b"eXIf"))
-
-    def goes_on(place):
-        return (place + 8 < tf.size(data, tf.int64)) & ~here(place)
-
-    place = _walk(goes_on, lambda place: place + 12 + _number(data, place, 4), 8)
-    return tf.where(here(place), place + 8, -1)
+    place, [found] = png_chunk(data, b"eXIf")
+    return tf.where(found, place + 8, -1)
 
 
 def _orientation(data, start):
     """Value of the orientation tag in the first directory of a TIFF header at `start`; 1 without one."""
-    little = tf.equal(_number(data, start, 2), int.from_bytes(b"II"))
-    directory = start + _number(data, start + 4, 4, little)
-    entries = directory + 2 + 12 * tf.range(_number(data, directory, 2, little))
-    entries = tf.boolean_mask(entries, tf.equal(_number(data, entries, 2, little), ORIENTATION))
-    value = tf.reduce_max(tf.concat([_number(data, entries + 8, 2, little), [0]], 0))
+    little = tf.equal(number(data, start, 2), int.from_bytes(b"II"))
+    directory = start + number(data, start + 4, 4, little)
+    entries = directory + 2 + 12 * tf.range(number(data, directory, 2, little))
+    entries = tf.boolean_mask(entries, tf.equal(number(data, entries, 2, little), ORIENTATION))
+    value = tf.reduce_max(tf.concat([number(data, entries + 8, 2, little), [0]], 0))
     return tf.where((start > 0) & (value >= 1) & (value <= 8), value, 1)

@@ -12,9 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from panet_keras.errors import PANetError
-from panet_keras.export.orientation import oriented
-from panet_keras.pictures.decode import MAX_PIXELS, encode_png
-from panet_keras.pictures.resize import resize_images
+from panet_keras.export.graph_decoder import decode_batch
+from panet_keras.pictures.decode import encode_png
 
 SIGNATURES = ("serving_default", "encode_support", "segment", "segment_encoded")
 
@@ -216,59 +215,3 @@ def _checked_images(name, images):
     )
     with tf.control_dependencies([check]):
         return tf.identity(images)
-
-
-def decode_batch(query_bytes, size):
-    """Decodes pictures in the graph by the rules of `data.images.decode_image`, and brings them to model size.
-
-    Args:
-        query_bytes: string [B, Q].
-        size: (height, width).
-
-    Returns:
-        float32 [B, Q, height, width, 3] in [0, 1].
-    """
-    flat = tf.map_fn(
-        lambda content: resize_images(_decode(content), size),
-        tf.reshape(query_bytes, [-1]),
-        fn_output_signature=tf.TensorSpec([*size, 3], tf.float32),
-    )
-    return tf.reshape(flat, tf.concat([tf.shape(query_bytes), [*size, 3]], 0))
-
-
-def _decode(content):
-    is_png = tf.equal(tf.strings.substr(content, 0, 8), b"\x89PNG\r\n\x1a\n")
-    is_jpeg = tf.equal(tf.strings.substr(content, 0, 3), b"\xff\xd8\xff")
-    tf.debugging.Assert(is_png | is_jpeg, ["query_bytes: not a PNG or JPEG file; it begins with", tf.strings.substr(content, 0, 8)])
-    pixels = tf.cond(is_png, lambda: _decode_png(content), lambda: _decode_jpeg(content))
-    return oriented(content, is_png, pixels)
-
-
-def _check_pixels(height, width):
-    pixels = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
-    check = tf.debugging.Assert(
-        pixels <= MAX_PIXELS,
-        ["query_bytes: picture of", width, "x", height, "pixels; the limit is", MAX_PIXELS, "in all; shrink it"],
-    )
-    return tf.control_dependencies([check])
-
-
-def _decode_png(content):
-    header = tf.cast(tf.io.decode_raw(tf.strings.substr(content, 16, 9), tf.uint8), tf.int64)
-    power = tf.constant([16777216, 65536, 256, 1], tf.int64)
-    with _check_pixels(tf.reduce_sum(header[4:8] * power), tf.reduce_sum(header[:4] * power)):
-        # Only 16-bit files are read at 16 bits; others at their own 8.
-        deep = tf.equal(header[8], 16)
-        rgba = tf.cond(
-            deep,
-            lambda: tf.round(tf.cast(tf.io.decode_png(content, 4, tf.uint16), tf.float32) / 257.0),
-            lambda: tf.cast(tf.io.decode_png(content, 4, tf.uint8), tf.float32),
-        )
-    return tf.round(rgba[..., :3] * rgba[..., 3:] / 255.0) / 255.0
-
-
-def _decode_jpeg(content):
-    shape = tf.io.extract_jpeg_shape(content)
-    with _check_pixels(shape[0], shape[1]):
-        pixels = tf.io.decode_jpeg(content, 3, dct_method="INTEGER_ACCURATE", fancy_upscaling=True)
-    return tf.cast(pixels, tf.float32) / 255.0

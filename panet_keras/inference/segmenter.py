@@ -13,8 +13,9 @@ from panet_keras.inference import adapt as adaptation
 from panet_keras.inference.leave_one_out import SupportFeatures
 from panet_keras.inference.presence import fit_threshold, presence
 from panet_keras.model import PANet
-from panet_keras.pictures.decode import colours_to_classes, decode_image, resize_nearest, to_uint8_rgb
-from panet_keras.pictures.resize import resize_images
+from panet_keras.pictures.decode import read_image
+from panet_keras.pictures.masks import read_mask
+from panet_keras.pictures.resize import resize_images, resize_mask
 
 FOUND_DICE = 0.1
 """A lesion with a Dice below this is missed, as in the evaluation."""
@@ -307,11 +308,7 @@ class FewShotSegmenter:
                 f"support mask ({where}) has no foreground pixel; a prototype needs at least one. Mark the lesion, or leave the "
                 "image out."
             )
-        small = resize_nearest(mask, self.size)
-        if not small.any():
-            # A lesion of a few pixels between the sampled ones: keep the cell that holds it.
-            y, x = np.argwhere(mask).mean(0)
-            small[int(y * self.size[0] / mask.shape[0]), int(x * self.size[1] / mask.shape[1])] = True
+        small = resize_mask(mask, self.size)
         return self._scaled(picture), small.astype(np.uint8)
 
     def _scaled(self, picture):
@@ -339,29 +336,6 @@ def open_segmenter(model=None, size=None):
 def restore(probabilities, size):
     """Brings probabilities [h, w, N+1] from model size to (H, W): bilinear, half-pixel centres."""
     return tf.image.resize(probabilities, size)
-
-
-def read_image(source, name):
-    """uint8 RGB from a path, bytes, array or PIL image."""
-    if isinstance(source, (str, bytes, os.PathLike)):
-        return decode_image(source, None if not isinstance(source, bytes) else name)
-    return to_uint8_rgb(source, name)
-
-
-def read_mask(source, name):
-    """bool [H, W] from a path, bytes or array; not 0 (not black) is foreground."""
-    if isinstance(source, (str, bytes, os.PathLike)):
-        picture = decode_image(source, None if not isinstance(source, bytes) else name)
-        if picture.max() <= 2:
-            return picture.max(-1) > 0
-        # Mixed colours along an edge go to the nearer side, as in the data set reader.
-        return colours_to_classes(picture.max(-1, keepdims=True).repeat(3, -1), ((0, 0, 0), (255, 255, 255)), name)[0] > 0
-    mask = np.asarray(source)
-    if mask.ndim == 3 and mask.shape[-1] == 1:
-        mask = mask[..., 0]
-    if mask.ndim != 2 or mask.dtype.kind not in "buif":
-        raise PANetError(f"{name} has shape {mask.shape} and dtype {mask.dtype}; expected numbers or bool [H, W].")
-    return mask != 0
 
 
 def _by_way(items):

@@ -3,89 +3,57 @@
 import io
 import itertools
 import os
-import struct
-import zlib
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from panet_keras.errors import ImageError, MaskColourError
+from panet_keras.pictures.rules import rgb
+from panet_keras.pictures.rules.kinds import kind_of
+from panet_keras.pictures.rules.regions import sampled
+from panet_keras.pictures.rules.rgb import is_plain_png
 
-MAX_PIXELS = 50_000_000
+__all__ = ["colours_to_classes", "decode_image", "encode_png", "is_plain_png", "read_image", "resize_nearest", "to_uint8_rgb"]
+
+MAX_PIXELS = rgb.MAX_PIXELS
 """Pictures with more pixels are refused before they are decoded: a small file can hold a huge picture."""
 BLEND_TOLERANCE = 32.0
 """How far, in RGB units, a mask pixel may lie from the straight line between two legal colours."""
 
 
-def decode_image(source, name=None):
+def decode_image(source, name=None, page=None):
     """Decodes a picture to 8-bit RGB.
 
-    16-bit values are scaled (v / 257), not clipped. Transparent pixels are laid over black, so hidden colours never
-    show. An orientation in EXIF is applied.
+    16-bit greys are scaled (v / 257), not clipped; of 16-bit colours the high byte counts. Transparent pixels are laid over black, so
+    hidden colours never show. An orientation in EXIF is applied. A DICOM file is shown as a viewer shows it (`pictures.dicom`).
 
     Args:
-        source: path, or the bytes of a file (PNG, JPEG, BMP, TIFF or what else Pillow reads).
+        source: path, the bytes of a file (PNG, JPEG, BMP, TIFF, GIF, WebP, DICOM; known by content, not by ending), or a
+            `PIL.Image.Image`.
         name: what to call it in an error; the path by default.
+        page: number from 0 of the page (TIFF) or frame (GIF, DICOM) to decode; without it a file of several is refused.
 
     Returns:
         uint8 [H, W, 3].
 
     Raises:
-        ImageError: cut off, foreign, too large, or of a kind without an agreed look.
+        ImageError: cut off, foreign, too large, of several pages, or of a kind without an agreed look.
     """
-    name = name or (f"<{len(source)} bytes>" if isinstance(source, bytes) else os.fspath(source))
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            pixels = image.width * image.height
-            if pixels > MAX_PIXELS:
-                raise ImageError(
-                    f"{name}: {image.width} x {image.height} = {pixels:,} pixels; the limit is {MAX_PIXELS:,}. Shrink the "
-                    "picture, or raise panet_keras.pictures.decode.MAX_PIXELS."
-                )
-            if "exif" in image.info:
-                from PIL import ImageOps
+        if isinstance(source, Image.Image):
+            name = name or getattr(source, "filename", "") or "image"
+            source.load()
+            return rgb.to_rgb(rgb.turned(source), name)
+        name = name or (f"<{len(source)} bytes>" if isinstance(source, bytes) else os.fspath(source))
+        content = rgb.read_bytes(source, name)
+        if kind_of(content[:512])[0] == "DICOM":
+            from panet_keras.pictures.dicom import decode_dicom
 
-                return _to_rgb(ImageOps.exif_transpose(image), name)
-            return _to_rgb(image, name)
-    except ImageError:
-        raise
-    except FileNotFoundError:
-        raise ImageError(f"{name}: no such file; expected a picture. Check the path.") from None
-    except UnidentifiedImageError:
-        raise ImageError(f"{name}: not a picture that can be read; expected PNG, JPEG, BMP or TIFF. Export it again.") from None
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{name}: {error}; the limit is {MAX_PIXELS:,} pixels. Shrink the picture.") from None
-    except (OSError, SyntaxError, ValueError, zlib.error, struct.error) as error:
-        raise ImageError(f"{name}: cannot be decoded ({error}); expected a whole picture. Copy or export the file again.") from None
-
-
-def is_plain_png(content):
-    """Whether file bytes are an 8-bit RGB PNG without transparency or orientation: `decode_image` would change nothing.
-
-    Args:
-        content: bytes of a file.
-    """
-    header = content[:26]
-    if header[:8] != b"\x89PNG\r\n\x1a\n" or header[24:26] != b"\x08\x02":
-        return False
-    before_pixels = content[: content.find(b"IDAT")]
-    return b"tRNS" not in before_pixels and b"eXIf" not in content
-
-
-def _to_rgb(image, name):
-    image.load()
-    if image.mode.startswith("I;16") or image.mode == "I":
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise ImageError(
-                f"{name}: grey values {values.min()} to {values.max()}; expected 0 to 65535. Export it as 8 or 16 bit."
-            )
-        return to_uint8_rgb(values.astype(np.uint16), name)
-    if image.mode == "F":
-        raise ImageError(f"{name}: floating-point picture (mode F); its white is undefined. Export it as 8 or 16 bit.")
-    if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
-        return to_uint8_rgb(np.asarray(image.convert("RGBA")), name)
-    return np.asarray(image.convert("RGB"))
+            return decode_dicom(content, name, page)
+        [image] = rgb.open_pages(content, name, MAX_PIXELS, page)
+        return rgb.to_rgb(image, name)
+    except rgb.Refused as error:
+        raise ImageError(str(error)) from None
 
 
 def to_uint8_rgb(array, name="image"):
@@ -102,30 +70,17 @@ def to_uint8_rgb(array, name="image"):
     Raises:
         ImageError: another shape, type or range.
     """
-    array = np.asarray(array)
-    if array.ndim == 2:
-        array = array[..., None]
-    if array.ndim != 3 or array.shape[-1] not in (1, 2, 3, 4) or 0 in array.shape:
-        raise ImageError(f"{name} has shape {array.shape}; expected [H, W], or [H, W, C] with 1 to 4 channels.")
-    if array.dtype == np.uint8:
-        scaled = array.astype(np.uint8)
-    elif array.dtype == bool:
-        scaled = array.astype(np.uint8) * np.uint8(255)
-    elif array.dtype == np.uint16:
-        scaled = ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    elif array.dtype.kind == "f":
-        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
-            raise ImageError(
-                f"{name}: float values from {np.min(array):g} to {np.max(array):g}; expected finite values in [0, 1]. Divide "
-                "0..255 values by 255, or pass uint8."
-            )
-        scaled = np.rint(array.astype(np.float64) * 255).astype(np.uint8)
-    else:
-        raise ImageError(f"{name} has dtype {array.dtype}; expected bool, uint8, uint16, or float in [0, 1].")
-    if scaled.shape[-1] in (2, 4):
-        alpha = scaled[..., -1:].astype(np.uint16)
-        scaled = ((scaled[..., :-1].astype(np.uint16) * alpha + 127) // 255).astype(np.uint8)
-    return np.repeat(scaled, 3, -1) if scaled.shape[-1] == 1 else scaled
+    try:
+        return rgb.array_to_rgb(array, name)
+    except rgb.Refused as error:
+        raise ImageError(str(error)) from None
+
+
+def read_image(source, name):
+    """uint8 RGB [H, W, 3] from a path, the bytes of a file, an array or a PIL image, see `decode_image` and `to_uint8_rgb`."""
+    if isinstance(source, (str, bytes, os.PathLike, Image.Image)):
+        return decode_image(source, name if isinstance(source, (bytes, Image.Image)) else None)
+    return to_uint8_rgb(source, name)
 
 
 def colours_to_classes(image, colours, name="mask"):
@@ -167,9 +122,7 @@ def colours_to_classes(image, colours, name="mask"):
 
 def resize_nearest(mask, size):
     """Stretches a mask [H, W] to `size` = (height, width) by nearest neighbour, pixel centres aligned."""
-    rows, columns = (
-        np.minimum(((np.arange(new) + 0.5) * (old / new)).astype(np.int64), old - 1) for new, old in zip(size, mask.shape)
-    )
+    rows, columns = (sampled(old, new) for old, new in zip(mask.shape, size))
     return mask[rows[:, None], columns[None, :]]
 
 

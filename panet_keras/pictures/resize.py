@@ -2,6 +2,10 @@
 
 import tensorflow as tf
 
+from panet_keras.pictures.rules.regions import resize_mask
+
+__all__ = ["resize_images", "resize_mask"]
+
 
 def resize_images(images, size):
     """Bilinear with antialiasing, half-pixel centres.

@@ -63,7 +63,10 @@ def Evaluator(
     first = {
         row["query"]: e
         for row, e in zip(
-            rows[headline], episode_list(test.patients, test.lesion, settings["shots"][0], settings["repeats"], settings["seed"])
+            rows[headline],
+            episode_list(
+                test.patients, test.lesion, settings["shots"][0], settings["repeats"], settings["seed"], digests=test.digests
+            ),
         )
         if row["repeat"] == 0
     }

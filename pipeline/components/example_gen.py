@@ -36,9 +36,12 @@ def ExampleGen(
         hold_out,
         load_bus_bra,
         load_bus_uclm,
+        load_coco,
         load_csv,
         load_dicom,
         load_folder,
+        load_labelme,
+        load_nifti,
         patients,
         split_by_patients,
     )
@@ -51,9 +54,12 @@ def ExampleGen(
         "bus_bra": load_bus_bra,
         # BUSI: x.png with x_mask.png, x_mask_1.png in benign/, malignant/, normal/.
         "busi": load_folder,
+        "coco": load_coco,
         "csv": load_csv,
         "dicom": functools.partial(load_dicom, salt=os.environ.get("PANET_DICOM_SALT", "")),
         "folder": load_folder,
+        "labelme": load_labelme,
+        "nifti": load_nifti,
     }
     if layout not in loaders:
         raise ConfigError(f"data.layout is {layout!r}; expected one of {sorted(loaders)}.")
@@ -84,7 +90,7 @@ def ExampleGen(
         },
         "files": {name: [record.filename for record in members] for name, members in splits.items()},
     }
-    examples.findings.write_text(json.dumps(findings, indent=1), "utf-8")
+    examples.findings.write_text(json.dumps(findings, indent=1, ensure_ascii=False), "utf-8")
     examples.properties |= {f"{name}_count": count for name, count in counts.items()}
     return {
         "summary": f"{counts['train']} train, {counts['test']} test, {len(findings['warnings'])} warning(s)" + _broken(pictures)

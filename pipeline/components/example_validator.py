@@ -71,9 +71,9 @@ def ExampleValidator(
     found += own
     for item in found:
         item["stops"] = stop_on_anomalies and item["type"] not in go_on
-    anomalies.anomalies.write_text(json.dumps(found, indent=1), "utf-8")
+    anomalies.anomalies.write_text(json.dumps(found, indent=1, ensure_ascii=False), "utf-8")
     flags = {flag: flag_association(rows, flag) for flag in ("marks", "doppler", "combined")} if rows else {}
-    (anomalies.path / "associations.json").write_text(json.dumps(flags, indent=1), "utf-8")
+    (anomalies.path / "associations.json").write_text(json.dumps(flags, indent=1, ensure_ascii=False), "utf-8")
     stopping = [item for item in found if item["stops"]]
     anomalies.properties |= {"anomalies": len(found), "stopping": len(stopping)}
     result = {"summary": f"{len(found)} anomalies" + (f", {len(found) - len(stopping)} of them let pass" if found else "")}

@@ -53,5 +53,5 @@ def Pusher(
         record |= {"version": version, "digest": digest_path(folder / str(version))}
         pushed_model.properties |= {"version": version, "destination": destination}
     pushed_model.properties["pushed"] = int(record["pushed"])
-    pushed_model.pushed.write_text(json.dumps(record, indent=1), "utf-8")
+    pushed_model.pushed.write_text(json.dumps(record, indent=1, ensure_ascii=False), "utf-8")
     return {"summary": f"version {record['version']} in {destination}" if record["pushed"] else f"not pushed: {record['reason']}"}

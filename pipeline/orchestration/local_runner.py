@@ -191,7 +191,11 @@ class LocalRunner:
         seconds = time.monotonic() - start
         facts = {"cache_key": key, "seconds": seconds, "summary": said.get("summary", ""), "stop": said.get("stop", "")}
         known = {name: node.arguments.get(name) for name in (*component.parameters, *component.paths)}
-        facts |= {"parameters": json.dumps(known, default=list), "code": _code_version(), "packages": json.dumps(versions())}
+        facts |= {
+            "parameters": json.dumps(known, default=list, ensure_ascii=False),
+            "code": _code_version(),
+            "packages": json.dumps(versions()),
+        }
         self.metadata.put_execution(component.name, context, inputs, outputs, "COMPLETE", **facts)
         shutil.rmtree(work, ignore_errors=True)
         return StageResult(component.name, "COMPLETE", seconds, said.get("summary", ""), outputs), said.get("stop")

@@ -12,11 +12,11 @@ from serving.pictures import open_mask, open_rgb, shrink, shrink_mask
 log = logging.getLogger("serving")
 ALIAS = "support_set"
 """Input by which a request names a set instead of sending its state."""
-SUFFIXES = (".png", ".jpg", ".jpeg")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
 
 
 class SupportSets:
-    """The sub-folders of a folder, each with pairs `x.png` and `x_mask.png`.
+    """The sub-folders of a folder, each with pairs `x.png` and `x_mask.png` (any kind of picture, in any case).
 
     Args:
         folder: of the sets; a set's name is its folder's.
@@ -62,12 +62,14 @@ def read_set(folder, size):
         ValueError: no pair, an image without mask, other sizes, or a mask without foreground; names the file.
     """
     images, masks = [], []
-    for file in sorted(folder.iterdir()):
-        if file.suffix.lower() not in SUFFIXES or file.stem.endswith("_mask"):
+    files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+    mask_files = {path.stem[: -len("_mask")]: path for path in files if path.stem.lower().endswith("_mask")}
+    for file in files:
+        if file in mask_files.values():
             continue
-        mask_file = file.with_name(f"{file.stem}_mask.png")
-        if not mask_file.is_file():
-            raise ValueError(f"{file} has no {mask_file.name}; expected a mask beside each image")
+        mask_file = mask_files.get(file.stem)
+        if mask_file is None:
+            raise ValueError(f"{file} has no {file.stem}_mask.png; expected a mask beside each image")
         image, mask = open_rgb(str(file)), open_mask(str(mask_file))
         if image.shape[:2] != mask.shape:
             raise ValueError(f"{mask_file} is {mask.shape}, its image {image.shape[:2]}; expected one size")

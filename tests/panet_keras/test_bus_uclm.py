@@ -91,3 +91,11 @@ def test_real_data_set_is_read_whole(bus_uclm):
     lesion = hesn.mask > 0
     rim = ndimage.binary_dilation(lesion, iterations=15) & ~lesion
     assert hesn.image[rim].mean() - hesn.image[lesion].mean() > 30
+
+
+@pytest.mark.parametrize(("yes", "no"), [("Y", "n"), ("1", "0"), ("TRUE", "False")])
+def test_flags_as_people_write_them_are_read_and_said(tmp_path, yes, no):
+    folder = write_bus_uclm(tmp_path / "a", [(*row[:3], *(yes if flag == "Yes" else no for flag in row[3:])) for row in ROWS])
+    with pytest.warns(DataWarning, match=rf"INFO.csv: flags were read: .*{yes} as Yes.*\."):
+        found = facts(folder)
+    assert found == facts(write_bus_uclm(tmp_path / "b", ROWS))

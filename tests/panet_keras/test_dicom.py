@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pydicom
 import pytest
@@ -5,8 +7,8 @@ from PIL import Image
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, generate_uid
 
-from panet_keras import DataError, DataWarning
-from panet_keras.data import load_dicom
+from panet_keras import DataError, DataWarning, ImageError
+from panet_keras.data import Record, decode_image, load_dicom
 
 RAMP = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (48, 1))
 
@@ -32,8 +34,6 @@ def write(path, pixels, kind, patient="Jane Doe 1970", bits=8, syntax=ExplicitVR
         setattr(data, name, value)
     content = pixels.tobytes()
     if syntax == JPEGBaseline8Bit:
-        import io
-
         stream = io.BytesIO()
         Image.fromarray(pixels).save(stream, "JPEG", quality=95)
         content = pydicom.encaps.encapsulate([stream.getvalue()])
@@ -109,6 +109,7 @@ def test_marked_frames_of_a_clip(tmp_path):
 
 def test_problems_are_named_together(tmp_path):
     write(tmp_path / "palette.dcm", RAMP, "PALETTE COLOR")
+    write(tmp_path / "hsv.dcm", RAMP, "HSV")
     write(tmp_path / "nobody.dcm", RAMP, "MONOCHROME2", "")
     write(tmp_path / "cut.dcm", RAMP, "MONOCHROME2")
     content = (tmp_path / "cut.dcm").read_bytes()
@@ -118,7 +119,8 @@ def test_problems_are_named_together(tmp_path):
     with pytest.raises(DataError) as caught:
         load_dicom(tmp_path)
     for message in (
-        "palette.dcm: PhotometricInterpretation is 'PALETTE COLOR'; expected MONOCHROME1",
+        "hsv.dcm: PhotometricInterpretation is 'HSV'; expected MONOCHROME1",
+        "palette.dcm: frame 0 cannot be decoded (PALETTE COLOR without its lookup tables)",
         "nobody.dcm: the tag PatientID (0010,0020) is empty",
         "cut.dcm: frame 0 cannot be decoded",
         "text.dcm: no DICOM image that can be read",
@@ -132,3 +134,213 @@ def test_burned_in_text_is_reported(tmp_path):
     with pytest.warns(DataWarning, match="1 file.* say BurnedInAnnotation YES"):
         [record] = load_dicom(tmp_path)
     assert record.label == "Normal"
+
+
+TRANSFER_SYNTAXES = {
+    "JPEG Lossless": "JPEGLosslessProcess14_1",
+    "JPEG-LS": "JPEGLSLossless",
+    "JPEG 2000": "JPEG2000Lossless",
+    "RLE": "RLELossless",
+    "deflated": "DeflatedExplicitVRLittleEndian",
+}
+
+
+def transcode(path, syntax):
+    """Compresses a file in place, with GDCM."""
+    import gdcm
+
+    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    reader.SetFileName(str(path))
+    assert reader.Read()
+    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer.SetFileName(str(path))
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    assert writer.Write()
+
+
+@pytest.mark.parametrize("syntax", TRANSFER_SYNTAXES)
+@pytest.mark.parametrize(("pixels", "kind"), [(RAMP, "MONOCHROME2"), (COLOUR, "RGB")], ids=["grey", "colour"])
+def test_every_packaged_decoder_is_used(tmp_path, syntax, pixels, kind):
+    write(tmp_path / "a.dcm", pixels, kind)
+    transcode(tmp_path / "a.dcm", TRANSFER_SYNTAXES[syntax])
+    assert pydicom.dcmread(tmp_path / "a.dcm").file_meta.TransferSyntaxUID != ExplicitVRLittleEndian
+    expected = pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, -1)
+    np.testing.assert_array_equal(decode_image(tmp_path / "a.dcm"), expected)
+
+
+def jpeg(pixels, jfif=True, **options):
+    """A JPEG stream; without its JFIF segment nothing but its components says that it is YCbCr."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "JPEG", quality=95, **options)
+    content = stream.getvalue()
+    return content if jfif else content[:2] + content[20:]
+
+
+RED = np.full((48, 64, 3), (255, 0, 0), np.uint8)
+
+
+@pytest.mark.parametrize("kind", ["RGB", "YBR_FULL", "YBR_FULL_422"])
+@pytest.mark.parametrize("options", [{}, {"jfif": False}, {"keep_rgb": True}], ids=["JFIF", "no JFIF", "RGB in Adobe's way"])
+def test_the_stream_of_a_jpeg_says_what_its_colours_are(tmp_path, kind, options):
+    """What the tag says is not looked at: a red frame stays red."""
+    write(tmp_path / "a.dcm", RED, kind, syntax=JPEGBaseline8Bit)
+    data = pydicom.dcmread(tmp_path / "a.dcm")
+    data.PixelData = pydicom.encaps.encapsulate([jpeg(RED, **options)])
+    data.save_as(tmp_path / "a.dcm")
+    assert np.abs(decode_image(tmp_path / "a.dcm").astype(int) - RED).max() <= 2
+
+
+@pytest.mark.parametrize("kind", ["RGB", "YBR_FULL", "YBR_RCT"])
+@pytest.mark.parametrize("transformed", [True, False])
+def test_the_stream_of_a_jpeg_2000_says_whether_it_was_transformed(tmp_path, kind, transformed):
+    stream = io.BytesIO()
+    stored = COLOUR if transformed or not kind == "YBR_FULL" else ybr(COLOUR)
+    Image.fromarray(stored).save(stream, "JPEG2000", no_jp2=True, mct=int(transformed), irreversible=False)
+    write(tmp_path / "a.dcm", COLOUR, kind)
+    data = pydicom.dcmread(tmp_path / "a.dcm")
+    data.file_meta.TransferSyntaxUID = pydicom.uid.JPEG2000Lossless
+    data.PixelData = pydicom.encaps.encapsulate([stream.getvalue()])
+    data["PixelData"].VR = "OB"
+    data.save_as(tmp_path / "a.dcm")
+    error = np.abs(decode_image(tmp_path / "a.dcm").astype(int) - COLOUR)
+    assert error.max() <= (3 if kind == "YBR_FULL" and not transformed else 0)
+
+
+LEVELS = np.array([[0, 250, 500, 750, 1000]], np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        # 2 v - 1000 is -1000 to 1000; a window of width 2000 about 0 shows -1000 to 999 (PS3.3, C.11.2.1.2).
+        ({}, [0, 64, 128, 191, 255]),
+        ({"VOILUTFunction": "LINEAR_EXACT"}, [0, 64, 128, 191, 255]),
+        # 1 / (1 + exp(-4 x / 2000)) of -1000, -500, 0, 500, 1000, times 255
+        ({"VOILUTFunction": "SIGMOID"}, [30, 69, 128, 186, 225]),
+        ({"WindowCenter": [0, 40], "WindowWidth": [2000, 80]}, [0, 64, 128, 191, 255]),
+        # Without a window the 12 bits are shown: 0 to 4095.
+        ({"WindowCenter": None, "WindowWidth": None}, [0, 16, 31, 47, 62]),
+    ],
+)
+@pytest.mark.parametrize("kind", ["MONOCHROME2", "MONOCHROME1"])
+def test_rescaled_then_windowed(tmp_path, tags, expected, kind):
+    tags = {"RescaleSlope": 2, "RescaleIntercept": -1000, "WindowCenter": 0, "WindowWidth": 2000} | tags
+    write(tmp_path / "a.dcm", LEVELS, kind, bits=12, **{name: value for name, value in tags.items() if value is not None})
+    shown = decode_image(tmp_path / "a.dcm")[0, :, 0].astype(int)
+    np.testing.assert_allclose(shown, expected if kind == "MONOCHROME2" else 255 - np.array(expected), atol=1)
+
+
+def test_windows_of_enhanced_files_and_luts(tmp_path):
+    def item(**tags):
+        dataset = pydicom.Dataset()
+        for name, value in tags.items():
+            setattr(dataset, name, value)
+        return dataset
+
+    groups = item(
+        PixelValueTransformationSequence=[item(RescaleSlope="2", RescaleIntercept="-1000")],
+        FrameVOILUTSequence=[item(WindowCenter="0", WindowWidth="2000")],
+    )
+    write(tmp_path / "enhanced.dcm", LEVELS, "MONOCHROME2", bits=12, SharedFunctionalGroupsSequence=[groups])
+    np.testing.assert_array_equal(decode_image(tmp_path / "enhanced.dcm")[0, :, 0], [0, 64, 128, 191, 255])
+    table = (np.arange(1001) * 255 // 1000).astype(np.uint8)
+    lut = item(LUTDescriptor=[1001, 0, 16], LUTData=(table.astype(np.uint16) * 257).tobytes())
+    write(tmp_path / "lut.dcm", LEVELS, "MONOCHROME2", bits=12, VOILUTSequence=[lut])
+    np.testing.assert_array_equal(decode_image(tmp_path / "lut.dcm")[0, :, 0], table[LEVELS[0]])
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_palettes(tmp_path, bits):
+    table = np.random.default_rng(0).integers(0, 256, (256, 3)).astype(np.uint8)
+    tags = {}
+    for channel, name in enumerate(("Red", "Green", "Blue")):
+        entries = table[:, channel] if bits == 8 else table[:, channel].astype(np.uint16) * 257
+        tags[f"{name}PaletteColorLookupTableDescriptor"] = [256, 0, bits]
+        tags[f"{name}PaletteColorLookupTableData"] = entries.tobytes()
+    write(tmp_path / "a.dcm", RAMP, "PALETTE COLOR", **tags)
+    np.testing.assert_array_equal(decode_image(tmp_path / "a.dcm"), table[RAMP])
+
+
+def test_decoders_that_are_missing_are_named(tmp_path):
+    write(tmp_path / "a.dcm", RAMP, "MONOCHROME2")
+    for uid, message in (
+        ("1.2.840.10008.1.2.4.102", "MPEG-4.*which no decoder here knows.*save the frame"),
+        ("1.2.840.10008.1.2.4.201", "need a decoder: pip install"),
+    ):
+        data = pydicom.dcmread(tmp_path / "a.dcm")
+        data.file_meta.TransferSyntaxUID = uid
+        data.PixelData = pydicom.encaps.encapsulate([b"\0" * 20])
+        data["PixelData"].VR = "OB"
+        data.save_as(tmp_path / "b.dcm")
+        with pytest.raises(ImageError, match=f"b.dcm: pixels in the transfer syntax .*{message}"):
+            decode_image(tmp_path / "b.dcm")
+
+
+def test_files_are_known_by_content_and_hidden_ones_left_alone(tmp_path):
+    """As PACS, CD and a Mac write them: no ending, digits and dots as a name, `._` files, reports, a DICOMDIR."""
+    write(tmp_path / "IM000001", RAMP, "MONOCHROME2")
+    write(tmp_path / "1.2.840.7", COLOUR, "RGB")
+    for name in ("IM000001_mask.PNG", "1.2.840.7_mask.tif"):
+        pixels = np.zeros((48, 64), np.uint8)
+        pixels[10:20, 10:30] = 1
+        Image.fromarray(pixels).save(tmp_path / name)
+    (tmp_path / "._a.dcm").write_bytes(b"\0\5\x16\7" + bytes(200))
+    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "__MACOSX" / "a.dcm").write_bytes(b"\0\5\x16\7" + bytes(200))
+    (tmp_path / "README.txt").write_text("a CD")
+    records = load_dicom(tmp_path)
+    assert [int((record.decode().mask > 0).sum()) for record in records] == [200, 200]
+    write(tmp_path / "report", RAMP, "MONOCHROME2")
+    report = pydicom.dcmread(tmp_path / "report")
+    for name in ("Rows", "Columns", "PixelData"):
+        delattr(report, name)
+    report.save_as(tmp_path / "report")
+    with pytest.warns(DataWarning, match=r"1 file\(s\) hold no pixels.*report"):
+        assert len(load_dicom(tmp_path)) == 2
+
+
+def test_the_same_instance_twice(tmp_path):
+    write(tmp_path / "a.dcm", RAMP, "MONOCHROME2", SOPInstanceUID="1.2.3")
+    write(tmp_path / "b.dcm", RAMP, "MONOCHROME2", SOPInstanceUID="1.2.3")
+    mask(tmp_path / "b_mask.png")
+    with pytest.warns(DataWarning, match=r"1 file\(s\) repeat a SOPInstanceUID.*a.dcm"):
+        [record] = load_dicom(tmp_path)
+    assert record.masks and record.label == "Unknown"
+    write(tmp_path / "c.dcm", 255 - RAMP, "MONOCHROME2", SOPInstanceUID="1.2.3")
+    with pytest.warns(DataWarning, match=r"2 file\(s\) repeat"):
+        records = load_dicom(tmp_path)
+    assert len({record.filename for record in records}) == 2
+
+
+def test_one_file_is_a_picture_at_every_door_of_the_library(tmp_path):
+    from panet_keras.pictures.decode import read_image
+    from serving.pictures import open_rgb
+
+    write(tmp_path / "study", RAMP, "MONOCHROME2")
+    content = (tmp_path / "study").read_bytes()
+    record = Record("study", "p", "Normal", str(tmp_path / "study"))
+    for picture in (decode_image(content), read_image(tmp_path / "study", "image"), record.decode().image):
+        np.testing.assert_array_equal(picture[..., 0], RAMP)
+    with pytest.raises(ValueError, match="study: not a picture that can be read: it is DICOM; .*Convert it to PNG"):
+        open_rgb(tmp_path / "study")
+    # Without its preamble the standard's own readers accept a file, too.
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "a.dcm").write_bytes(content[132:])
+    np.testing.assert_array_equal(load_dicom(tmp_path / "bare")[0].decode().image[..., 0], RAMP)
+    clip = np.stack([RAMP // (frame + 1) for frame in range(3)])
+    write(tmp_path / "clip.dcm", clip, "MONOCHROME2")
+    with pytest.raises(ImageError, match="clip.dcm: DICOM of 3 frames; expected a picture of one.*page=0"):
+        decode_image(tmp_path / "clip.dcm")
+    np.testing.assert_array_equal(decode_image(tmp_path / "clip.dcm", page=2)[..., 0], clip[2])
+    with pytest.raises(ImageError, match="frame 3; the file has 3, counted from 0"):
+        decode_image(tmp_path / "clip.dcm", page=3)
+
+
+def test_an_annotation_beside_a_file_is_named(tmp_path):
+    write(tmp_path / "a.dcm", RAMP, "MONOCHROME2")
+    (tmp_path / "a.json").write_text('{"version": "5.4", "shapes": []}')
+    with pytest.raises(DataError, match="no mask a_mask.png, but a.json, which is a LabelMe annotation.*load_labelme"):
+        load_dicom(tmp_path)

@@ -233,3 +233,20 @@ def test_a_lesion_image_gives_a_normal_frame_of_its_own_scanner():
     np.testing.assert_array_equal(mirrored_normal(image[:, ::-1], mask[:, ::-1]), made[:, ::-1])
     mask[:, 30:] = 1
     assert mirrored_normal(image, mask) is None  # no side is wide enough
+
+
+def test_copies_and_tiny_lesions():
+    """Two patients share a picture; a lesion of 3 x 3 pixels at 96 x 128 lies between the pixels of 16 x 24 that are taken."""
+    rng = np.random.default_rng(0)
+    pictures = [encode_png(rng.integers(0, 256, (96, 128, 3), np.uint8)) for _ in range(3)]
+    mask = np.zeros((96, 128), np.uint8)
+    mask[48:51, 60:63] = 1
+    records = [
+        Record(f"{patient}.png", patient, "Benign", picture, (encode_png(mask),), "index")
+        for patient, picture in zip("abcd", [pictures[0], pictures[0], *pictures[1:]])
+    ]
+    for inputs, labels in episodes(records, size=(16, 24), steps=60):
+        assert not np.array_equal(inputs["support_images"][0, 0, 0], inputs["query_images"][0, 0])
+        # Rows of 6 and columns of 5.33 pixels; the centre (49.5, 61.5) is in cell (8, 11).
+        for tiny in (inputs["support_masks"][0, 0, 0, ..., 0], labels[0, 0, ..., 0]):
+            np.testing.assert_array_equal(np.argwhere(tiny.numpy()), [[8, 11]])

@@ -69,6 +69,11 @@ def test_episode_list_is_frozen_and_keeps_to_the_protocol():
         assert lesion[[episode.query, *episode.supports]].all()
         assert patients[episode.query] not in patients[list(episode.supports)]
         assert len(set(episode.supports)) == 2
+    # Pictures 0, 4, 8 ... are one picture under six names.
+    digests = np.array([0 if i % 4 == 0 else i for i in range(24)])
+    for episode in episode_list(patients, lesion, 2, 3, seed=5, digests=digests):
+        assert digests[episode.query] not in digests[list(episode.supports)]
+    assert episode_list(patients, lesion, 2, 3, seed=5, digests=np.arange(24)) == first
     for episode in episode_list(patients, lesion, 2, 1, protocol="same-patient"):
         assert set(patients[list(episode.supports)]) == {patients[episode.query]} and episode.query not in episode.supports
     assert {e.query for e in episode_list(patients, lesion, 1, 1, queries="normal")} == set(np.flatnonzero(~lesion))

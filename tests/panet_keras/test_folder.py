@@ -49,3 +49,54 @@ def test_mask_of_another_size_is_stretched_to_the_image():
         sample = record.decode()
     truth = image > 0
     assert ((sample.mask > 0) & truth).sum() / ((sample.mask > 0) | truth).sum() >= 0.95
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("a.png", "a_mask.PNG"),
+        ("a.jpg", "a_mask.bmp"),
+        ("a.TIF", "a_Mask_2.tiff"),
+        ("case001.png", "case001_tumor.png"),
+        ("a.png", "a_seg.png"),
+        ("a.png", "a-label.png"),
+        ("a.png", "a_gt.gif"),
+        ("images/a.png", "masks/a.png"),
+        ("benign/Images/a.jpg", "benign/Masks/a.png"),
+        ("images/benign/a.jpg", "labels/benign/a_mask.png"),
+        ("a.png", "masks/a.png"),
+    ],
+)
+def test_masks_are_found_as_people_name_them(tmp_path, image, mask):
+    for name in (image, mask):
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+    square("L", 20, 20).save(tmp_path / image)
+    square("L", 5, 5).save(tmp_path / mask)
+    (tmp_path / "._b.png").write_bytes(b"\0\5\x16\7")
+    [record] = load_folder(tmp_path)
+    assert record.filename == image and record.masks == (str(tmp_path / mask),)
+    assert (record.decode().mask > 0).sum() == 64
+
+
+def test_a_name_that_looks_like_a_mask_s_is_an_image_without_one_beside(tmp_path):
+    square("L", 20, 20).save(tmp_path / "benign_tumor.png")
+    square("L", 5, 5).save(tmp_path / "benign_tumor_mask.png")
+    [record] = load_folder(tmp_path)
+    assert record.filename == "benign_tumor.png"
+
+
+def test_other_formats_are_named_with_the_way_in(tmp_path):
+    square("L", 20, 20).save(tmp_path / "a.png")
+    square("L", 20, 20).save(tmp_path / "b.png")
+    (tmp_path / "a.json").write_text('{"version": "5.4", "shapes": []}')
+    (tmp_path / "all.json").write_text('{"images": [], "annotations": []}')
+    (tmp_path / "IM0001").write_bytes(bytes(128) + b"DICM")
+    with pytest.raises(DataError) as caught:
+        load_folder(tmp_path)
+    for message in (
+        "a.png: no mask a_mask.png, but a.json, which is a LabelMe annotation",
+        "b.png: no mask; expected b_mask.png beside it (or masks/b.png beside images/)",
+        "1 DICOM file(s), as IM0001: they are read by load_dicom (data.layout: dicom)",
+        "1 file(s), as all.json: a COCO annotation (.json). Draw it as a mask in PNG, or read the data set with load_coco",
+    ):
+        assert message in str(caught.value), caught.value

@@ -39,9 +39,9 @@ def same_picture_five_ways():
 
 def graph_decoder(content):
     """What `segment_encoded` makes of the bytes."""
-    from panet_keras.export.saved_model import _decode
+    from panet_keras.export.graph_decoder import decode
 
-    return np.asarray(_decode(content)) * 255
+    return np.asarray(decode(content)) * 255
 
 
 @pytest.mark.parametrize("decode", [decode_image, graph_decoder])

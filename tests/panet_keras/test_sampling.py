@@ -80,3 +80,22 @@ def test_balanced_draws_use_a_patient_up():
     own = rule(patients=np.array(list("aabb")), classes=np.ones((4, 1), bool), normal=None, shots=1, queries=1, balanced=True)
     supports, queries = dataclasses.replace(own, support_from="same-patient").draw(np.random.default_rng(0))
     assert {*supports.ravel(), *queries} in ({0, 1}, {2, 3})
+
+
+@pytest.mark.parametrize("support_from", ["cross-patient", "same-patient"])
+def test_a_query_s_copy_never_supports_it(support_from):
+    """Every third picture came under several names; without copies the draws are those of a rule that knows none."""
+    classes = np.ones((30, 1), bool)
+    digests = np.array([f"d{i % 10 if i % 3 == 0 else i}" for i in range(30)])
+    own = rule(classes=classes, support_from=support_from, normal=~classes[:, 0], digests=digests)
+    for step in range(500):
+        supports, queries = episode_ids(own, 3, 0, step, 1)
+        assert not set(digests[supports.ravel()]) & set(digests[queries.ravel()])
+    plain = rule(classes=classes, support_from=support_from)
+    apart = rule(classes=classes, support_from=support_from, digests=np.arange(30))
+    for step in range(50):
+        for one, other in zip(episode_ids(plain, 3, 0, step, 1), episode_ids(apart, 3, 0, step, 1)):
+            np.testing.assert_array_equal(one, other)
+    lonely = rule(classes=classes, support_from=support_from, digests=np.zeros(30))
+    with pytest.raises(PANetError, match="no image can be a query"):
+        lonely.check(["Lesion"])

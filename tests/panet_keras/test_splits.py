@@ -1,6 +1,8 @@
+import dataclasses
+
 import pytest
 
-from panet_keras import PANetError
+from panet_keras import DataWarning, PANetError
 from panet_keras.data import hold_out, k_folds, load_bus_uclm, patients, split_by_patients
 from tests.checks import synthetic_records
 
@@ -32,3 +34,33 @@ def test_real_folds_are_balanced(bus_uclm):
         lesions = [r for r in records if r.patient in fold and r.label != "Normal"]
         assert 54 <= len(lesions) <= 82  # 204 / 3 = 68, one fifth either way
         assert {r.label for r in lesions} == {"Benign", "Malignant"}
+
+
+def test_one_patient_cannot_be_held_out():
+    with pytest.raises(PANetError, match=r"hold_out got 1 patient\(s\) \(P00\); a split by patient needs at least 2"):
+        hold_out(synthetic_records(1, 5))
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_copies_of_a_picture_stay_on_one_side_and_are_named(tmp_path, on_disk):
+    """Six patients; the first and the last share a picture, and so do the last and the second."""
+    contents = {("P00", 0): b"same", ("P05", 0): b"same", ("P05", 1): b"too", ("P01", 1): b"too"}
+    records = []
+    for record in synthetic_records(6, 2):
+        number = int(record.filename[-5])
+        content = contents.get((record.patient, number), record.filename.encode())
+        if on_disk:
+            (tmp_path / record.filename).write_bytes(content)
+        records.append(dataclasses.replace(record, image=str(tmp_path / record.filename) if on_disk else content))
+    for seed in range(20):
+        with pytest.warns(
+            DataWarning, match="2 picture.s. came under more than one patient, who stay on one side: .*P00_000.png = P05_000.png"
+        ):
+            folds = k_folds(records, 3, seed)
+        assert sorted(sum(folds, [])) == patients(records)
+        assert any({"P00", "P01", "P05"} <= set(fold) for fold in folds)
+        with pytest.warns(DataWarning, match="came under more than one patient"):
+            split = hold_out(records, seed=seed)
+        assert len({"P00", "P01", "P05"} & set(patients(split["test"]))) in (0, 3)
+    with pytest.raises(PANetError, match="k=5 folds of 6 patients, of whom some share pictures .*expected k from 2 to 4"):
+        k_folds(records, 5)

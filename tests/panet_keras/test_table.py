@@ -50,3 +50,23 @@ def test_bus_bra(tmp_path):
     (tmp_path / "bus_data.csv").write_text(header + row + row.replace("0001", "0002").replace("benign", "b9"))
     with pytest.raises(DataError, match="found 'b9'.*\n.*Images/bus_0002-l.png: missing, but bus_data.csv has row 3"):
         load_bus_bra(tmp_path)
+
+
+def test_cells_may_hold_any_character(tmp_path):
+    """U+2028 and a quoted line end are no new rows; spreadsheets of other countries separate by semicolons."""
+    picture(tmp_path / "p" / "a.png")
+    picture(tmp_path / "p" / "b.png")
+    picture(tmp_path / "p" / "m.png", (3, 3))
+    rows = [
+        ["image", "mask", "patient", "label", "note", "source"],
+        ["p/a.png", "p/m.png", "7", "Benign", "'one\u2028two\x85three'", "GE"],
+        ["p/b.png", "", "8", "Normal", "'four\nfive'", ""],
+    ]
+    for delimiter, end in ((",", "\n"), (";", "\r\n"), ("\t", "\n")):
+        text = end.join(delimiter.join(row) for row in rows).replace("'", '"') + end
+        (tmp_path / "set.csv").write_bytes(text.encode())
+        first, second = load_csv(tmp_path / "set.csv")
+        assert (first.patient, first.source, second.patient, second.source) == ("7", "GE", "8", "")
+    (tmp_path / "set.csv").write_text("image,mask,patient,label\np/a.png,p/m.png,7,Benign,more\n")
+    with pytest.raises(DataError, match="row 2: 5 fields; the header has 4"):
+        load_csv(tmp_path / "set.csv")

@@ -11,10 +11,9 @@ from panet_keras.data.episodic.planted_lesions import invent_lesions, paste_lesi
 from panet_keras.data.episodic.rule import EpisodeRule, episode_ids
 from panet_keras.data.episodic.spec import WAYS, EpisodeSpec
 from panet_keras.data.episodic.superpixels import superpixels
-from panet_keras.data.records import decode_all
+from panet_keras.data.records import decode_all, digests
 from panet_keras.errors import PANetError
-from panet_keras.pictures.decode import resize_nearest
-from panet_keras.pictures.resize import resize_images
+from panet_keras.pictures.resize import resize_images, resize_mask
 
 fold_in = tf.random.experimental.stateless_fold_in
 SUPERPIXEL_FRAMES = 512
@@ -64,6 +63,7 @@ def episodes(records, spec=None, batch_size=1, steps=None, seed=0, layouts=(), f
         sources=frames.sources,
         source_shares=spec.source_shares,
         mirrored=frames.mirrored if frames.mirrored.any() else None,
+        digests=digests(frames.images),
     )
     rule.check(spec.way_names)
     if (spec.pasted_lesions or spec.invented_lesions) and not rule.normal.any():
@@ -124,7 +124,7 @@ def load_at_size(records, size):
     for sample in decode_all(records):
         scaled = resize_images(tf.constant(sample.image[None], tf.float32) / 255.0, size)
         images.append(tf.cast(tf.round(scaled[0] * 255.0), tf.uint8).numpy())
-        masks.append(resize_nearest(sample.mask, size))
+        masks.append(resize_mask(sample.mask, size))
     return np.stack(images), np.stack(masks)
 
 

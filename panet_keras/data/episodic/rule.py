@@ -31,6 +31,7 @@ class EpisodeRule:
         sources: [R] source of each image, or None for one; an episode is of one source.
         source_shares: how often each source is drawn, by name; empty: all as often.
         mirrored: [R] bool, normal frames that were made of lesion images; None for none.
+        digests: [R] of any kind, equal where pictures are: no support image is ever a query's copy under another name.
     """
 
     patients: np.ndarray
@@ -45,6 +46,7 @@ class EpisodeRule:
     sources: np.ndarray | None = None
     source_shares: dict = dataclasses.field(default_factory=dict)
     mirrored: np.ndarray | None = None
+    digests: np.ndarray | None = None
 
     def check(self, names):
         """Refuses a rule that has no episode, before anything is trained.
@@ -113,7 +115,6 @@ class EpisodeRule:
         pool = []
         for image in np.flatnonzero(self.classes.any(1)):
             allowed = self._allowed(image)
-            allowed[image] = False
             if (self.classes[allowed].sum(0) >= self.shots).all():
                 pool.append(image)
         return np.array(pool, np.int64)
@@ -121,8 +122,15 @@ class EpisodeRule:
     def _allowed(self, query):
         """[R] bool, images that may support a query."""
         same = self.patients == self.patients[query]
-        allowed = ~same if self.support_from == "cross-patient" else same
+        allowed = (~same if self.support_from == "cross-patient" else same) & ~self._copies(query)
         return allowed if self.sources is None else allowed & (self.sources == self.sources[query])
+
+    def _copies(self, images):
+        """[R] bool: the images themselves, and those whose pixels are the same."""
+        images = np.atleast_1d(images)
+        if self.digests is None:
+            return np.isin(np.arange(len(self.patients)), images)
+        return np.isin(self.digests, np.asarray(self.digests)[images])
 
     def draw(self, rng, shots=None, normals=None):
         """Draws one episode.
@@ -141,7 +149,6 @@ class EpisodeRule:
         for _ in range(TRIES):
             first = self._choice(rng, self._source_pool(rng), 1)[0]
             allowed = self._allowed(first)
-            allowed[first] = False
             supports = []
             for way in range(self.classes.shape[1]):
                 candidates = np.flatnonzero(self.classes[:, way] & allowed)
@@ -180,7 +187,7 @@ class EpisodeRule:
         free = ~free if self.support_from == "cross-patient" else self.patients == self.patients[first]
         if self.sources is not None:
             free &= self.sources == self.sources[first]
-        free[supports.ravel()] = False
+        free &= ~self._copies(supports.ravel())
         free[first] = False
         with_lesion = np.flatnonzero(self.classes.any(1) & free)
         if len(with_lesion) < self.queries - 1:

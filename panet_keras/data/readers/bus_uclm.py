@@ -1,11 +1,11 @@
 """BUS-UCLM in its own layout: INFO.csv, images/, masks/."""
 
-import csv
 import os
 import pathlib
 import re
 import warnings
 
+from panet_keras.data.readers.table import read_rows
 from panet_keras.data.records import Record
 from panet_keras.errors import DataError, DataWarning
 
@@ -14,6 +14,8 @@ ALLOWED = {
     "Label": {"normal": "Normal", "benign": "Benign", "malignant": "Malignant"},
     **{field: {"yes": True, "no": False} for field in ("Doppler", "Marks", "Combined")},
 }
+OTHER_FLAGS = {"y": True, "n": False, "1": True, "0": False, "true": True, "false": False}
+"""What else people write for Yes and No."""
 FILENAME = re.compile(r"^([A-Za-z0-9]+)_\w+\.(png|jpg|jpeg|bmp|tif|tiff)$", re.IGNORECASE)
 
 
@@ -34,7 +36,7 @@ def load_bus_uclm(directory):
         DataError: lists every missing file, missing row and bad value.
 
     Warns:
-        DataWarning: a mask that belongs to no image.
+        DataWarning: a mask that belongs to no image; flags written as Y, N, 1, 0, true or false, with what they were read as.
     """
     directory = pathlib.Path(directory)
     missing = [name for name in ("INFO.csv", "images", "masks") if not (directory / name).exists()]
@@ -79,12 +81,8 @@ def load_bus_uclm(directory):
 
 def _read_info(path):
     """Rows of INFO.csv by image name, flags as booleans, and the problems found."""
-    try:
-        text = path.read_text("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(path, [f"not UTF-8 ({error.reason} at byte {error.start}). Save it as UTF-8."]) from None
-    lines = list(csv.reader(text.splitlines(), delimiter=";"))
-    header = [cell.strip() for cell in lines[0]] if lines else []
+    lines = read_rows(path, f"INFO.csv with the columns {', '.join(FIELDS)}", ";")
+    header = lines[0][1] if lines else []
     if [cell.lower() for cell in header] != [field.lower() for field in FIELDS]:
         raise DataError(
             path,
@@ -92,22 +90,25 @@ def _read_info(path):
                 f"header found: {';'.join(header)!r}; expected {';'.join(FIELDS)!r} with the separator ';'. Export it again with ';'."
             ],
         )
-    rows, problems = {}, []
-    for number, cells in enumerate(lines[1:], 2):
-        cells = [cell.strip() for cell in cells]
-        if not any(cells):
-            continue
+    rows, problems, flags = {}, [], set()
+    for number, cells in lines[1:]:
         if len(cells) != len(FIELDS):
             problems.append(f"INFO.csv row {number}: {len(cells)} fields; expected {len(FIELDS)} ({';'.join(FIELDS)}).")
             continue
         row = dict(zip(FIELDS, cells))
         for field, allowed in ALLOWED.items():
             value = allowed.get(row[field].lower())
+            if value is None and field != "Label" and row[field].lower() in OTHER_FLAGS:
+                value = OTHER_FLAGS[row[field].lower()]
+                flags.add(f"{row[field]} as {'Yes' if value else 'No'}")
             if value is None:
                 names = ", ".join(key.capitalize() for key in allowed)
-                problems.append(f"INFO.csv row {number}, field {field}: found {row[field]!r}; expected one of {names}.")
+                also = "" if field == "Label" else f" (or {', '.join(OTHER_FLAGS)})"
+                problems.append(f"INFO.csv row {number}, field {field}: found {row[field]!r}; expected one of {names}{also}.")
             row[field] = value
         if row["Image"] in rows:
             problems.append(f"INFO.csv row {number}, field Image: {row['Image']} has a row already. Delete one.")
         rows[row["Image"]] = row
+    if flags and not problems:
+        warnings.warn(f"{path}: flags were read: {', '.join(sorted(flags))}.", DataWarning, stacklevel=3)
     return rows, problems

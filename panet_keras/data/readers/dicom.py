@@ -3,32 +3,33 @@
 import hashlib
 import os
 import pathlib
-import re
 import warnings
 
-import numpy as np
-
+from panet_keras.data.readers.names import MASK, annotation_problems, pictures, visible_files
 from panet_keras.data.records import Record
 from panet_keras.errors import DataError, DataWarning, ImageError
-from panet_keras.pictures.decode import MAX_PIXELS, encode_png
+from panet_keras.pictures.decode import encode_png
+from panet_keras.pictures.dicom import decode_frame, frame_count, read_dicom
 
 SUFFIXES = {".dcm", ".dicom", ".ima"}
-MASK = re.compile(r"^(?P<stem>.+?)(_f(?P<frame>\d+))?_mask(_\d+)?$", re.IGNORECASE)
+DIRECTORY = "1.2.840.10008.1.3.10"
+"""SOP class of a DICOMDIR, the table of contents of a medium."""
 
 
 def load_dicom(directory, salt="", labels=None):
     """Reads a folder of DICOM files with masks beside them.
 
-    `x.dcm` has its mask in `x_mask.png` (several: `x_mask_1.png` ...); frame 7 of a multi-frame file, counted from 0, in
-    `x_f7_mask.png`. Frames without a mask are left out of a multi-frame file; a single frame without one counts as Normal. Masks are
-    binary. Frames are decoded to PNG in memory at once.
+    A file is known by its ending (.dcm, .dicom, .ima) or, with any other or none, by its content. `x.dcm` has its mask in `x_mask.png`
+    (several: `x_mask_1.png` ...; any kind of picture, in any case); frame 7 of a multi-frame file, counted from 0, in `x_f7_mask.png`.
+    Frames without a mask are left out of a multi-frame file; a single frame without one counts as Normal. Masks are binary. Frames are
+    decoded to PNG in memory at once.
 
     The patient is the salted SHA-256 of the tag PatientID, and the record's name is made of it and of the hash of
     SOPInstanceUID: neither the tags nor the file's name go further. Without a secret `salt` a short PatientID can be found by trying
     them all.
 
     Args:
-        directory: the folder, searched with its sub-folders.
+        directory: the folder, searched with its sub-folders; hidden files and folders (`.x`, `._x.dcm`) are left alone.
         salt: text that is hashed with the PatientID; the same for all of a patient's files.
         labels: dictionary of PatientID to label, else Unknown (Normal for a frame without mask).
 
@@ -39,41 +40,81 @@ def load_dicom(directory, salt="", labels=None):
         DataError: no DICOM file, or some that cannot be used; lists all of them by path.
 
     Warns:
-        DataWarning: BurnedInAnnotation is YES: the pixels themselves may name the patient.
+        DataWarning: BurnedInAnnotation is YES: the pixels themselves may name the patient; the same instance came twice and the second
+            was left out, or other pixels under the same SOPInstanceUID were kept under another name; objects without pixels.
     """
     directory = pathlib.Path(directory)
-    files = sorted(p for p in directory.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    files = [path for path in visible_files(directory) if is_dicom(path)]
     if not files:
-        raise DataError(directory, [f"no DICOM files; expected some with one of the endings {sorted(SUFFIXES)}."])
+        raise DataError(
+            directory, [f"no DICOM files; expected some with one of the endings {sorted(SUFFIXES)}, or DICOM by their content."]
+        )
     masks = {}
-    for path in sorted(directory.rglob("*.png")):
+    for path in pictures(directory):
         match = MASK.match(path.stem)
         if match:
             masks.setdefault((path.parent, match["stem"]), {}).setdefault(int(match["frame"] or 0), []).append(os.fspath(path))
-    records, problems, burned = [], [], []
+    found, problems, notes = [], [], {"burned": [], "empty": []}
     for path in files:
-        own = masks.pop((path.parent, path.stem), {})
+        # In a name without an ending dots are digits' (1.2.840).
+        stem = path.stem if path.suffix.lower() in SUFFIXES else path.name
+        own = masks.pop((path.parent, stem), {})
+        if not own:
+            problems += annotation_problems(path, stem)
         try:
-            records += _records(path, own, salt, labels or {}, burned)
+            found += _records(path, own, salt, labels or {}, notes)
         except ImageError as error:
             problems.append(str(error))
     for (folder, stem), frames in masks.items():
         problems += [f"{folder / stem}: masks without their DICOM file ({len(frames)} frame(s)). Restore it or remove them."]
     if problems:
         raise DataError(directory, problems)
-    if burned:
-        warnings.warn(
-            f"{directory}: {len(burned)} file(s) say BurnedInAnnotation YES: their pixels may name the patient. Crop or black them out "
-            f"first: {', '.join(burned[:5])}{' ...' if len(burned) > 5 else ''}",
-            DataWarning,
-            stacklevel=2,
-        )
+    records, doubles = _once(found)
+    if not records:
+        raise DataError(directory, [f"no DICOM images; {len(notes['empty'])} object(s) without pixels: {_some(notes['empty'])}"])
+    for names, what in (
+        (notes["burned"], "say BurnedInAnnotation YES: their pixels may name the patient. Crop or black them out first"),
+        (notes["empty"], "hold no pixels (reports, presentation states) and were left out"),
+        (doubles, "repeat a SOPInstanceUID: the same pixels were left out, others kept under another name"),
+    ):
+        if names:
+            warnings.warn(f"{directory}: {len(names)} file(s) {what}: {_some(names)}", DataWarning, stacklevel=2)
     return sorted(records, key=lambda record: record.filename)
 
 
-def _records(path, masks, salt, labels, burned):
-    dataset = _read(path)
-    frames = int(dataset.get("NumberOfFrames", 1) or 1)
+def is_dicom(path):
+    """Whether a file is DICOM, by its ending or by its content (PS3.10, 7.1)."""
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    with open(path, "rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
+def _some(names):
+    return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+
+
+def _once(found):
+    """Records of different names, and the files that were left out or named anew; the copy that has a mask stays."""
+    records, doubles = {}, []
+    for path, record in sorted(found, key=lambda pair: not pair[1].masks):
+        known = records.get(record.filename)
+        if known is not None:
+            doubles.append(path.name)
+            if known.image == record.image:
+                continue
+            digest = hashlib.sha256(record.image).hexdigest()[:12]
+            record = Record(**{**vars(record), "filename": record.filename.replace(".png", f"_{digest}.png")})
+        records.setdefault(record.filename, record)
+    return list(records.values()), doubles
+
+
+def _records(path, masks, salt, labels, notes):
+    """(path, `Record`) of each frame that is used."""
+    dataset = read_header(path, notes)
+    if dataset is None:
+        return
+    frames = frame_count(dataset)
     wrong = sorted(frame for frame in masks if frame >= frames)
     if wrong:
         raise ImageError(f"{path}: masks for the frames {wrong}; the file has {frames}, counted from 0. Rename the masks.")
@@ -81,66 +122,33 @@ def _records(path, masks, salt, labels, burned):
     if not identifier:
         raise ImageError(f"{path}: the tag PatientID (0010,0020) is empty; expected an identifier, for splits go by patient.")
     patient = hashlib.sha256(f"{salt}\0{identifier}".encode()).hexdigest()[:12]
-    instance = hashlib.sha256(str(dataset.get("SOPInstanceUID", path.name)).encode()).hexdigest()[:12]
+    instance = hashlib.sha256(str(dataset.get("SOPInstanceUID", "") or path.name).encode()).hexdigest()[:12]
     if str(dataset.get("BurnedInAnnotation", "")).upper() == "YES":
-        burned.append(path.name)
+        notes["burned"].append(path.name)
     for frame in sorted(masks) if frames > 1 else [0]:
-        yield Record(
-            filename=f"{patient}_{instance}_{frame:04d}.png",
-            patient=patient,
-            label=labels.get(identifier, "Unknown" if frame in masks else "Normal"),
-            image=encode_png(decode_frame(dataset, frame, path)),
-            masks=tuple(masks.get(frame, ())),
-            mask_format="binary",
+        yield (
+            path,
+            Record(
+                filename=f"{patient}_{instance}_{frame:04d}.png",
+                patient=patient,
+                label=labels.get(identifier, "Unknown" if frame in masks else "Normal"),
+                image=encode_png(decode_frame(dataset, frame, path)),
+                masks=tuple(masks.get(frame, ())),
+                mask_format="binary",
+            ),
         )
 
 
-def _read(path):
+def read_header(path, notes):
+    """The dataset of a file, or None for a DICOM object without pixels, which is noted."""
     import pydicom
 
     try:
-        dataset = pydicom.dcmread(path)
-        pixels = int(dataset.Rows) * int(dataset.Columns)
-    except (pydicom.errors.InvalidDicomError, AttributeError, OSError, ValueError, KeyError) as error:
-        raise ImageError(f"{path}: no DICOM image that can be read ({error}); export it again.") from None
-    if pixels > MAX_PIXELS:
-        raise ImageError(f"{path}: {dataset.Rows} x {dataset.Columns} = {pixels:,} pixels; the limit is {MAX_PIXELS:,}.")
-    return dataset
-
-
-def decode_frame(dataset, frame, name):
-    """A frame as a viewer shows it: windowed, MONOCHROME1 inverted, colour as RGB.
-
-    Args:
-        dataset: `pydicom.Dataset`. frame: number from 0. name: for messages.
-
-    Returns:
-        uint8 [H, W, 3].
-
-    Raises:
-        ImageError: pixels that cannot be decoded, or another photometric interpretation.
-    """
-    from pydicom.pixels import apply_voi_lut, pixel_array
-
-    kind = str(dataset.get("PhotometricInterpretation", ""))
-    if not kind.startswith(("MONOCHROME", "RGB", "YBR")):
-        raise ImageError(f"{name}: PhotometricInterpretation is {kind!r}; expected MONOCHROME1 or 2, RGB or YBR. Export it as one.")
-    try:
-        # pydicom gives YBR as RGB unless it is told to leave it.
-        pixels = pixel_array(dataset, index=frame)
-    except Exception as error:  # its decoders raise whatever theirs do
-        raise ImageError(
-            f"{name}: frame {frame} cannot be decoded ({error}); expected whole pixel data. Export it again."
-        ) from None
-    if kind.startswith("MONOCHROME"):
-        pixels = _grey(apply_voi_lut(pixels, dataset).astype(np.float64), dataset, kind)
-        return np.repeat(pixels[..., None], 3, -1)
-    return pixels.astype(np.uint8) if pixels.dtype == np.uint8 else (pixels >> (int(dataset.BitsStored) - 8)).astype(np.uint8)
-
-
-def _grey(values, dataset, kind):
-    """uint8 [H, W] of windowed values: the window's own range, or that of the stored bits."""
-    bits = int(dataset.BitsStored)
-    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if dataset.PixelRepresentation else (0, 2**bits - 1)
-    scaled = np.clip((values - low) / (high - low), 0.0, 1.0)
-    return np.rint(255 * (1 - scaled if kind == "MONOCHROME1" else scaled)).astype(np.uint8)
+        head = pydicom.dcmread(path, stop_before_pixels=True)
+    except Exception:  # `read_dicom` says what is wrong
+        return read_dicom(path, path)
+    if "Rows" in head or "SOPClassUID" not in head and "MediaStorageSOPClassUID" not in head.file_meta:
+        return read_dicom(path, path)
+    if head.file_meta.get("MediaStorageSOPClassUID") != DIRECTORY:
+        notes["empty"].append(path.name)
+    return None

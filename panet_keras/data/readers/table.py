@@ -1,6 +1,7 @@
 """Data sets that a CSV file describes: one of one's own, and BUS-BRA."""
 
 import csv
+import io
 import os
 import pathlib
 
@@ -8,17 +9,20 @@ from panet_keras.data.records import LABELS, Record
 from panet_keras.errors import DataError
 
 COLUMNS = ("image", "mask", "patient", "label")
+OPTIONAL = ("source",)
 BUS_BRA_COLUMNS = ("ID", "Case", "Pathology")
 
 
 def load_csv(path):
     """Reads a CSV file with the columns `image`, `mask`, `patient` and `label`, in any order; further ones are left alone.
 
+    A column `source` (hospital or device) is kept, where there is one.
+
     Paths are relative to the file's folder, or absolute. Several masks of an image are joined by `|`; none is allowed where the
     label is Normal. Masks are black and white: white is lesion. Labels are Normal, Benign, Malignant or Unknown, in any case.
 
     Args:
-        path: the CSV file, UTF-8, separated by commas.
+        path: the CSV file, UTF-8, separated by commas, semicolons or tabs.
 
     Returns:
         List of `Record`, in the file's order.
@@ -27,7 +31,7 @@ def load_csv(path):
         DataError: lists every missing column, file, value and repeated image with its row.
     """
     path = pathlib.Path(path)
-    rows = _read(path, COLUMNS)
+    rows = _read(path, COLUMNS, OPTIONAL)
     records, problems, seen = [], [], set()
     for number, row in rows:
         label = {name.lower(): name for name in LABELS}.get(row["label"].lower())
@@ -55,6 +59,7 @@ def load_csv(path):
                 image=os.fspath(path.parent / row["image"]),
                 masks=tuple(os.fspath(path.parent / mask) for mask in masks),
                 mask_format="binary",
+                source=row["source"],
             )
         )
     if problems:
@@ -107,21 +112,52 @@ def load_bus_bra(directory):
     return records
 
 
-def _read(path, columns):
-    """(row number, dictionary of stripped values) of each row of a CSV file that has the columns."""
+def read_rows(path, expected, delimiter=None):
+    """Cells of a CSV file, row by row: quoted cells may hold line ends, and no other character ends a line.
+
+    Args:
+        path: `pathlib.Path`. expected: what kind of file, for messages. delimiter: None: the header's.
+
+    Returns:
+        List of (row number from 1, list of stripped cells), without empty rows.
+
+    Raises:
+        DataError: no such file, not UTF-8, or no CSV.
+    """
     try:
         # utf-8-sig: what spreadsheets write begins with a mark that would become part of the first column's name.
-        text = path.read_text("utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or f"not UTF-8 ({error})"
-        raise DataError(path, [f"{reason}; expected a CSV file with the columns {', '.join(columns)}."]) from None
-    reader = csv.DictReader(text.splitlines())
-    header = [name.strip() for name in reader.fieldnames or ()]
+        raise DataError(path, [f"{reason}; expected {expected}. Save it as CSV, UTF-8."]) from None
+    header = text[: min((text + "\n").index("\n"), (text + "\r").index("\r"))]
+    delimiter = delimiter or max(",;\t", key=header.count)
+    try:
+        rows = list(enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), 1))
+    except csv.Error as error:
+        raise DataError(path, [f"cannot be read as CSV ({error}); expected {expected}."]) from None
+    rows = [(number, [cell.strip() for cell in cells]) for number, cells in rows]
+    return [(number, cells) for number, cells in rows if any(cells)]
+
+
+def _read(path, columns, optional=()):
+    """(row number, dictionary of stripped values) of each row of a CSV file that has the columns; optional ones are "" without."""
+    rows = read_rows(path, f"a CSV file with the columns {', '.join(columns)}")
+    header = rows[0][1] if rows else []
     missing = [name for name in columns if name not in header]
     if missing:
         raise DataError(path, [f"columns {missing} are missing; found {header}; expected {list(columns)}, separated by commas."])
-    reader.fieldnames = header
-    rows = [(number, {name: (row[name] or "").strip() for name in columns}) for number, row in enumerate(reader, 2)]
-    if not rows:
+    if not rows[1:]:
         raise DataError(path, ["header only, no images; expected at least one row."])
-    return rows
+    long = [
+        f"row {number}: {len(cells)} fields; the header has {len(header)}. Quote cells that hold a separator."
+        for number, cells in rows
+        if len(cells) > len(header)
+    ]
+    if long:
+        raise DataError(path, long)
+    read = []
+    for number, cells in rows[1:]:
+        row = dict(zip(header, cells))
+        read.append((number, {name: row.get(name, "") for name in (*columns, *optional)}))
+    return read
