@@ -1,7 +1,10 @@
 """Encoders by name; each is a functional `keras.Model` with several scales, from fine to coarse."""
 
+import functools
+import os
 import pathlib
 import types
+from collections.abc import Callable, Mapping
 
 import keras
 
@@ -9,12 +12,14 @@ from panet_keras.encoders.efficientnet_lite0 import efficientnet_lite0
 from panet_keras.encoders.resnet50 import resnet50
 from panet_keras.encoders.vgg16 import vgg16
 
-ENCODERS = types.MappingProxyType({"efficientnet_lite0": efficientnet_lite0, "resnet50": resnet50, "vgg16": vgg16})
-AUTO_WEIGHTS = types.MappingProxyType({"efficientnet_lite0": "imagenet", "resnet50": "imagenet", "vgg16": "hed"})
+ENCODERS: Mapping[str, Callable[..., keras.Model]] = types.MappingProxyType(
+    {"efficientnet_lite0": efficientnet_lite0, "resnet50": resnet50, "vgg16": vgg16}
+)
+AUTO_WEIGHTS: Mapping[str, str] = types.MappingProxyType({"efficientnet_lite0": "imagenet", "resnet50": "imagenet", "vgg16": "hed"})
 """The weights that `weights="auto"` takes: those inside a package; ResNet-50 has none and downloads them."""
 
 
-def get(encoder, weights="auto"):
+def get(encoder: str | keras.Model, weights: str | os.PathLike | None = "auto") -> keras.Model:
     """Builds an encoder by name, or checks the one given.
 
     Args:
@@ -32,7 +37,7 @@ def get(encoder, weights="auto"):
     """
     if isinstance(encoder, keras.Model):
         # A functional model rebuilt from its config is a Functional too, so this holds for a loaded encoder.
-        if not isinstance(encoder, keras.src.models.functional.Functional):
+        if not isinstance(encoder, _functional_class()):
             raise ValueError(
                 f"encoder={encoder.name!r} is a {type(encoder).__name__}; expected a functional keras.Model, "
                 "for Grad-CAM and the decoder read its inner layers. Build it as keras.Model(inputs, outputs)."
@@ -56,8 +61,15 @@ def get(encoder, weights="auto"):
     return model
 
 
-def strides(encoder):
+def strides(encoder: keras.Model) -> list[int]:
     """Strides of the encoder's outputs, fine to coarse, found from its own shape rule."""
     shapes = encoder.compute_output_shape((1, 256, 256, encoder.input_shape[-1]))
     shapes = shapes if isinstance(shapes, list) else [shapes]
     return [256 // shape[1] for shape in shapes]
+
+
+@functools.cache
+def _functional_class() -> type:
+    """The class that Keras makes of `keras.Model(inputs, outputs)`; it has no public name."""
+    inputs = keras.Input((1,), name="probe")
+    return type(keras.Model(inputs, inputs, name="probe"))
