@@ -10,6 +10,7 @@ from panet_keras import presets
 from tests.conftest import PROJECT
 
 
+@pytest.mark.slow
 def test_the_training_example_runs(tmp_path, python):
     blocks = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text("utf-8"), re.DOTALL)
     code = next(block for block in blocks if "model.fit" in block)
@@ -22,6 +23,7 @@ def test_the_training_example_runs(tmp_path, python):
     assert re.search(r"\(96, 128\) 0\.\d+", done.stdout)
 
 
+@pytest.mark.slow
 def test_the_notebook_runs(tmp_path, python):
     cells = json.loads((PROJECT / "examples" / "few_shot_segmentation.ipynb").read_text("utf-8"))["cells"]
     assert not any(cell.get("outputs") for cell in cells)
