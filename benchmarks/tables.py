@@ -78,10 +78,40 @@ def differences(table):
     return markdown(["ours, paired", "Dice"], [[name, interval(table["ours"][key], "+.3f")] for name, key in found.items()])
 
 
-def rows_and_columns(table):
-    """Any table of rows by name: a cell is a text, a number, or {"mean", "low", "high"}; an absent cell is empty."""
-    heads = list(dict.fromkeys(name for row in table.values() for name in row))
-    return markdown(["", *heads], [[name, *(cell(row.get(head, "")) for head in heads)] for name, row in table.items()])
+def hospitals(table):
+    """Rows of `benchmarks.hospitals`: a line for each hospital, number of supports, normal frames and adaptation."""
+    heads = ["hospital", "supports", "normal frames given", "`adapt`", "Dice (95 % interval)", "minus one support", "missed"]
+    lines = [
+        [
+            row["hospital"],
+            str(row["supports"]),
+            str(row["normals"]),
+            "yes" if row["adapted"] else "",
+            between(row["dice"], row["interval"]),
+            interval(row["minus one support"], "+.3f") if row["minus one support"] and row["supports"] > 1 else "",
+            f"{row['missed']:.0%}",
+            between(row["marked"], row["marked interval"], ".0%") if "marked" in row else "",
+            f"{row['presence AUROC']:.3f}" if "presence AUROC" in row else "",
+        ]
+        for row in table
+    ]
+    return markdown([*heads, "normal frames marked", "presence AUROC"], lines)
+
+
+def hospitals_in_short(table):
+    """A line for each hospital: Dice by the number of supports, without `adapt`, with normal frames where there are any."""
+    rows = {}
+    for row in sorted(table, key=lambda row: row["normals"]):
+        if not row["adapted"]:
+            rows.setdefault(row["hospital"], {})[row["supports"]] = row
+    supports = sorted({count for row in rows.values() for count in row})
+    lines = []
+    for name, row in rows.items():
+        dice = [between(row[count]["dice"], row[count]["interval"]) if count in row else "" for count in supports]
+        few = row.get(5) or next(iter(row.values()))
+        lines.append([name, *dice, f"{few['missed']:.0%}", f"{few['marked']:.0%}" if "marked" in few else ""])
+    heads = [f"Dice, {count} support{'s' if count > 1 else ''}" for count in supports]
+    return markdown(["unknown hospital", *heads, "missed, 5 supports", "normal frames marked"], lines)
 
 
 def changed_pictures(table):
@@ -200,10 +230,8 @@ def paired(entry, key):
     return f"{entry['dice']:.3f}{difference}"
 
 
-def cell(value):
-    if isinstance(value, dict):
-        return interval(value)
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+def between(mean, ends, form=".3f"):
+    return interval({"mean": mean, "low": ends[0], "high": ends[1]}, form)
 
 
 def interval(found, form=".3f"):
@@ -216,7 +244,8 @@ def markdown(heads, lines):
 
 TABLES = {
     # name: (file of results, its key, what prints it)
-    "hospitals": ("hospitals", "table", rows_and_columns),
+    "hospitals": ("hospitals", "table", hospitals_in_short),
+    "hospitals_all": ("hospitals", "table", hospitals),
     "protocols": ("headline", "table", lambda table: protocols(table["ours"])),
     "headline": ("headline", "table", models),
     "headline_short": ("headline", "table", models_in_short),

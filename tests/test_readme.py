@@ -49,6 +49,27 @@ def test_the_tables_are_what_the_benchmarks_wrote(page):
     assert tables.filled(text) == text, "a result has changed since; run python -m benchmarks.tables"
 
 
+def test_the_table_of_hospitals():
+    """Normal frames are preferred where there are rows of both; an absent cell is empty."""
+    row = {"hospital": "A", "normals": 0, "adapted": False, "interval": [0.6, 0.8], "missed": 0.1, "minus one support": None}
+    rows = [
+        row | {"supports": 1, "dice": 0.7},
+        row | {"supports": 5, "dice": 0.75},
+        row | {"supports": 5, "dice": 0.76, "normals": 10, "marked": 0.2, "marked interval": [0.1, 0.3], "presence AUROC": 0.9},
+        row | {"supports": 5, "dice": 0.99, "adapted": True},
+        row | {"supports": 1, "dice": 0.5, "hospital": "B"},
+    ]
+    assert tables.hospitals_in_short(rows).splitlines()[2:] == [
+        "| A | 0.700 (0.600 to 0.800) | 0.760 (0.600 to 0.800) | 10% | 20% |",
+        "| B | 0.500 (0.600 to 0.800) |  | 10% |  |",
+    ]
+    assert (
+        tables.hospitals(rows).splitlines()[4] == "| A | 5 | 10 |  | 0.760 (0.600 to 0.800) |  | 10% | 20% (10% to 30%) | 0.900 |"
+    )
+    head, *lines = (line.count("|") for line in tables.hospitals(rows).splitlines())
+    assert set(lines) == {head}
+
+
 def test_the_model_card_is_what_its_preset_says():
     folder = presets.FOLDER / preset.NAME
     about = json.loads((folder / "preset.json").read_text("utf-8"))

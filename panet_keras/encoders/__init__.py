@@ -1,25 +1,21 @@
 """Encoders by name; each is a functional `keras.Model` with several scales, from fine to coarse."""
 
-import functools
-import os
 import pathlib
 import types
-from collections.abc import Callable, Mapping
 
 import keras
 
 from panet_keras.encoders.efficientnet_lite0 import efficientnet_lite0
+from panet_keras.encoders.functional import is_functional
 from panet_keras.encoders.resnet50 import resnet50
 from panet_keras.encoders.vgg16 import vgg16
 
-ENCODERS: Mapping[str, Callable[..., keras.Model]] = types.MappingProxyType(
-    {"efficientnet_lite0": efficientnet_lite0, "resnet50": resnet50, "vgg16": vgg16}
-)
-AUTO_WEIGHTS: Mapping[str, str] = types.MappingProxyType({"efficientnet_lite0": "imagenet", "resnet50": "imagenet", "vgg16": "hed"})
+ENCODERS = types.MappingProxyType({"efficientnet_lite0": efficientnet_lite0, "resnet50": resnet50, "vgg16": vgg16})
+AUTO_WEIGHTS = types.MappingProxyType({"efficientnet_lite0": "imagenet", "resnet50": "imagenet", "vgg16": "hed"})
 """The weights that `weights="auto"` takes: those inside a package; ResNet-50 has none and downloads them."""
 
 
-def get(encoder: str | keras.Model, weights: str | os.PathLike | None = "auto") -> keras.Model:
+def get(encoder, weights="auto"):
     """Builds an encoder by name, or checks the one given.
 
     Args:
@@ -36,8 +32,7 @@ def get(encoder: str | keras.Model, weights: str | os.PathLike | None = "auto") 
         FileNotFoundError: `weights` looks like a file and there is none.
     """
     if isinstance(encoder, keras.Model):
-        # A functional model rebuilt from its config is a Functional too, so this holds for a loaded encoder.
-        if not isinstance(encoder, _functional_class()):
+        if not is_functional(encoder):
             raise ValueError(
                 f"encoder={encoder.name!r} is a {type(encoder).__name__}; expected a functional keras.Model, "
                 "for Grad-CAM and the decoder read its inner layers. Build it as keras.Model(inputs, outputs)."
@@ -61,15 +56,8 @@ def get(encoder: str | keras.Model, weights: str | os.PathLike | None = "auto") 
     return model
 
 
-def strides(encoder: keras.Model) -> list[int]:
+def strides(encoder):
     """Strides of the encoder's outputs, fine to coarse, found from its own shape rule."""
     shapes = encoder.compute_output_shape((1, 256, 256, encoder.input_shape[-1]))
     shapes = shapes if isinstance(shapes, list) else [shapes]
     return [256 // shape[1] for shape in shapes]
-
-
-@functools.cache
-def _functional_class() -> type:
-    """The class that Keras makes of `keras.Model(inputs, outputs)`; it has no public name."""
-    inputs = keras.Input((1,), name="probe")
-    return type(keras.Model(inputs, keras.layers.Identity(name="same")(inputs), name="probe_model"))

@@ -1,30 +1,17 @@
 """All rows of the protocol for one model."""
 
 import json
-import os
 import pathlib
-from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
 from panet_keras.errors import PANetError
-from panet_keras.evaluation.protocol import PROTOCOLS, TestImages, episode_list, run_protocol
+from panet_keras.evaluation.protocol import PROTOCOLS, episode_list, run_protocol
 from panet_keras.evaluation.summary import summarise, summarise_normal
 from panet_keras.files import write_whole
 
 
-def evaluate(
-    predict: Callable[..., Any],
-    test: TestImages,
-    shots: Sequence[int] = (1, 5),
-    repeats: int = 5,
-    seed: int = 0,
-    protocols: Sequence[str] = PROTOCOLS[1:],
-    surface: bool = True,
-    progress: Callable[[str, int, int], None] | None = None,
-    work_dir: str | os.PathLike | None = None,
-) -> tuple[dict, dict, dict, list[str]]:
+def evaluate(predict, test, shots=(1, 5), repeats=5, seed=0, protocols=PROTOCOLS[1:], surface=True, progress=None, work_dir=None):
     """Scores a model in every way the protocol asks for.
 
     Args:
@@ -49,16 +36,13 @@ def evaluate(
     unknown = set(protocols) - set(PROTOCOLS)
     if unknown:
         raise PANetError(f"protocols: {sorted(unknown)} unknown; expected some of {list(PROTOCOLS)}.")
-    rows: dict[str, list] = {}
-    table: dict[str, dict] = {}
-    calibration: dict[str, list] = {}
-    skipped: list[str] = []
+    rows, table, calibration, skipped = {}, {}, {}, []
 
-    def score(name: str, protocol: str, count: int, repeats: int, queries: str = "lesion") -> tuple[list, np.ndarray]:
+    def score(name, protocol, count, repeats, queries="lesion"):
         drawn = episode_list(test.patients, test.lesion, count, repeats, seed, protocol, queries, test.labels)
         outlines = surface and queries == "lesion" and protocol in PROTOCOLS[:2]
 
-        def note(done: int, total: int) -> None:
+        def note(done, total):
             if progress:
                 progress(name, done, total)
 
@@ -83,7 +67,7 @@ def evaluate(
     return rows, table, calibration, skipped
 
 
-def _kept(work_dir: str | os.PathLike | None, name: str, run: Callable[[], tuple[list, np.ndarray]]) -> tuple[list, np.ndarray]:
+def _kept(work_dir, name, run):
     """Rows and counts of a run, from its file where it has been done before."""
     if work_dir is None:
         return run()

@@ -2,15 +2,12 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import ArrayLike
 
 from panet_keras.data.episodic.superpixels import superpixels
-from panet_keras.data.records import Record, decode_all
+from panet_keras.data.records import decode_all
 from panet_keras.errors import PANetError
 from panet_keras.evaluation.scores import calibration_counts, score_mask
 from panet_keras.inference.segmenter import presence, restore
@@ -27,20 +24,11 @@ class Episode:
     """One scored query: indices into the test records; `supports` has the shots of the first way, then of the next."""
 
     query: int
-    supports: tuple[int, ...]
+    supports: tuple
     repeat: int
 
 
-def episode_list(
-    patients: ArrayLike,
-    lesion: ArrayLike,
-    shots: int,
-    repeats: int = 5,
-    seed: int = 0,
-    protocol: str = "cross-patient",
-    queries: str = "lesion",
-    labels: ArrayLike | None = None,
-) -> list[Episode]:
+def episode_list(patients, lesion, shots, repeats=5, seed=0, protocol="cross-patient", queries="lesion", labels=None):
     """Draws the supports of every query.
 
     Args:
@@ -63,7 +51,7 @@ def episode_list(
         PANetError: no query has enough supports.
     """
     patients, lesion = np.asarray(patients), np.asarray(lesion, bool)
-    labels = np.asarray(labels)
+    labels = None if labels is None else np.asarray(labels)
     if protocol == "superpixel":
         return [Episode(query, (query,), repeat) for query in range(len(patients)) for repeat in range(repeats)]
     episodes = []
@@ -99,7 +87,7 @@ class TestImages:
 
     __test__ = False  # not a pytest class
 
-    def __init__(self, records: Iterable[Record], size: tuple[int, int]) -> None:
+    def __init__(self, records, size):
         self.records = list(records)
         self.images, self.truths, self.masks = [], [], []
         for sample in decode_all(self.records):
@@ -111,17 +99,17 @@ class TestImages:
         self.labels = np.array([record.label for record in self.records])
         self.lesion = np.array([mask.any() for mask in self.masks])
 
-    def query(self, index: int) -> np.ndarray:
+    def query(self, index):
         """float32 [1, 1, H, W, 3]."""
         return self.images[index][None, None].astype(np.float32) / np.float32(255)
 
-    def support(self, indices: Sequence[int], ways: int = 1) -> tuple[np.ndarray, ...]:
+    def support(self, indices, ways=1):
         """Images float32 [1, N, K, H, W, 3] and masks uint8 [1, N, K, H, W, 1]."""
         images = np.stack([self.images[i] for i in indices]).astype(np.float32) / np.float32(255)
         masks = np.stack([self.masks[i] for i in indices])[..., None].astype(np.uint8)
         return tuple(x.reshape(1, ways, -1, *x.shape[1:]) for x in (images, masks))
 
-    def tensors(self, episode: Episode, protocol: str = "cross-patient", seed: int = 0) -> tuple[Any, ...] | None:
+    def tensors(self, episode, protocol="cross-patient", seed=0):
         """What a model is given for an episode, and what it should answer.
 
         Returns:
@@ -146,7 +134,7 @@ class TestImages:
         return images, masks, query, truth, way
 
 
-def move_mask(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def move_mask(mask, rng):
     """Rolls a mask by a quarter to three quarters of the frame onto tissue beside the lesion."""
     for _ in range(20):
         shift = [int(side * rng.uniform(0.25, 0.75)) for side in mask.shape]
@@ -156,15 +144,7 @@ def move_mask(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     raise PANetError("a support mask fills the frame, so that it cannot be moved beside the lesion")
 
 
-def run_protocol(
-    predict: Callable[..., Any],
-    test: TestImages,
-    episodes: Sequence[Episode],
-    protocol: str = "cross-patient",
-    seed: int = 0,
-    surface: bool = True,
-    progress: Callable[[int, int], None] | None = None,
-) -> tuple[list[dict[str, Any]], np.ndarray]:
+def run_protocol(predict, test, episodes, protocol="cross-patient", seed=0, surface=True, progress=None):
     """Scores episodes.
 
     Args:
@@ -197,7 +177,7 @@ def run_protocol(
     return rows, counts
 
 
-def own_probability(probabilities: np.ndarray, way: int) -> np.ndarray:
+def own_probability(probabilities, way):
     """Probability [H, W] of a way against its strongest rival, from [H, W, N+1]: above 1/2 exactly where the way wins."""
     own = probabilities[..., way]
     if probabilities.shape[-1] == 2:

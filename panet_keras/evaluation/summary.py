@@ -1,25 +1,18 @@
 """Means over images and patients, with intervals by bootstrap over patients."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 from scipy import stats
 
-from panet_keras.data.records import Record
 from panet_keras.evaluation.scores import MISS_DICE, expected_calibration_error
 
 SCORES = ("dice", "iou", "hd95", "nsd", "sensitivity", "precision", "inside", "outside")
 PRESENCE_THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 """For which `summarise_normal` says what they do."""
 
-Row = dict[str, Any]
-"""One scored episode, as `run_protocol` gives it."""
 
-
-def per_image(rows: Sequence[Row], name: str) -> tuple[np.ndarray, np.ndarray]:
+def per_image(rows, name):
     """Mean over repeats of each query: (query indices, values). NaN repeats are left out."""
     queries = sorted({row["query"] for row in rows})
     values = []
@@ -29,7 +22,7 @@ def per_image(rows: Sequence[Row], name: str) -> tuple[np.ndarray, np.ndarray]:
     return np.array(queries), np.array(values)
 
 
-def bootstrap(values: ArrayLike, patients: ArrayLike, seed: int = 0, draws: int = 2000) -> tuple[float, float]:
+def bootstrap(values, patients, seed=0, draws=2000):
     """95 % percentile interval of the mean over images, patients being drawn with replacement.
 
     Images of a patient are alike; drawing images would give an interval that is too narrow.
@@ -52,11 +45,10 @@ def bootstrap(values: ArrayLike, patients: ArrayLike, seed: int = 0, draws: int 
     counts = np.array([(patients == name).sum() for name in names])
     drawn = np.random.default_rng(seed).integers(0, len(names), (draws, len(names)))
     means = sums[drawn].sum(1) / counts[drawn].sum(1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
+    return tuple(float(x) for x in np.percentile(means, [2.5, 97.5]))
 
 
-def paired_difference(first: ArrayLike, second: ArrayLike, patients: ArrayLike, seed: int = 0) -> dict[str, float]:
+def paired_difference(first, second, patients, seed=0):
     """Mean of first - second over the images both have, with its bootstrap interval over patients.
 
     Args:
@@ -71,7 +63,7 @@ def paired_difference(first: ArrayLike, second: ArrayLike, patients: ArrayLike, 
     return {"mean": float(defined.mean()) if len(defined) else math.nan, "low": low, "high": high, "n": len(defined)}
 
 
-def summarise(rows: Sequence[Row], patients: ArrayLike, counts: np.ndarray | None = None, seed: int = 0) -> dict[str, Any]:
+def summarise(rows, patients, counts=None, seed=0):
     """Table entries of one protocol.
 
     Args:
@@ -85,7 +77,7 @@ def summarise(rows: Sequence[Row], patients: ArrayLike, counts: np.ndarray | Non
         Dice), median (Dice), miss_rate, undefined (images without a Dice) and ece.
     """
     patients = np.asarray(patients)
-    result: dict[str, Any] = {}
+    result = {}
     for name in SCORES:
         queries, values = per_image(rows, name)
         low, high = bootstrap(values, patients[queries], seed)
@@ -109,7 +101,7 @@ def summarise(rows: Sequence[Row], patients: ArrayLike, counts: np.ndarray | Non
     return result
 
 
-def strata(rows: Sequence[Row], records: Sequence[Record], area: ArrayLike) -> dict[str, dict[str, Any]]:
+def strata(rows, records, area):
     """Mean Dice by label, lesion-size tercile, Doppler, marks and combined frames.
 
     Args:
@@ -133,7 +125,7 @@ def strata(rows: Sequence[Row], records: Sequence[Record], area: ArrayLike) -> d
     }
 
 
-def presence_threshold(lesion_rows: Sequence[Row], cost: float = 0.01) -> float:
+def presence_threshold(lesion_rows, cost=0.01):
     """The highest presence threshold that costs little.
 
     Args:
@@ -152,7 +144,7 @@ def presence_threshold(lesion_rows: Sequence[Row], cost: float = 0.01) -> float:
     return float(presence[order[first]]) if len(order) else 0.0
 
 
-def summarise_normal(rows: Sequence[Row], lesion_rows: Sequence[Row]) -> dict[str, Any]:
+def summarise_normal(rows, lesion_rows):
     """What happens on frames without lesion.
 
     The empty-mask rule: an image without lesion scores 1 if nothing is marked and 0 otherwise.
@@ -176,10 +168,10 @@ def summarise_normal(rows: Sequence[Row], lesion_rows: Sequence[Row]) -> dict[st
     statistic = stats.mannwhitneyu(present, absent).statistic
     threshold = presence_threshold(lesion_rows)
 
-    def marked(threshold: float) -> float:
+    def marked(threshold):
         return float(np.mean([row["false_any"] * (row["presence"] >= threshold) for row in rows]))
 
-    def cost(threshold: float) -> float:
+    def cost(threshold):
         return float(np.mean([np.nan_to_num(row["dice"]) * (row["presence"] < threshold) for row in lesion_rows]))
 
     return {
