@@ -3,7 +3,7 @@
     python -m pipeline run --config pipeline/configs/bus_uclm.yaml --set data.path=BUS-UCLM --set run.root=RUNS
     python -m benchmarks.bus_uclm_quick RUNS
 
-Takes the scores of the newest complete run, keeps numbers only (no patient's image, no file name), and prints the README's table.
+Takes the scores of the newest complete run, keeps numbers only (no patient's image, no file name), and prints the table of docs/results.
 """
 
 import json
@@ -58,7 +58,7 @@ def _paired(first, second, patient):
 
 
 def markdown(table):
-    """The README's table."""
+    """The table of docs/results."""
     lines = [
         "| protocol | Dice (95 % interval) | over patients | median | missed | HD95, px | inside / outside | images, episodes |"
     ]

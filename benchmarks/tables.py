@@ -1,8 +1,8 @@
-"""The tables of README.md and BUILD_NOTES.md, printed from results/*.json.
+"""The tables of README.md and docs/, printed from results/*.json.
 
     python -m benchmarks.tables        writes them into their places, after a benchmark has run again
 
-A place is what stands between `<!-- table NAME -->` and `<!-- end -->`.
+A place is what stands between `<!-- table NAME -->` and `<!-- end -->`. A place whose benchmark has not been run yet stays as it is.
 """
 
 import json
@@ -14,8 +14,16 @@ from benchmarks import record
 from panet_keras.files import write_whole
 
 PROJECT = pathlib.Path(__file__).parent.parent
-PAGES = ("README.md", "BUILD_NOTES.md")
 PLACE = re.compile(r"^( *)(<!-- table (\w+) -->)\n.*?(<!-- end -->)", re.DOTALL | re.MULTILINE)
+
+
+def pages():
+    """Paths of the pages with a place for a table, relative to the project."""
+    files = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
+    return tuple(file.relative_to(PROJECT).as_posix() for file in files if "<!-- table " in file.read_text("utf-8"))
+
+
+PAGES = pages()
 
 
 def protocols(entries):
@@ -52,10 +60,178 @@ def models(table):
     return markdown(["", "1 shot", "5 shots", *asked, "missed", "normal frames marked, at 0.01", "minus ours, 1 shot"], lines)
 
 
+def models_in_short(table):
+    """The README's rows of `benchmarks.headline`."""
+    lines = []
+    for row in ("ours", "paper", "supervised U-Net"):
+        one, five, moved = (
+            table[row][f"{name}"] for name in ("cross-patient, 1 shot", "cross-patient, 5 shots", "moved-support, 1 shot")
+        )
+        dice = [interval(one["dice"]), interval(five["dice"]), f"{moved['dice']['mean']:.3f}"]
+        lines.append([row, *dice, f"{one['miss_rate']:.0%}", f"{one['normal']['false_any']:.0%}"])
+    return markdown(["", "Dice, 1 shot", "5 shots", "support's mask moved away", "missed", "normal frames marked"], lines)
+
+
+def differences(table):
+    """Rows of `benchmarks.headline` for one model: what more shots, and the same patient, are worth, paired over images."""
+    found = {"5 shots minus 1 shot": "5 shots - 1 shot", "same-patient minus cross-patient": "same-patient - cross-patient"}
+    return markdown(["ours, paired", "Dice"], [[name, interval(table["ours"][key], "+.3f")] for name, key in found.items()])
+
+
+def hospitals(table):
+    """Rows of `benchmarks.hospitals`: a line for each hospital, number of supports, normal frames and adaptation."""
+    heads = ["hospital", "supports", "normal frames given", "`adapt`", "Dice (95 % interval)", "minus one support", "missed"]
+    lines = [
+        [
+            row["hospital"],
+            str(row["supports"]),
+            str(row["normals"]),
+            "yes" if row["adapted"] else "",
+            between(row["dice"], row["interval"]),
+            interval(row["minus one support"], "+.3f") if row["minus one support"] and row["supports"] > 1 else "",
+            f"{row['missed']:.0%}",
+            between(row["marked"], row["marked interval"], ".0%") if "marked" in row else "",
+            f"{row['presence AUROC']:.3f}" if "presence AUROC" in row else "",
+        ]
+        for row in table
+    ]
+    return markdown([*heads, "normal frames marked", "presence AUROC"], lines)
+
+
+def hospitals_in_short(table):
+    """A line for each hospital: Dice by the number of supports, without `adapt`, with normal frames where there are any."""
+    rows = {}
+    for row in sorted(table, key=lambda row: row["normals"]):
+        if not row["adapted"]:
+            rows.setdefault(row["hospital"], {})[row["supports"]] = row
+    supports = sorted({count for row in rows.values() for count in row})
+    lines = []
+    for name, row in rows.items():
+        dice = [between(row[count]["dice"], row[count]["interval"]) if count in row else "" for count in supports]
+        few = row.get(5) or next(iter(row.values()))
+        lines.append([name, *dice, f"{few['missed']:.0%}", f"{few['marked']:.0%}" if "marked" in few else ""])
+    heads = [f"Dice, {count} support{'s' if count > 1 else ''}" for count in supports]
+    return markdown(["unknown hospital", *heads, "missed, 5 supports", "normal frames marked"], lines)
+
+
 def changed_pictures(table):
     """Rows of `benchmarks.robustness`, the first model's."""
     scores = next(iter(table.values()))
     return markdown(list(scores), [[f"{entry['dice']:.3f}" for entry in scores.values()]])
+
+
+def adaptation(table):
+    """Rows of `benchmarks.adaptation`: Dice, and the difference to the plain answer with the same three supports."""
+    ways = list(next(iter(table.values())))
+    return markdown(
+        ["pictures", *ways], [[name, *(paired(row[way], "minus 3 shots") for way in ways)] for name, row in table.items()]
+    )
+
+
+def options(table):
+    """Rows of `benchmarks.inference_options`: Dice, and the difference to the plain answer."""
+    heads = [name.replace("(s)", "" if name.startswith("cross-patient, 1 ") else "s") for name in table]
+    ways = list(dict.fromkeys(way for column in table.values() for way in column))
+    return markdown(
+        ["", *heads],
+        [
+            [way, *(paired(c[way], "minus plain" if way != "plain" else "") if way in c else "" for c in table.values())]
+            for way in ways
+        ],
+    )
+
+
+def calibration(table):
+    """Rows of `benchmarks.calibration`: before, with the temperature of the other folds, and with the shipped one."""
+    lines = [
+        [name, kind, f"{e['ECE']:.3f}", f"{e['cross-entropy']:.3f}", f"{e['inside']:.2f} / {e['outside']:.3f}"]
+        for name, row in table.items()
+        for kind, e in row.items()
+    ]
+    return markdown(["pictures", "temperature", "calibration error", "cross-entropy", "inside / outside"], lines)
+
+
+def presence(frames):
+    """Frames without lesion in `benchmarks.calibration`: share left with a mask at each threshold, and what it costs in Dice."""
+    levels = list(frames["shipped"]["by_threshold"])
+    lines = [
+        [
+            kind,
+            *(
+                f"{frames[kind]['by_threshold'][level]['false_any']:.0%}, {frames[kind]['by_threshold'][level]['cost']:.3f}"
+                for level in levels
+            ),
+        ]
+        for kind in frames
+    ]
+    return markdown(["presence threshold", *levels], lines)
+
+
+def speed(table):
+    """Rows of `benchmarks.speed`: seconds, and how many times the limit of the machine's matrix product."""
+    lines = [
+        [
+            name,
+            f"{row['training step, s']:.2f} ({row['episodes of a step']}), {row['training step, times the limit']:.1f} x",
+            *(f"{row[f'{call}, s']:.3f}, {row[f'{call}, times the limit']:.1f} x" for call in ("encode_support", "segment")),
+            f"{row['peak memory, MB'] / 1000:.1f} GB",
+        ]
+        for name, row in table.items()
+    ]
+    return markdown(["", "training step (episodes)", "`encode_support`", "`segment`", "peak memory"], lines)
+
+
+def latency(seconds):
+    """Rows of `benchmarks.serving`: a request's time."""
+    return markdown(["request", "ms"], [[name, f"{1000 * value:.0f}"] for name, value in seconds.items()])
+
+
+def throughput(rates):
+    """Rows of `benchmarks.serving`: queries in a second, by the number of clients."""
+    clients = list(next(iter(rates.values())))
+    return markdown(["clients", *clients], [[name, *(f"{row[n]:.0f}" for n in clients)] for name, row in rates.items()])
+
+
+def scale(stages):
+    """Rows of `benchmarks.scale`: seconds and peak memory at each number of images, and the growth of both."""
+    sizes = [key for key in next(iter(stages.values())) if key.isdigit()]
+    lines = [
+        [name, *(f"{row[n]['seconds']:.0f} s, {row[n]['peak_memory'] / 1e9:.1f} GB" for n in sizes), f"{row['growth of time']:.2f}"]
+        for name, row in stages.items()
+    ]
+    return markdown(["stage", *(f"{int(size):,} images" for size in sizes), "growth of time"], lines)
+
+
+def soak(counts):
+    """Rows of `benchmarks.soak`: requests by kind and by what became of them."""
+    return markdown(["request: answer", "number"], [[name, f"{count:,}"] for name, count in counts.items()])
+
+
+def kills(entries):
+    """Rows of `benchmarks.crash`: where the process was killed, and what was different afterwards."""
+    lines = [
+        [
+            re.sub(r" \.\.\..*|: .*", "", e["killed in"]),
+            str(e["exit code of the second start"]),
+            ", ".join(e["different"]) or "none",
+        ]
+        for e in entries
+    ]
+    return markdown(["killed in", "exit code of the second start", "different artifacts"], lines)
+
+
+def steps(seconds):
+    """Rows of `benchmarks.input_pipeline` and `benchmarks.pytorch`: seconds by name."""
+    return markdown(["", "seconds"], [[name.replace("_", " "), f"{value:.2f}"] for name, value in seconds.items()])
+
+
+def paired(entry, key):
+    difference = f", {interval(entry[key], '+.3f')}" if key in entry else ""
+    return f"{entry['dice']:.3f}{difference}"
+
+
+def between(mean, ends, form=".3f"):
+    return interval({"mean": mean, "low": ends[0], "high": ends[1]}, form)
 
 
 def interval(found, form=".3f"):
@@ -66,19 +242,41 @@ def markdown(heads, lines):
     return "\n".join(f"| {' | '.join(line)} |" for line in (heads, ["---"] * len(heads), *lines))
 
 
-def all_tables():
-    """Every table by its name."""
+TABLES = {
+    # name: (file of results, its key, what prints it)
+    "hospitals": ("hospitals", "table", hospitals_in_short),
+    "hospitals_all": ("hospitals", "table", hospitals),
+    "protocols": ("headline", "table", lambda table: protocols(table["ours"])),
+    "headline": ("headline", "table", models),
+    "headline_short": ("headline", "table", models_in_short),
+    "differences": ("headline", "table", differences),
+    "ablation": ("ablation", "table", models),
+    "robustness": ("robustness", "table", changed_pictures),
+    "quick": ("bus_uclm_quick", "table", protocols),
+    "adaptation": ("adaptation", "table", adaptation),
+    "inference_options": ("inference_options", "table", options),
+    "calibration": ("calibration", "table", calibration),
+    "presence": ("calibration", "frames without lesion", presence),
+    "speed": ("speed", "table", speed),
+    "pytorch": ("pytorch", "seconds for each step", steps),
+    "input_pipeline": ("input_pipeline", "seconds", steps),
+    "latency": ("serving", "latency, s", latency),
+    "throughput": ("serving", "segment per second, by clients", throughput),
+    "soak": ("soak", "by kind and status", soak),
+    "scale": ("scale", "stages", scale),
+    "crash": ("crash", "kills", kills),
+}
 
-    def table(name):
-        return json.loads((record.RESULTS / f"{name}.json").read_text("utf-8"))["table"]
 
-    headline = table("headline")
-    return {
-        "protocols": protocols(headline["ours"]),
-        "headline": models(headline),
-        "ablation": models(table("ablation")),
-        "robustness": changed_pictures(table("robustness")),
-    }
+def print_table(name):
+    """A table as Markdown, or None where its benchmark has not been run.
+
+    Raises:
+        KeyError: there is no table of that name.
+    """
+    file, key, printer = TABLES[name]
+    path = record.RESULTS / f"{file}.json"
+    return printer(json.loads(path.read_text("utf-8"))[key]) if path.is_file() else None
 
 
 def filled(text):
@@ -87,8 +285,12 @@ def filled(text):
     Raises:
         KeyError: a place for a table that there is none of.
     """
-    tables = all_tables()
-    return PLACE.sub(lambda place: textwrap.indent(f"{place[2]}\n{tables[place[3]]}\n{place[4]}", place[1]), text)
+
+    def fill(place):
+        table = print_table(place[3])
+        return place[0] if table is None else textwrap.indent(f"{place[2]}\n{table}\n{place[4]}", place[1])
+
+    return PLACE.sub(fill, text)
 
 
 if __name__ == "__main__":

@@ -14,13 +14,15 @@ import grpc
 import numpy as np
 from PIL import Image
 
-from serving.pictures import enlarge, open_mask, open_rgb, overlay, query_bytes, shrink, shrink_mask
-from serving.protos import wire_pb2
+from .pictures import enlarge, open_mask, open_rgb, overlay, query_bytes, shrink, shrink_mask
+from .protos import wire_pb2
 
 DTYPES = {1: np.float32, 2: np.float64, 3: np.int32, 4: np.uint8, 6: np.int8, 9: np.int64, 10: np.bool_}
 """tensorflow.DataType numbers of fixed-size types; 7 is a string."""
 STRING = 7
 PRESENCE_SHARE = 0.001
+COMMAND = "python -m serving.client" if __package__ == "serving" else "panet-client"
+"""What a person typed: this file is also installed alone, as panet_client (serving/pyproject.toml)."""
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 
@@ -226,7 +228,7 @@ def read_tensor(proto):
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m serving.client", description="Asks a server for masks.")
+    parser = argparse.ArgumentParser(prog=COMMAND, description="Asks a server for masks.")
     commands = parser.add_subparsers(dest="command", required=True)
     segment = commands.add_parser("segment", help="write masks and overlays of the query images")
     segment.add_argument("--server", default="127.0.0.1:8500", metavar="HOST:PORT")
@@ -244,7 +246,7 @@ def main(argv=None):
     try:
         return _segment(arguments)
     except (ServingError, OSError, ValueError) as error:
-        print(f"serving.client: {error}", file=sys.stderr)
+        print(f"{COMMAND.split()[-1]}: {error}", file=sys.stderr)
         return 1
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import pathlib
+import re
 
 import pytest
 
@@ -28,12 +29,27 @@ def test_public_names():
     assert {"load_bus_uclm", "load_folder", "episodes"} <= set(panet_keras.data.__all__)
 
 
-@pytest.mark.parametrize("module", ["model", "inference.segmenter"])
-def test_docstring_examples(module):
+def files_of(*packages):
+    return [file for package in packages for file in sorted((PROJECT / package).rglob("*.py"))]
+
+
+def test_no_private_keras():
+    """What begins with keras.src may be renamed by any release."""
+    packages = ("panet_keras", "pipeline", "serving", "benchmarks", "docs", "examples", "scripts")
+    found = [file for file in files_of(*packages) if re.search(r"\bkeras\.src\b", file.read_text("utf-8"))]
+    assert found == []
+
+
+EXAMPLES = [file for file in files_of("panet_keras", "pipeline", "serving") if re.search(r"^ *>>> ", file.read_text("utf-8"), re.M)]
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.relative_to(PROJECT).as_posix())
+def test_docstring_examples(file):
     import doctest
     import importlib
 
-    result = doctest.testmod(importlib.import_module(f"panet_keras.{module}"))
+    parts = file.relative_to(PROJECT).with_suffix("").parts
+    result = doctest.testmod(importlib.import_module(".".join(parts).removesuffix(".__init__")))
     assert result.attempted and not result.failed
 
 

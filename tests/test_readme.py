@@ -10,6 +10,7 @@ from panet_keras import presets
 from tests.conftest import PROJECT
 
 
+@pytest.mark.slow
 def test_the_training_example_runs(tmp_path, python):
     blocks = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text("utf-8"), re.DOTALL)
     code = next(block for block in blocks if "model.fit" in block)
@@ -22,9 +23,17 @@ def test_the_training_example_runs(tmp_path, python):
     assert re.search(r"\(96, 128\) 0\.\d+", done.stdout)
 
 
+def test_the_notebook_has_its_stored_picture():
+    """Of every code cell as it ran in order, by scripts/notebook."""
+    cells = json.loads((PROJECT / "examples" / "few_shot_segmentation.ipynb").read_text("utf-8"))["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1)), "run scripts/notebook"
+    assert any("image/png" in output.get("data", {}) for output in code[-1]["outputs"])
+
+
+@pytest.mark.slow
 def test_the_notebook_runs(tmp_path, python):
     cells = json.loads((PROJECT / "examples" / "few_shot_segmentation.ipynb").read_text("utf-8"))["cells"]
-    assert not any(cell.get("outputs") for cell in cells)
     code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
     assert "steps=10" in code and "epochs=2" in code
     code = code.replace("steps=10", "steps=1").replace("epochs=2", "epochs=1")
@@ -38,6 +47,27 @@ def test_the_tables_are_what_the_benchmarks_wrote(page):
     text = (PROJECT / page).read_text("utf-8")
     assert "<!-- table " in text
     assert tables.filled(text) == text, "a result has changed since; run python -m benchmarks.tables"
+
+
+def test_the_table_of_hospitals():
+    """Normal frames are preferred where there are rows of both; an absent cell is empty."""
+    row = {"hospital": "A", "normals": 0, "adapted": False, "interval": [0.6, 0.8], "missed": 0.1, "minus one support": None}
+    rows = [
+        row | {"supports": 1, "dice": 0.7},
+        row | {"supports": 5, "dice": 0.75},
+        row | {"supports": 5, "dice": 0.76, "normals": 10, "marked": 0.2, "marked interval": [0.1, 0.3], "presence AUROC": 0.9},
+        row | {"supports": 5, "dice": 0.99, "adapted": True},
+        row | {"supports": 1, "dice": 0.5, "hospital": "B"},
+    ]
+    assert tables.hospitals_in_short(rows).splitlines()[2:] == [
+        "| A | 0.700 (0.600 to 0.800) | 0.760 (0.600 to 0.800) | 10% | 20% |",
+        "| B | 0.500 (0.600 to 0.800) |  | 10% |  |",
+    ]
+    assert (
+        tables.hospitals(rows).splitlines()[4] == "| A | 5 | 10 |  | 0.760 (0.600 to 0.800) |  | 10% | 20% (10% to 30%) | 0.900 |"
+    )
+    head, *lines = (line.count("|") for line in tables.hospitals(rows).splitlines())
+    assert set(lines) == {head}
 
 
 def test_the_model_card_is_what_its_preset_says():

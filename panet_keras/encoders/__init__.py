@@ -6,6 +6,7 @@ import types
 import keras
 
 from panet_keras.encoders.efficientnet_lite0 import efficientnet_lite0
+from panet_keras.encoders.functional import is_functional
 from panet_keras.encoders.resnet50 import resnet50
 from panet_keras.encoders.vgg16 import vgg16
 
@@ -33,8 +34,7 @@ def get(encoder, weights="auto"):
         FileNotFoundError: `weights` looks like a file and there is none.
     """
     if isinstance(encoder, keras.Model):
-        # A functional model rebuilt from its config is a Functional too, so this holds for a loaded encoder.
-        if not isinstance(encoder, keras.src.models.functional.Functional):
+        if not is_functional(encoder):
             raise ValueError(
                 f"encoder={encoder.name!r} is a {type(encoder).__name__}; expected a functional keras.Model, "
                 "for Grad-CAM and the decoder read its inner layers. Build it as keras.Model(inputs, outputs)."

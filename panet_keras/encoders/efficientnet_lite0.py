@@ -21,7 +21,7 @@ TAPPED_STAGES = {0: "stride2", 1: "stride4", 2: "stride8", 4: "stride16", 6: "st
 BATCH_NORM_EPSILON = 1e-3
 
 
-def efficientnet_lite0(weights="imagenet", name="efficientnet_lite0"):
+def efficientnet_lite0(weights: str | None = "imagenet", name: str = "efficientnet_lite0") -> Model:
     """Builds EfficientNet-Lite0 without its classifier.
 
     Batch normalisation is folded into the convolutions before it: its statistics would be frozen in any case

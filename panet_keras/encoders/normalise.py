@@ -1,5 +1,8 @@
 """Input normalisation that a saved encoder carries with it."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 
 
@@ -16,7 +19,7 @@ class BGRMinusMean(keras.layers.Layer):
     Output: [B, H, W, 3], same dtype.
     """
 
-    def __init__(self, mean, **kwargs):
+    def __init__(self, mean: Sequence[float], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.mean = tuple(mean)
 
@@ -26,5 +29,5 @@ class BGRMinusMean(keras.layers.Layer):
     def compute_output_shape(self, input_shape):
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "mean": self.mean}

@@ -12,7 +12,7 @@ BATCH_NORM_EPSILON = 1.001e-5
 """Of keras.applications, whose weights these layers take."""
 
 
-def resnet50(weights=None, dilated=True, name="resnet50"):
+def resnet50(weights: str | None = None, dilated: bool = True, name: str = "resnet50") -> Model:
     """Builds ResNet-50 (He et al., CVPR 2016, arXiv 1512.03385) without its classifier.
 
     The stride stays at 8 from the second stage on; the third and fourth are dilated by 2 and 4 instead (Chen et al., DeepLab,
@@ -48,7 +48,7 @@ def resnet50(weights=None, dilated=True, name="resnet50"):
     return model
 
 
-def copy_weights(source, model):
+def copy_weights(source: Model, model: Model) -> None:
     """Copies the weights of keras.applications' ResNet50, layer by layer of the same name."""
     for layer in model.layers:
         if layer.weights:

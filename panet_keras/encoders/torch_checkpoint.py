@@ -1,6 +1,7 @@
 """Reads PyTorch's legacy checkpoint files with numpy alone, and nothing but tensors from them."""
 
 import collections
+import os
 import pickle
 
 import numpy as np
@@ -34,7 +35,7 @@ class _TensorUnpickler(pickle.Unpickler):
         return storage_type, key, count
 
 
-def read_torch_checkpoint(path):
+def read_torch_checkpoint(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Reads a legacy (before PyTorch 1.6) `.pth` state dictionary.
 
     The layout is that of `torch.serialization._legacy_save`: four pickles (magic number, protocol, system

@@ -16,7 +16,7 @@ CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 """Of 0..255 values; `keras.applications.vgg16.preprocess_input`."""
 
 
-def vgg16(weights="hed", name="vgg16"):
+def vgg16(weights: str | None = "hed", name: str = "vgg16") -> Model:
     """Builds the VGG16 of PANet (Wang et al., ICCV 2019, section 4.1, and its reference implementation).
 
     Against the classifier: 3x3 max pools padded by 1, the fourth of stride 1, the fifth block dilated by 2 and

@@ -11,7 +11,7 @@ MISS_DICE = 0.1
 """A lesion with a Dice below this counts as missed."""
 
 
-def dice(truth, mask):
+def dice(truth: np.ndarray, mask: np.ndarray) -> float:
     """2 |T P| / (|T| + |P|); NaN when both are empty, 0 when one is. The same rule as `panet_keras.Dice`.
 
     Args:
@@ -21,23 +21,23 @@ def dice(truth, mask):
     return 2.0 * (truth & mask).sum() / total if total else math.nan
 
 
-def iou(truth, mask):
+def iou(truth: np.ndarray, mask: np.ndarray) -> float:
     """|T P| / |T or P|; NaN when both are empty, 0 when one is."""
     union = (truth | mask).sum()
     return (truth & mask).sum() / union if union else math.nan
 
 
-def sensitivity(truth, mask):
+def sensitivity(truth: np.ndarray, mask: np.ndarray) -> float:
     """|T P| / |T|; NaN for an empty truth."""
     return (truth & mask).sum() / truth.sum() if truth.any() else math.nan
 
 
-def precision(truth, mask):
+def precision(truth: np.ndarray, mask: np.ndarray) -> float:
     """|T P| / |P|; NaN for an empty prediction."""
     return (truth & mask).sum() / mask.sum() if mask.any() else math.nan
 
 
-def surface_scores(truth, mask, tolerance=NSD_TOLERANCE):
+def surface_scores(truth: np.ndarray, mask: np.ndarray, tolerance: float = NSD_TOLERANCE) -> tuple[float, float]:
     """95th percentile Hausdorff distance and normalised surface Dice, by DeepMind's surface-distance.
 
     HD95 is the larger of the two directed 95th percentiles (Nikolov et al., arXiv 1809.04430). Both empty: (NaN, NaN).
@@ -58,7 +58,7 @@ def surface_scores(truth, mask, tolerance=NSD_TOLERANCE):
     return float(compute_robust_hausdorff(distances, 95)), float(compute_surface_dice_at_tolerance(distances, tolerance))
 
 
-def score_mask(truth, probability, threshold=0.5, surface=True):
+def score_mask(truth: np.ndarray, probability: np.ndarray, threshold: float = 0.5, surface: bool = True) -> dict[str, float]:
     """All scores of one image at its original size.
 
     Args:
@@ -87,7 +87,7 @@ def score_mask(truth, probability, threshold=0.5, surface=True):
     }
 
 
-def calibration_counts(truth, probability, bins=10):
+def calibration_counts(truth: np.ndarray, probability: np.ndarray, bins: int = 10) -> np.ndarray:
     """Counts for the reliability of probabilities: pixels, foreground pixels and summed probability in each bin [3, bins]."""
     index = np.minimum((probability.ravel() * bins).astype(np.int64), bins - 1)
     flat = truth.ravel()
@@ -100,7 +100,7 @@ def calibration_counts(truth, probability, bins=10):
     )
 
 
-def expected_calibration_error(counts):
+def expected_calibration_error(counts: np.ndarray) -> float:
     """Mean over pixels of |share of foreground - mean probability| of their bin (Naeini et al., AAAI 2015)."""
     pixels, hits, total = counts
     return float(np.abs(hits - total).sum() / pixels.sum()) if pixels.sum() else math.nan

@@ -1,6 +1,8 @@
 """Temperature scaling: one number that makes probabilities mean what they say."""
 
 import math
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from scipy import optimize, special
@@ -10,7 +12,7 @@ from panet_keras.layers.prototypes import IGNORE
 RANGE = (0.05, 20.0)
 
 
-def fit_temperature(answers, pixels=4096, seed=0):
+def fit_temperature(answers: Iterable[tuple[Any, Any]], pixels: int = 4096, seed: int = 0) -> float:
     """The temperature for `PANet(temperature=...)`: the one of the least cross-entropy (Guo et al., ICML 2017, arXiv 1706.04599).
 
     Args:
@@ -38,7 +40,7 @@ def fit_temperature(answers, pixels=4096, seed=0):
     if not len(margins):
         raise ValueError("fit_temperature got no labelled pixel; expected at least one answer with labels other than 255.")
 
-    def cross_entropy(log_temperature):
+    def cross_entropy(log_temperature: float) -> float:
         return special.logsumexp(margins / math.exp(log_temperature), -1).mean()
 
     return math.exp(optimize.minimize_scalar(cross_entropy, bounds=np.log(RANGE), method="bounded").x)

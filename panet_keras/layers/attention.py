@@ -1,10 +1,12 @@
 """Attention between query and support: learned weights of support pixels, and refinement of the query's features."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
 
-def times(vectors, matrix):
+def times(vectors: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
     """Vectors [..., C] times a matrix [C, D], as one plain product.
 
     `@` broadcasts the matrix over the leading axes, and TensorFlow 2.16's oneDNN kernel ends the process (SIGSEGV) at some shapes, such as
@@ -31,16 +33,16 @@ class AttentionPooling(keras.layers.Layer):
     Output: [B, Q, M, C] float32; zeros for a set without weight.
     """
 
-    def __init__(self, width=32, **kwargs):
+    def __init__(self, width: int = 32, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.width = width
 
-    def build(self, channels):
+    def build(self, channels: int) -> None:
         self.key = self.add_weight(name="key", shape=(channels, self.width), initializer="glorot_uniform")
         self.query = self.add_weight(name="query", shape=(channels, self.width), initializer="zeros")
         self.built = True
 
-    def call(self, keys, weights, queries):
+    def call(self, keys: tf.Tensor, weights: tf.Tensor, queries: tf.Tensor) -> tf.Tensor:
         keys = tf.cast(keys, tf.float32)
         scores = (
             tf.einsum("bmsd,bqd->bqms", times(keys, self.key), times(tf.cast(queries, tf.float32), self.query)) / self.width**0.5
@@ -49,7 +51,7 @@ class AttentionPooling(keras.layers.Layer):
         factor = tf.math.divide_no_nan(factor, tf.reduce_sum(factor, -1, keepdims=True))
         return tf.einsum("bqms,bmsc->bqmc", factor, keys)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "width": self.width}
 
 
@@ -71,21 +73,21 @@ class CrossAttention(keras.layers.Layer):
     Output: [B, P, C] float32.
     """
 
-    def __init__(self, width=32, **kwargs):
+    def __init__(self, width: int = 32, **kwargs: Any) -> None:
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.width = width
 
-    def build(self, channels):
+    def build(self, channels: int) -> None:
         for name in ("query", "key", "value"):
             setattr(self, name, self.add_weight(name=name, shape=(channels, self.width), initializer="glorot_uniform"))
         self.output_weight = self.add_weight(name="output", shape=(self.width + 1, channels), initializer="zeros")
         self.built = True
 
-    def call(self, pixels, keys, marks):
+    def call(self, pixels: tf.Tensor, keys: tf.Tensor, marks: tf.Tensor) -> tf.Tensor:
         pixels, keys = tf.cast(pixels, tf.float32), tf.cast(keys, tf.float32)
         scores = tf.matmul(times(pixels, self.query), times(keys, self.key), transpose_b=True) / self.width**0.5
         values = tf.concat([times(keys, self.value), marks[..., None]], -1)
         return pixels + times(tf.nn.softmax(scores) @ values, self.output_weight)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "width": self.width}

@@ -1,5 +1,7 @@
 """Masked average pooling: one prototype for each way, and one for the background."""
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 IGNORE = 255
@@ -7,7 +9,7 @@ EPSILON = 1e-5
 """Added to a mask's area, as the reference implementation of PANet does."""
 
 
-def bilinear_matrix(large, small):
+def bilinear_matrix(large: int | tf.Tensor, small: int | tf.Tensor) -> tf.Tensor:
     """The matrix U of 1-D bilinear upsampling from `small` to `large` samples, half-pixel centres.
 
     Args:
@@ -21,7 +23,7 @@ def bilinear_matrix(large, small):
     return tf.nn.relu(1.0 - tf.abs(position[:, None] - tf.range(small)[None, :]))
 
 
-def pooling_weights(masks, size):
+def pooling_weights(masks: tf.Tensor, size: Sequence[int | tf.Tensor]) -> tf.Tensor:
     """Weights w on the feature grid for which sum(w * F) = sum(mask * upsampled F), exactly.
 
     The paper pools after upsampling the features to the mask's size (section 3.2, equation 1). Upsampling is linear,
@@ -41,7 +43,7 @@ def pooling_weights(masks, size):
     return tf.einsum("...yx,yh,xw->...hw", tf.cast(masks, tf.float32), rows, columns)
 
 
-def masked_average(features, masks):
+def masked_average(features: tf.Tensor, masks: tf.Tensor) -> tf.Tensor:
     """Masked average pooling (PANet, section 3.2, equation 1).
 
     Args:
@@ -58,7 +60,7 @@ def masked_average(features, masks):
     return total / (area[..., None] + EPSILON)
 
 
-def episode_masks(support_masks):
+def episode_masks(support_masks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Foreground and background pixels of each support image.
 
     Args:
@@ -72,7 +74,7 @@ def episode_masks(support_masks):
     return tf.cast(tf.equal(masks, 1), tf.float32), tf.cast(tf.equal(masks, 0), tf.float32)
 
 
-def mean_prototypes(features, support_masks):
+def mean_prototypes(features: tf.Tensor, support_masks: tf.Tensor) -> tf.Tensor:
     """The prototypes of an episode: background first, then each way (PANet, section 3.2).
 
     Averaged over the shots of a way; the background also over the ways.
@@ -90,7 +92,7 @@ def mean_prototypes(features, support_masks):
     return tf.concat([rest[:, None], ways], 1)
 
 
-def cell_matrix(cells, size):
+def cell_matrix(cells: int | tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
     """The matrix of 1-D average pooling of `size` samples into `cells` equal cells; a sample on an edge counts in part.
 
     Args:
@@ -105,7 +107,7 @@ def cell_matrix(cells, size):
     return tf.nn.relu(tf.minimum(left + width, pixel + 1.0) - tf.maximum(left, pixel)) / width
 
 
-def cell_average(maps, cells):
+def cell_average(maps: tf.Tensor, cells: int | tf.Tensor) -> tf.Tensor:
     """Averages [..., h, w, C] over a grid of cells x cells: [..., cells * cells, C] float32."""
     shape = tf.shape(maps)
     rows, columns = cell_matrix(cells, shape[-3]), cell_matrix(cells, shape[-2])
@@ -113,14 +115,14 @@ def cell_average(maps, cells):
     return tf.reshape(grid, tf.concat([shape[:-3], [cells * cells], shape[-1:]], 0))
 
 
-def shot_weights(masks, size):
+def shot_weights(masks: tf.Tensor, size: Sequence[int | tf.Tensor]) -> tf.Tensor:
     """Weights of feature pixels that average each shot's mask to 1: [..., h * w] from masks [..., H, W]; 0 for an empty mask."""
     weights = pooling_weights(masks, size)
     weights /= tf.reduce_sum(tf.cast(masks, tf.float32), [-2, -1], keepdims=True) + EPSILON
     return tf.reshape(weights, tf.concat([tf.shape(weights)[:-2], [-1]], 0))
 
 
-def fullest_shares(masks, size):
+def fullest_shares(masks: tf.Tensor, size: Sequence[int | tf.Tensor]) -> tf.Tensor:
     """Each feature pixel's share of a mask, 1 at the fullest: [..., h, w] from masks [..., H, W]; 0 for an empty mask.
 
     A lesion of a few pixels fills no feature pixel; its best one must count in full all the same.

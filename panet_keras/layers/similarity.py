@@ -6,7 +6,7 @@ SIMILARITY_SCALE = 20.0
 """Alpha of equation 2; PANet, section 3.3, fixes it at 20."""
 
 
-def unit(vectors):
+def unit(vectors: tf.Tensor) -> tf.Tensor:
     """Scales vectors along the last axis to length 1; a zero vector stays zero, with a zero gradient.
 
     Args:
@@ -19,7 +19,7 @@ def unit(vectors):
     return vectors * tf.math.rsqrt(tf.maximum(tf.reduce_sum(tf.square(vectors), -1, keepdims=True), 1e-16))
 
 
-def scaled_cosine(features, prototypes):
+def scaled_cosine(features: tf.Tensor, prototypes: tf.Tensor) -> tf.Tensor:
     """PANet's matching: alpha times the cosine of each pixel to each prototype (section 3.3, equation 2).
 
     Args:
@@ -32,7 +32,7 @@ def scaled_cosine(features, prototypes):
     return SIMILARITY_SCALE * cosine(features, prototypes)
 
 
-def cosine(features, prototypes):
+def cosine(features: tf.Tensor, prototypes: tf.Tensor) -> tf.Tensor:
     """Cosine of each pixel [B, ..., C] to each prototype [B, M, C]: [B, ..., M] in [-1, 1]."""
     features, prototypes = unit(features), unit(prototypes)
     shape = tf.shape(features)
@@ -41,7 +41,7 @@ def cosine(features, prototypes):
     return tf.reshape(similarity, tf.concat([shape[:-1], tf.shape(prototypes)[1:2]], 0))
 
 
-def group_cosine(features, prototypes, groups):
+def group_cosine(features: tf.Tensor, prototypes: tf.Tensor, groups: int) -> tf.Tensor:
     """Cosine within each group of channels: many small opinions instead of one.
 
     Args:

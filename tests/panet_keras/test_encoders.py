@@ -93,3 +93,18 @@ def test_checkpoint_reader_refuses_other_files(tmp_path):
     (tmp_path / "cut.pth").write_bytes(content[: len(content) // 2])
     with pytest.raises(ValueError, match="cut.pth: storage .* copy it anew"):
         read_torch_checkpoint(tmp_path / "cut.pth")
+
+
+def test_only_functional_models_are_encoders(tiny_encoder):
+    """One made of inputs and outputs, or that one from its config; not a subclass with a call of its own."""
+    import keras
+
+    class Own(keras.Model):
+        def call(self, images):
+            return images
+
+    encoder = tiny_encoder()
+    rebuilt = keras.Model.from_config(encoder.get_config())
+    assert encoders.get(encoder) is encoder and encoders.get(rebuilt) is rebuilt
+    with pytest.raises(ValueError, match="Own; expected a functional keras.Model"):
+        encoders.get(Own())
