@@ -42,7 +42,7 @@ def ExampleGen(
         patients,
         split_by_patients,
     )
-    from panet_keras.errors import DataError, DataWarning
+    from panet_keras.errors import DataError, DataWarning, PANetError
     from pipeline.components import shards
     from pipeline.errors import ConfigError
 
@@ -64,10 +64,11 @@ def ExampleGen(
         except DataError as error:
             # The index is broken; say what else is, so that one mending is enough.
             raise _with_broken_pictures(error, data_path, layout) from None
-        if test_patients:
-            splits = split_by_patients(records, test_patients)
-        else:
-            splits = hold_out(records, test_share, split_seed)
+        try:
+            splits = split_by_patients(records, test_patients) if test_patients else hold_out(records, test_share, split_seed)
+        except PANetError as error:
+            way = "--set data.test_patients=[] draws test patients at random" if test_patients else "set data.test_share"
+            raise ConfigError(f"{data_path}: data.{error} To go on, run the same command with {way}.") from None
 
     told = shards.run(shards.tasks(splits, examples.split), engine, work_dir)
     pictures = [item for shard in told for item in shard["pictures"]]
@@ -84,7 +85,7 @@ def ExampleGen(
         },
         "files": {name: [record.filename for record in members] for name, members in splits.items()},
     }
-    examples.findings.write_text(json.dumps(findings, indent=1), "utf-8")
+    examples.findings.write_text(json.dumps(findings, indent=1, ensure_ascii=False), "utf-8")
     examples.properties |= {f"{name}_count": count for name, count in counts.items()}
     return {
         "summary": f"{counts['train']} train, {counts['test']} test, {len(findings['warnings'])} warning(s)" + _broken(pictures)
