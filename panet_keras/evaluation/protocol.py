@@ -20,6 +20,17 @@ LABELS = ("Benign", "Malignant")
 
 
 @dataclasses.dataclass(frozen=True)
+class Row:
+    """A row of the table: a protocol at a number of shots. Its text, `"cross-patient, 1 shot"`, is its name in tables and files."""
+
+    protocol: str
+    shots: int
+
+    def __str__(self):
+        return f"{self.protocol}, {self.shots} shot" + ("s" if self.shots > 1 else "")
+
+
+@dataclasses.dataclass(frozen=True)
 class Episode:
     """One scored query: indices into the test records; `supports` has the shots of the first way, then of the next."""
 
@@ -75,6 +86,24 @@ def episode_list(patients, lesion, shots, repeats=5, seed=0, protocol="cross-pat
             f"{len(set(patients[lesion]))} patients). Lower the shots or test more patients."
         )
     return episodes
+
+
+def some_queries(lesion, count):
+    """Indices of at most `count` images to ask for, two thirds of them with a lesion where there are as many.
+
+    Args:
+        lesion: [R] bool, whether each test image has a lesion. count: integer above 0.
+
+    Returns:
+        Sorted list; evenly spaced over the images of either kind, and so over the patients.
+    """
+    with_lesion, without = np.flatnonzero(lesion), np.flatnonzero(~np.asarray(lesion, bool))
+    normal = min(len(without), max(count // 3, count - len(with_lesion)))
+    return sorted(
+        int(pool[i * len(pool) // take])
+        for pool, take in ((with_lesion, min(len(with_lesion), count - normal)), (without, normal))
+        for i in range(take)
+    )
 
 
 class TestImages:
@@ -157,8 +186,8 @@ def run_protocol(predict, test, episodes, protocol="cross-patient", seed=0, surf
         progress: function of (done, total), called now and then.
 
     Returns:
-        List of rows, one for each episode: query index, repeat, presence, scores; and calibration counts [3, 10]. With more
-        ways than one the scores are those of the query's own way, which has a pixel where it is the most probable.
+        List of rows, one for each episode: query index, repeat, supports (indices), presence, scores; and calibration counts [3, 10].
+        With more ways than one the scores are those of the query's own way, which has a pixel where it is the most probable.
     """
     rows, counts, last = [], np.zeros((3, 10)), 0.0
     for number, episode in enumerate(episodes):
@@ -169,7 +198,8 @@ def run_protocol(predict, test, episodes, protocol="cross-patient", seed=0, surf
         small = np.asarray(predict(*inputs))[0, 0]
         probability = own_probability(np.asarray(restore(small, truth.shape)), way)
         scores = score_mask(truth, probability, surface=surface)
-        rows.append({"query": episode.query, "repeat": episode.repeat, "presence": presence(small[..., way]), **scores})
+        drawn = {"query": episode.query, "repeat": episode.repeat, "supports": list(episode.supports)}
+        rows.append({**drawn, "presence": presence(small[..., way]), **scores})
         counts += calibration_counts(truth, probability)
         if progress and (time.monotonic() - last > 5 or number + 1 == len(episodes)):
             last = time.monotonic()

@@ -67,8 +67,8 @@ def ExampleGen(
         try:
             splits = split_by_patients(records, test_patients) if test_patients else hold_out(records, test_share, split_seed)
         except PANetError as error:
-            way = "--set data.test_patients=[] draws test patients at random" if test_patients else "set data.test_share"
-            raise ConfigError(f"{data_path}: data.{error} To go on, run the same command with {way}.") from None
+            way = "; or draw them at random: the same command with --set data.test_patients=[]" if test_patients else ""
+            raise ConfigError(f"{data_path}: {error}{way}") from None
 
     told = shards.run(shards.tasks(splits, examples.split), engine, work_dir)
     pictures = [item for shard in told for item in shard["pictures"]]
@@ -87,14 +87,14 @@ def ExampleGen(
     }
     examples.findings.write_text(json.dumps(findings, indent=1, ensure_ascii=False), "utf-8")
     examples.properties |= {f"{name}_count": count for name, count in counts.items()}
-    return {
-        "summary": f"{counts['train']} train, {counts['test']} test, {len(findings['warnings'])} warning(s)" + _broken(pictures)
-    }
+    count = len(findings["warnings"])
+    warned = f"{count} warning{'' if count == 1 else 's'}" if count else "no warning"
+    return {"summary": f"{counts['train']} train, {counts['test']} test, {warned}{_broken(pictures)}"}
 
 
 def _broken(pictures):
     count = sum(item["type"] in ("IMAGE_UNREADABLE", "MASK_COLOUR") for item in pictures)
-    return f", {count} broken picture(s) left out" if count else ""
+    return f", {count} broken picture{'' if count == 1 else 's'} left out" if count else ""
 
 
 def _with_broken_pictures(error, data_path, layout):

@@ -26,13 +26,17 @@ def InfraValidator(
 ):
     """Starts `python -m serving` on a copy of the SavedModel, asks over gRPC, and compares with the model in this process.
 
-    A server that does not come up or answers otherwise withholds the blessing; the run goes on to say so.
+    A server that does not come up or answers otherwise withholds the blessing; the run goes on to say so. No answer may be the fault of
+    a busy machine: it is not taken from the cache, the next run asks again.
     """
     try:
         difference = _ask(examples, model, size, timeout)
     except Exception as error:  # whatever kept the server from answering is the finding
-        blessing.write(False, [f"the server gave no answer: {type(error).__name__}: {error}"])
-        return {"summary": f"NOT blessed: {error}"}
+        slow = isinstance(error, TimeoutError) or "DEADLINE_EXCEEDED" in str(error)
+        way = f" Give it longer with --set infra_validator.timeout={2 * timeout:g}." if slow else ""
+        what, _, said = str(error).partition("\n")
+        blessing.write(False, [f"the server gave no answer: {type(error).__name__}: {what}{way}", *said.splitlines()])
+        return {"summary": f"NOT blessed: {what}{way} The next run asks again.", "keep": False}
     blessed = difference <= tolerance
     reason = f"largest difference of a probability {difference:.2g}, tolerance {tolerance:.2g}"
     blessing.write(blessed, [reason])
@@ -103,6 +107,8 @@ def _port(process, timeout):
     while time.monotonic() < end and not found and process.poll() is None:
         time.sleep(0.05)
     if not found:
-        said = "\n".join(lines[-10:])
-        raise RuntimeError(f"the server did not start in {timeout:g} s (exit code {process.poll()}):\n{said}")
+        said = "\n".join(["", *lines[-10:]])
+        if process.poll() is None:
+            raise TimeoutError(f"the server did not start within infra_validator.timeout, {timeout:g} s.{said}")
+        raise RuntimeError(f"the server ended with exit code {process.poll()} before it answered.{said}")
     return found[0]

@@ -6,7 +6,7 @@ import typing
 import pytest
 import yaml
 
-from pipeline.config import LAYOUTS, PROTOCOLS, Config, load_config, to_yaml
+from pipeline.config import load_config, to_yaml
 from pipeline.errors import ConfigError
 from pipeline.settings import build, plain, read_file, read_setting
 
