@@ -84,8 +84,8 @@ class LocalRunner:
         )
         results, stop = [], None
         for number, node in enumerate(nodes, 1):
-            LOG.info("[%d/%d] %s ...", number, len(nodes), node.component.name)
             try:
+                LOG.info("[%d/%d] %s ...", number, len(nodes), node.component.name)
                 result, stop = self._execute(node, context, results)
             except BaseException as error:
                 state, why = ("interrupted", "interrupted") if isinstance(error, KeyboardInterrupt) else ("failed", error)
