@@ -1,0 +1,72 @@
+"""Which annotated images an evaluation took, and a look at few queries."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from panet_keras.evaluation import Row, TestImages, episode_list, evaluate, some_queries, strata
+
+
+def test_rows_have_names():
+    assert str(Row("cross-patient", 1)) == "cross-patient, 1 shot" and str(Row("two-way", 5)) == "two-way, 5 shots"
+
+
+@pytest.mark.parametrize(
+    ("lesions", "normals", "count", "expected"),
+    [
+        # Two thirds of the queries have a lesion; where one kind is short, the other fills up.
+        (90, 90, 60, (40, 20)),
+        (10, 90, 60, (10, 50)),
+        (90, 5, 60, (55, 5)),
+        (4, 3, 60, (4, 3)),
+        (90, 0, 60, (60, 0)),
+    ],
+)
+def test_some_queries_are_spread_evenly(lesions, normals, count, expected):
+    lesion = np.array([True] * lesions + [False] * normals)
+    chosen = some_queries(lesion, count)
+    assert chosen == sorted(set(chosen)) and (lesion[chosen].sum(), (~lesion[chosen]).sum()) == expected
+    picked = [index for index in chosen if index < lesions]
+    gaps = np.diff(picked)
+    assert len(gaps) == 0 or gaps.max() - gaps.min() <= 1
+
+
+def test_every_answer_tells_its_supports(records):
+    test = TestImages(records, (32, 32))
+
+    def predict(images, masks, query):
+        return np.full((1, 1, 8, 8, 2), 0.5, np.float32)
+
+    options = {"repeats": 2, "seed": 3, "protocols": ("superpixel",), "surface": False}
+    rows, table, _, _ = evaluate(predict, test, shots=(1, 2), **options)
+    for shots in (1, 2):
+        key = str(Row("cross-patient", shots))
+        drawn = episode_list(test.patients, test.lesion, shots, 2, 3)
+        assert [tuple(row["supports"]) for row in rows[key]] == [episode.supports for episode in drawn]
+        distinct = {index for episode in drawn for index in episode.supports}
+        facts = {name: table[key][name] for name in ("protocol", "shots", "annotated")}
+        assert facts == {"protocol": "cross-patient", "shots": shots, "annotated": len(distinct)}
+    # A superpixel's support is the query's own frame: nobody annotated it.
+    assert table["superpixel, 1 shot"]["annotated"] == 0
+
+    asked = np.flatnonzero(test.lesion)[:2].tolist()
+    few, _, _, _ = evaluate(predict, test, shots=(1,), queries=asked, **options)
+    assert {row["query"] for row in few["cross-patient, 1 shot"]} == set(asked) and few["cross-patient, 1 shot, normal"] == []
+
+
+@dataclasses.dataclass
+class Scanned:
+    label: str
+    source: str
+    doppler: bool = False
+    marks: bool = False
+    combined: bool = False
+
+
+def test_several_sources_are_strata():
+    rows = [{"query": query, "dice": dice} for query, dice in enumerate((0.2, 0.4, 0.9))]
+    images = [Scanned("Benign", source) for source in ("Hospital Ü", "Hospital Ü", "")]
+    found = strata(rows, images, [0.1, 0.2, 0.3])
+    assert found["source: Hospital Ü"] == {"dice": pytest.approx(0.3), "n": 2} and found["source: not told"]["n"] == 1
+    assert not any(name.startswith("source") for name in strata(rows[:2], images[:2], [0.1, 0.2]))
