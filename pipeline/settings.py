@@ -7,7 +7,7 @@ A dataclass declares everything once: the type of a field, and beside it, in `da
     "path"      True: `~` is the home folder
     "name"      True: a plain name, without slashes
     "filled"    True: an empty text or tuple is refused
-    "keys"      of a mapping: the keys it may have; without it any
+    "keys"      of a mapping: the keys it may have, or a function that gives them; without it any
 
 Sections may nest to any depth, be optional, and come from any package. What a section itself refuses (`ValueError`, `TypeError` in its
 `__post_init__`) is told like a wrong value.
@@ -186,10 +186,12 @@ def _placed(default, given):
             current = _inside(current, rest[0])
             steps.append(rest.pop(0))
         elif isinstance(current, collections.abc.Mapping):
-            known = field.metadata.get("keys")
+            known = _keys(field)
             if known is not None and rest[0] not in known:
                 raise ConfigError(f"{given.where}: {_unknown(steps, rest[0], known)}")
-            steps, rest, field, hint = [*steps, *rest], [], None, typing.Any
+            kinds = typing.get_args(hint)
+            hint = kinds[1] if len(kinds) == 2 and len(rest) == 1 else typing.Any
+            steps, rest, field = [*steps, *rest], [], None
         else:
             raise ConfigError(f"{given.where}: {'.'.join(steps)} is a value and has no key {rest[0]}.")
     name = ".".join(steps)
@@ -206,7 +208,7 @@ def _placed(default, given):
         optional = type(None) in typing.get_args(hint)
         if _plain(node) is None:
             return [(steps, _Leaf(None, given.where))] if optional else []
-        known = ", ".join(_fields(current) if dataclasses.is_dataclass(current) else field.metadata.get("keys", current))
+        known = ", ".join(_fields(current) if dataclasses.is_dataclass(current) else _keys(field) or current)
         raise ConfigError(f"{given.where}: {name} is {_plain(node)!r}; expected keys: {known}.")
     try:
         value = _value(hint, source, given.where)
@@ -237,8 +239,14 @@ def _routes(section, name):
                 yield [field.name, name]
             else:
                 yield from ([field.name, *route] for route in _routes(value, name))
-        elif isinstance(value, collections.abc.Mapping) and name in {*value, *field.metadata.get("keys", ())}:
+        elif isinstance(value, collections.abc.Mapping) and name in {*value, *(_keys(field) or ())}:
             yield [field.name, name]
+
+
+def _keys(field):
+    """Keys that a mapping's field declares, or None for any."""
+    known = field.metadata.get("keys")
+    return known() if callable(known) else known
 
 
 def _unknown(steps, name, known):
@@ -295,6 +303,8 @@ def _value(hint, source, where):
         raise _WrongType
     if (origin or hint) in (tuple, list):
         return _items(origin or hint, kinds, source, where)
+    if dataclasses.is_dataclass(hint):
+        return _instance(hint, source, where)
     if hint is str or (isinstance(hint, type) and issubclass(hint, pathlib.PurePath)):
         return hint(_text(source))
     value = _plain(_node(source, where) if isinstance(source, str) else source)
@@ -347,6 +357,25 @@ def _items(container, kinds, source, where):
     return container(_value(kinds[0], part, where) for part in parts)
 
 
+def _instance(kind, source, where):
+    """A dataclass inside a list: a mapping of its fields, or their values in order."""
+    node = _node(source, where) if isinstance(source, str) else source
+    hints = typing.get_type_hints(kind)
+    if isinstance(node, yaml.MappingNode):
+        given = {key.value: value for key, value in node.value}
+    elif isinstance(node, yaml.SequenceNode) and len(node.value) <= len(hints):
+        given = dict(zip(hints, node.value))
+    else:
+        raise _WrongType
+    if set(given) - set(hints):
+        raise _WrongType
+    values = {name: _value(hints[name], value, where) for name, value in given.items()}
+    try:
+        return kind(**values)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
 def _described(hint):
     origin, kinds = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
@@ -357,8 +386,10 @@ def _described(hint):
         return f"one of {list(kinds)}"
     if origin in (tuple, list):
         if kinds[-1] is ... or origin is list:
-            return f"a list of {_described(kinds[0])}, such as [a, b]"
+            return f"a list [..., ...] of {_described(kinds[0])}"
         return f"a list [{', '.join(map(_described, kinds))}]"
+    if dataclasses.is_dataclass(hint):
+        return f"{{{', '.join(_fields(hint))}}}"
     return "nothing (null)" if hint is type(None) else getattr(hint, "__name__", str(hint))
 
 
