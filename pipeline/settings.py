@@ -19,19 +19,13 @@ one; `trainer.steps` finds `trainer.schedule.steps`.
 import collections.abc
 import dataclasses
 import difflib
-import math
-import os
 import pathlib
-import re
-import types
 import typing
 
 import yaml
 
 from pipeline.errors import ConfigError
-
-ITEM = re.compile(r"""\s*(?:('(?:[^']|'')*'|"(?:[^"\\]|\\.)*")\s*|([^,]*))(?:,|$)""")
-"""An item of a list on the command line: quoted, or all up to the comma."""
+from pipeline.setting_values import WrongType, checked, described, node_of, shown, typed_value, yaml_value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,10 +41,6 @@ class Given:
     keys: tuple[str, ...]
     source: str | yaml.Node
     where: str
-
-
-class _WrongType(Exception):
-    pass
 
 
 def read_file(path, kind):
@@ -74,7 +64,7 @@ def read_file(path, kind):
     if node is None:
         return []
     if not isinstance(node, yaml.MappingNode):
-        found = type(_plain(node)).__name__
+        found = type(yaml_value(node)).__name__
         raise ConfigError(f"{path}: found a {found}; expected sections: {', '.join(_fields(kind))}.")
     return list(_flat(node, (), path))
 
@@ -198,7 +188,7 @@ def _placed(default, given):
     section = dataclasses.is_dataclass(current) or (field is not None and isinstance(current, collections.abc.Mapping))
     source = given.source
     if section:
-        node = _node(source, given.where) if isinstance(source, str) else source
+        node = node_of(source, given.where) if isinstance(source, str) else source
         if isinstance(node, yaml.MappingNode):
             return [
                 pair
@@ -206,17 +196,17 @@ def _placed(default, given):
                 for pair in _placed(default, dataclasses.replace(inner, where=given.where))
             ]
         optional = type(None) in typing.get_args(hint)
-        if _plain(node) is None:
+        if yaml_value(node) is None:
             return [(steps, _Leaf(None, given.where))] if optional else []
         known = ", ".join(_fields(current) if dataclasses.is_dataclass(current) else _keys(field) or current)
-        raise ConfigError(f"{given.where}: {name} is {_plain(node)!r}; expected keys: {known}.")
+        raise ConfigError(f"{given.where}: {name} is {yaml_value(node)!r}; expected keys: {known}.")
     try:
-        value = _value(hint, source, given.where)
-    except _WrongType:
-        shown = _shown(source, given.where)
-        raise ConfigError(f"{given.where}: {name} is {shown!r} ({type(shown).__name__}); expected {_described(hint)}.") from None
+        value = typed_value(hint, source, given.where)
+    except WrongType:
+        came = shown(source, given.where)
+        raise ConfigError(f"{given.where}: {name} is {came!r} ({type(came).__name__}); expected {described(hint)}.") from None
     if field is not None:
-        value = _checked(value, field.metadata, name, given.where)
+        value = checked(value, field.metadata, name, given.where)
     return [(steps, _Leaf(value, given.where))]
 
 
@@ -228,7 +218,7 @@ def _route(section, name, steps, given):
     if found:
         ways = " or ".join(".".join([*steps, *route]) for route in found)
         raise ConfigError(f"{given.where}: {'.'.join([*steps, name])} may be {ways}; write which.")
-    raise ConfigError(f"{given.where}: {_unknown(steps, name, _fields(section))}")
+    raise ConfigError(f"{given.where}: {_unknown(steps, name, _fields(section), _nested(section) if steps else ())}")
 
 
 def _routes(section, name):
@@ -249,190 +239,23 @@ def _keys(field):
     return known() if callable(known) else known
 
 
-def _unknown(steps, name, known):
+def _unknown(steps, name, known, nested=()):
+    """What to say of a key that nothing has; `nested` are the keys of inner sections, dotted, which may be meant, too."""
     known = [str(key) for key in known]
-    near = difflib.get_close_matches(name, known, 1, 0)
-    meant = f"; did you mean {'.'.join([*steps, near[0]])}?" if near else "."
+    places = {path.rpartition(".")[2]: path for path in [*nested, *known]}
+    near = difflib.get_close_matches(name, places, 1, 0.4)
+    meant = f"; did you mean {'.'.join([*steps, places[near[0]]])}?" if near else "."
     return f"unknown key {'.'.join([*steps, name])}{meant} Known: {', '.join(known)}."
 
 
-def _node(text, where):
-    try:
-        return yaml.compose(text, yaml.SafeLoader) or yaml.ScalarNode("tag:yaml.org,2002:null", "")
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: the value is not YAML: {error}") from None
-
-
-def _plain(node):
-    """What YAML makes of a node."""
-    try:
-        return yaml.SafeLoader("").construct_document(node)
-    except (yaml.YAMLError, ValueError):
-        return node.value
-
-
-def _shown(source, where):
-    """What came, for a message."""
-    if not isinstance(source, str):
-        return _plain(source)
-    try:
-        return _plain(_node(source, where))
-    except ConfigError:
-        return source
-
-
-def _value(hint, source, where):
-    origin, kinds = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Annotated:
-        return _value(kinds[0], source, where)
-    if origin in (typing.Union, types.UnionType):
-        # Text takes anything: it comes last.
-        for kind in sorted(kinds, key=lambda kind: kind is str):
-            try:
-                return _value(kind, source, where)
-            except _WrongType:
-                continue
-        raise _WrongType
-    if origin is typing.Literal:
-        for choice in kinds:
-            try:
-                if choice == _value(type(choice), source, where):
-                    return choice
-            except _WrongType:
-                continue
-        raise _WrongType
-    if (origin or hint) in (tuple, list):
-        return _items(origin or hint, kinds, source, where)
-    if dataclasses.is_dataclass(hint):
-        return _instance(hint, source, where)
-    if hint is str or (isinstance(hint, type) and issubclass(hint, pathlib.PurePath)):
-        return hint(_text(source))
-    value = _plain(_node(source, where) if isinstance(source, str) else source)
-    if hint is typing.Any:
-        return value
-    if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
-        try:
-            return float(value)  # YAML 1.1 reads 1e-3 as a string
-        except (ValueError, OverflowError):
-            raise _WrongType from None
-    if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
-        return value
-    raise _WrongType
-
-
-def _text(source):
-    """Text as it was written: a name of digits keeps its zeros, ` #` begins no comment on the command line."""
-    if isinstance(source, str):
-        quoted = len(source) > 1 and source[0] == source[-1] and source[0] in "'\""
-        return str(_plain(_node(source, "--set"))) if quoted else source
-    if not isinstance(source, yaml.ScalarNode):
-        raise _WrongType
-    if source.tag == "tag:yaml.org,2002:null" and source.value not in ("", "~"):
-        raise _WrongType
-    return source.value
-
-
-def _items(container, kinds, source, where):
-    kinds = kinds or (typing.Any, ...)
-    fixed = container is tuple and kinds[-1] is not ...
-    text = any(kind is str for kind in kinds)
-    if isinstance(source, str) and text and source.startswith("[") and source.endswith("]"):
-        inner = source[1:-1].strip()
-        parts = [quoted or bare.strip() for quoted, bare in ITEM.findall(inner)] if inner else []
-        # The pattern also finds the nothing after the last item.
-        parts = parts[:-1] if parts and not parts[-1] else parts
-    else:
-        node = source if isinstance(source, yaml.Node) or text else _node(source, where)
-        if isinstance(node, yaml.SequenceNode):
-            parts = node.value
-        elif fixed or isinstance(node, yaml.MappingNode):
-            raise _WrongType
-        else:
-            empty = node == "" or (isinstance(node, yaml.ScalarNode) and not node.value)
-            parts = [] if empty else [node]
-    if fixed:
-        if len(parts) != len(kinds):
-            raise _WrongType
-        return tuple(_value(kind, part, where) for kind, part in zip(kinds, parts))
-    return container(_value(kinds[0], part, where) for part in parts)
-
-
-def _instance(kind, source, where):
-    """A dataclass inside a list: a mapping of its fields, or their values in order."""
-    node = _node(source, where) if isinstance(source, str) else source
-    hints = typing.get_type_hints(kind)
-    if isinstance(node, yaml.MappingNode):
-        given = {key.value: value for key, value in node.value}
-    elif isinstance(node, yaml.SequenceNode) and len(node.value) <= len(hints):
-        given = dict(zip(hints, node.value))
-    else:
-        raise _WrongType
-    if set(given) - set(hints):
-        raise _WrongType
-    values = {name: _value(hints[name], value, where) for name, value in given.items()}
-    try:
-        return kind(**values)
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{where}: {error}") from None
-
-
-def _described(hint):
-    origin, kinds = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Annotated:
-        return _described(kinds[0])
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(map(_described, kinds))
-    if origin is typing.Literal:
-        return f"one of {list(kinds)}"
-    if origin in (tuple, list):
-        if kinds[-1] is ... or origin is list:
-            return f"a list [..., ...] of {_described(kinds[0])}"
-        return f"a list [{', '.join(map(_described, kinds))}]"
-    if dataclasses.is_dataclass(hint):
-        return f"{{{', '.join(_fields(hint))}}}"
-    return "nothing (null)" if hint is type(None) else getattr(hint, "__name__", str(hint))
-
-
-def _checked(value, rules, name, where):
-    """The value, with `~` in a path expanded.
-
-    Raises:
-        ConfigError: it breaks a rule of the field.
-    """
-
-    def refuse(came, expected):
-        raise ConfigError(f"{where}: {name} {came}; expected {expected}.")
-
-    many = isinstance(value, (tuple, list))
-    items = list(value) if many else [] if value is None else [value]
-    if rules.get("filled") and not value:
-        refuse("is empty", "at least one" if many else "a text")
-    choices = rules.get("choices")
-    choices = list(choices() if callable(choices) else choices or ())
-    wrong = [item for item in items if choices and item not in choices]
-    if wrong:
-        near = difflib.get_close_matches(str(wrong[0]), map(str, choices), 1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        shown = ", ".join(map(str, choices[:12])) + (f" ... ({len(choices)} in all)" if len(choices) > 12 else "")
-        refuse(f"has {wrong}" if many else f"is {value!r}", f"{'names of' if many else 'one of'}: {shown}{hint}")
-    wrong = [item for item in items if "range" in rules and not _within(item, rules["range"])]
-    if wrong:
-        refuse(f"has {wrong}" if many else f"is {value!r}", f"{'numbers' if many else 'a number'} in {rules['range']}")
-    if rules.get("name") and any("/" in item or "\\" in item or item.startswith(".") for item in items):
-        refuse(f"is {value!r}", "a plain name, without slashes and without a dot in front")
-    if rules.get("path") and isinstance(value, (str, pathlib.PurePath)):
-        expanded = os.path.expanduser(value)
-        if str(expanded).startswith("~"):
-            refuse(f"is {str(value)!r}, and there is no such user", f"a path (./{value} is a folder of that name)")
-        value = type(value)(expanded)
-    return value
-
-
-def _within(number, interval):
-    low, high = (float(end) for end in interval[1:-1].split(","))
-    above = low <= number if interval[0] == "[" else low < number
-    below = number <= high if interval[-1] == "]" else number < high
-    return above and below and not math.isnan(number)
+def _nested(section):
+    """Dotted keys of all inner sections and mappings."""
+    for field in dataclasses.fields(section):
+        value = _inside(section, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from (f"{field.name}.{key}" for key in [*_fields(value), *_nested(value)])
+        elif isinstance(value, collections.abc.Mapping):
+            yield from (f"{field.name}.{key}" for key in dict.fromkeys([*value, *(_keys(field) or ())]))
 
 
 def _changed(section, tree):

@@ -199,13 +199,14 @@ def test_sections_nest_and_short_keys_find_the_one_they_mean(setting, changed, t
     ("settings", "message"),
     [
         (["trainer.shots=2"], "trainer.shots may be trainer.episodes.shots or trainer.schedule.shots; write which"),
+        (["trainer.sizes=[1, 2]"], r"unknown key trainer.sizes; did you mean trainer.episodes.size\? Known: model, episodes"),
         (["trainer.rate=2"], r"trainer.schedule.rate is 2.0; expected a number in \(0, 1\]"),
         (["trainer.size=[1]"], r"trainer.episodes.size is \[1\] \(list\); expected a list \[int, int\]"),
         (["trainer.kind=linear"], r"is 'linear' \(str\); expected one of \['cosine', 'flat'\]"),
         (["trainer.episodes.seed=x"], r"expected int or nothing \(null\)"),
         (["trainer.model=5"], "trainer.model is 5; expected keys: encoder, head"),
         (["trainer.mix=[{shot: 2}]"], r"expected a list \[..., ...\] of \{shots, size, seed, shares\}"),
-        (["trainer.weights.C=1"], "unknown key trainer.weights.C; did you mean trainer.weights.* Known: St. Ä, B"),
+        (["trainer.weights.C=1"], "unknown key trainer.weights.C. Known: St. Ä, B"),
         (["trainer.steps=13"], "^--set trainer.steps=13: 13 steps bring bad luck"),
     ],
 )
