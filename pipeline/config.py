@@ -135,6 +135,8 @@ class Evaluator:
         protocols: further rows at one shot, of `panet_keras.evaluation.PROTOCOLS`.
         min_dice: lowest mean Dice at the first number of shots that is blessed.
         max_drop: how far that Dice may lie below the last blessed model's on the same images.
+        supports: file names of the test images that every query gets as its annotated ones, instead of drawn ones; there is one row then, of as
+            many shots.
         quick: a look in a minute: the first number of shots, one support set for each query, no further protocols, at most 60 queries.
             It never blesses a model.
     """
@@ -147,6 +149,7 @@ class Evaluator:
     )
     min_dice: float = _field(0.5, range="[0, 1]")
     max_drop: float = _field(0.02, range="[0, 1]")
+    supports: tuple[str, ...] = ()
     quick: bool = False
 
 

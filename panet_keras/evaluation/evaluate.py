@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 
 from panet_keras.errors import PANetError
-from panet_keras.evaluation.protocol import PROTOCOLS, Row, episode_list, run_protocol
+from panet_keras.evaluation.protocol import PROTOCOLS, Row, episode_list, fixed_episodes, run_protocol
 from panet_keras.evaluation.summary import summarise, summarise_normal
 from panet_keras.files import write_whole
 
@@ -22,6 +22,7 @@ def evaluate(
     progress=None,
     work_dir=None,
     queries=None,
+    supports=(),
 ):
     """Scores a model in every way the protocol asks for.
 
@@ -37,6 +38,8 @@ def evaluate(
         work_dir: folder in which each finished row is kept; an evaluation that was cut off goes on after the last one. It is the
             caller's to use a folder for one model and one test set.
         queries: indices of the test images that are asked for (`some_queries`); supports are drawn from all. None: all.
+        supports: indices of the annotated images that every query gets (`fixed_episodes`), instead of drawn ones: there is one row then, of
+            as many shots, and shots, repeats and protocols are not looked at.
 
     Returns:
         Three dictionaries by row name (the text of a `Row`, `"cross-patient, 1 shot"` ...): the scores and supports of each episode, the
@@ -52,7 +55,10 @@ def evaluate(
     rows, table, calibration, skipped = {}, {}, {}, []
 
     def score(name, row, repeats, kind="lesion"):
-        drawn = episode_list(test.patients, test.lesion, row.shots, repeats, seed, row.protocol, kind, test.labels)
+        if len(supports):
+            drawn = fixed_episodes(test.patients, test.lesion, supports, kind)
+        else:
+            drawn = episode_list(test.patients, test.lesion, row.shots, repeats, seed, row.protocol, kind, test.labels)
         if queries is not None:
             drawn = [episode for episode in drawn if episode.query in set(queries)]
             if not drawn and kind == "lesion":
@@ -66,6 +72,8 @@ def evaluate(
         return _kept(work_dir, name, lambda: run_protocol(predict, test, drawn, row.protocol, seed, outlines, note))
 
     plan = [Row("cross-patient", count) for count in shots] + [Row(name, 1) for name in protocols if name != "cross-patient"]
+    if len(supports):
+        plan = [Row("cross-patient", len(supports))]
     for row in plan:
         key = str(row)
         try:

@@ -45,6 +45,8 @@ def Evaluator(
     if settings["quick"]:
         options |= {"shots": settings["shots"][:1], "repeats": 1, "protocols": ()}
         options["queries"] = some_queries(test.lesion, QUICK_QUERIES)
+    if settings["supports"]:
+        options["supports"] = indices(test, settings["supports"])
     progress = Progress(LOG, "episodes")
     rows, table, calibration, skipped = evaluate(
         predict, test, **options, progress=lambda name, done, total: progress(done, total, name), work_dir=work_dir
@@ -77,6 +79,22 @@ def served(model):
         return signatures["segment"](**state, query_images=tf.constant(query))["probabilities"].numpy()
 
     return predict
+
+
+def indices(test, files):
+    """Indices of test images by their file names.
+
+    Raises:
+        ConfigError: a name that no test image has.
+    """
+    from pipeline.errors import ConfigError
+
+    place = {record.filename: index for index, record in enumerate(test.records)}
+    unknown = [file for file in files if file not in place]
+    if unknown:
+        some = ", ".join(sorted(place)[:3])
+        raise ConfigError(f"evaluator.supports has {unknown}; expected file names of the {len(place)} test images, such as {some}.")
+    return [place[file] for file in files]
 
 
 def summarised(rows, table, test, settings):
@@ -151,6 +169,8 @@ def judge(result, settings, before):
         notes.append("no blessed model before this one to compare with")
     elif before["headline"] != result["headline"]:
         notes.append(f"the last blessed model was scored at {before['headline']}; not compared")
+    elif list(before["settings"].get("supports", ())) != list(settings["supports"]):
+        notes.append("the last blessed model was scored with other supports; not compared")
     elif not set(before["per_image"]) & set(result["per_image"]):
         notes.append("the last blessed model was scored on other images; not compared")
     else:

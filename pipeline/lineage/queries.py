@@ -10,7 +10,7 @@ from pipeline.lineage.metadata import OUTPUT, state_name
 from pipeline.orchestration.artifacts import Examples, ModelEvaluation, PushedModel
 from pipeline.settings import flat
 
-PROTOCOL = ("shots", "repeats", "seed", "protocols", "quick")
+PROTOCOL = ("shots", "repeats", "seed", "protocols", "supports", "quick")
 """Settings of the Evaluator that decide how a model is scored, and not whether it is blessed."""
 
 

@@ -142,7 +142,7 @@ def _evaluation(done):
         "blessing": outputs["blessing"],
         "columns": COLUMNS,
         "outlined": OUTLINED,
-        "repeats": 1 if scores["settings"]["quick"] else scores["settings"]["repeats"],
+        "repeats": 1 if scores["settings"]["quick"] or scores["settings"]["supports"] else scores["settings"]["repeats"],
         "lesions": {split: sum(n for label, n in found.items() if label != "Normal") for split, found in labels.items()},
         "normal": {split: found.get("Normal", 0) for split, found in labels.items()},
         "frames": [_frame(key, row) for key, row in frames.items()],

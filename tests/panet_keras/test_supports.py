@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from panet_keras.errors import PANetError
 from panet_keras.evaluation import Row, TestImages, episode_list, evaluate, some_queries, strata
 
 
@@ -53,6 +54,18 @@ def test_every_answer_tells_its_supports(records):
     asked = np.flatnonzero(test.lesion)[:2].tolist()
     few, _, _, _ = evaluate(predict, test, shots=(1,), queries=asked, **options)
     assert {row["query"] for row in few["cross-patient, 1 shot"]} == set(asked) and few["cross-patient, 1 shot, normal"] == []
+
+    # Annotated once, for all: as many as there are, and their patients are not asked for.
+    lesions = np.flatnonzero(test.lesion)
+    chosen = [int(lesions[0]), int(lesions[-1])]
+    fixed, table, _, _ = evaluate(predict, test, supports=chosen, **options)
+    assert list(table) == ["cross-patient, 2 shots"] and table["cross-patient, 2 shots"]["annotated"] == 2
+    rows = [row for name in fixed for row in fixed[name]]
+    own = {test.patients[index] for index in chosen}
+    assert all(row["supports"] == chosen and test.patients[row["query"]] not in own for row in rows)
+    assert {row["query"] for row in rows} == {i for i, patient in enumerate(test.patients) if patient not in own}
+    with pytest.raises(PANetError, match="have no lesion"):
+        evaluate(predict, test, supports=[int(np.flatnonzero(~test.lesion)[0])], **options)
 
 
 @dataclasses.dataclass

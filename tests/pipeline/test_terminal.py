@@ -43,12 +43,13 @@ def test_anomalies_are_named():
     assert summary(found) == "3 anomalies: DUPLICATE_IMAGE; let pass: MASK_SIZE (2)"
 
 
-def scores(dice, headline="cross-patient, 1 shot", images=("a.png", "b.png")):
+def scores(dice, headline="cross-patient, 1 shot", images=("a.png", "b.png"), supports=()):
     per_image = {name: {"dice": dice, "patient": name} for name in images}
-    return {"headline": headline, "table": {headline: {"dice": {"mean": dice}}}, "per_image": per_image}
+    table = {headline: {"dice": {"mean": dice}}}
+    return {"headline": headline, "table": table, "per_image": per_image, "settings": {"supports": supports}}
 
 
-SETTINGS = {"min_dice": 0.5, "max_drop": 0.02, "quick": False}
+SETTINGS = {"min_dice": 0.5, "max_drop": 0.02, "supports": (), "quick": False}
 
 
 @pytest.mark.parametrize(
@@ -69,6 +70,7 @@ SETTINGS = {"min_dice": 0.5, "max_drop": 0.02, "quick": False}
             ["was scored at cross-patient, 5 shots; not compared"],
         ),
         (0.6, scores(0.9, images=("c.png",)), False, True, ["mean Dice"], ["scored on other images; not compared"]),
+        (0.6, scores(0.9, supports=["c.png"]), False, True, ["mean Dice"], ["with other supports; not compared"]),
         (0.6, None, True, False, ["evaluator.quick is a look"], ["no blessed model before this one"]),
     ],
 )
