@@ -138,13 +138,13 @@ class Metadata:
         path = pathlib.Path(path)
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
 
-    def _resolved(self, uri):
-        path = self.root / uri  # an absolute one stays
-        if pathlib.PurePath(uri).is_absolute() and not path.is_dir():
-            # artifacts/COMPONENT/KEY-N/OUTPUT
-            moved = self.root.joinpath(*path.parts[-4:])
-            return moved if moved.is_dir() else path
-        return path
+    def _resolved(self, path, uri):
+        """A recorded path as it is today; `uri` is that of its artifact, which an older version wrote as ROOT/artifacts/COMPONENT/KEY-N/OUTPUT."""
+        here, old = self.root / path, pathlib.PurePath(uri)  # an absolute one stays
+        if here.is_dir() or not old.is_absolute() or len(old.parts) < 5 or not here.is_relative_to(old.parents[3]):
+            return here
+        moved = self.root / here.relative_to(old.parents[3])
+        return moved if moved.is_dir() else here
 
     def _kept(self, value):
         return value.replace(f"{self.root}{os.sep}", f"{ROOT}{os.sep}") if isinstance(value, str) else value
@@ -182,7 +182,9 @@ class Metadata:
         """`Artifact` of a stored one."""
         properties = self.facts(proto)
         digest = properties.pop("digest", None)
-        return TYPES[proto.type](self._resolved(proto.uri), proto.id, digest, properties)
+        if "destination" in properties:
+            properties["destination"] = str(self._resolved(properties["destination"], proto.uri))
+        return TYPES[proto.type](self._resolved(proto.uri, proto.uri), proto.id, digest, properties)
 
     def all_artifacts(self, type_name=None):
         """Artifacts of a type, or all, oldest first."""

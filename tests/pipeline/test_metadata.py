@@ -89,6 +89,11 @@ def test_a_moved_root_keeps_its_artifacts(tmp_path):
     # As older versions wrote it.
     old = pb.Artifact(type_id=metadata._artifact_types["Examples"], uri=str(places[1]))
     [old_id] = metadata.store.put_artifacts([old])
+    old_push = pb.Artifact(type_id=metadata._artifact_types["PushedModel"], uri=str(here / "artifacts" / "Pusher" / "k-2" / "gone"))
+    old_push.custom_properties["destination"].string_value = str(here / "serving" / "old")
+    old_push.custom_properties["version"].int_value = 7
+    [old_push_id] = metadata.store.put_artifacts([old_push])
+    (here / "serving" / "old").mkdir(parents=True)
     assert {a.path for a in metadata.all_artifacts("Examples")} == {*places, outside.path}
 
     there = tmp_path / "new"
@@ -98,6 +103,7 @@ def test_a_moved_root_keeps_its_artifacts(tmp_path):
     assert found[examples.id] == there / "artifacts" / "Gen" / "k-1" / "examples"
     assert found[old_id] == there / "artifacts" / "Gen" / "k-2" / "examples"
     assert found[outside.id] == outside.path
+    assert queries.backward(metadata, there / "serving" / "old" / "7")[0]["artifact"] == old_push_id
     [execution, _] = metadata.executions(metadata.runs()[0])
     assert metadata.facts(execution)["summary"] == f"in {there}/x"
     entries = queries.backward(metadata, there / "serving" / "panet" / "3")
