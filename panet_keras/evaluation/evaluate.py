@@ -53,16 +53,17 @@ def evaluate(
     if unknown:
         raise PANetError(f"protocols: {sorted(unknown)} unknown; expected some of {list(PROTOCOLS)}.")
     rows, table, calibration, skipped = {}, {}, {}, []
+    asked = None if queries is None else set(queries)
 
     def score(name, row, repeats, kind="lesion"):
         if len(supports):
             drawn = fixed_episodes(test.patients, test.lesion, supports, kind)
         else:
             drawn = episode_list(test.patients, test.lesion, row.shots, repeats, seed, row.protocol, kind, test.labels)
-        if queries is not None:
-            drawn = [episode for episode in drawn if episode.query in set(queries)]
+        if asked is not None:
+            drawn = [episode for episode in drawn if episode.query in asked]
             if not drawn and kind == "lesion":
-                raise PANetError(f"{row}: none of the {len(queries)} queries that were chosen can be scored; choose more.")
+                raise PANetError(f"{row}: none of the {len(asked)} queries that were chosen can be scored; choose more.")
         outlines = surface and kind == "lesion" and row.protocol in PROTOCOLS[:2]
 
         def note(done, total):

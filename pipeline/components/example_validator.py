@@ -118,10 +118,12 @@ def summary(found):
         counts = collections.Counter(item["type"] for item in items)
         return ", ".join(f"{kind} ({count})" if count > 1 else kind for kind, count in sorted(counts.items()))
 
+    if not found:
+        return "no anomaly"
     stopping, passed = ([item for item in found if item["stops"] == stops] for stops in (True, False))
-    parts = [names(stopping)] if stopping else []
-    parts += [f"let pass: {names(passed)}"] if passed else []
-    return f"{counted(len(found))}: {'; '.join(parts)}" if found else "no anomaly"
+    if not stopping:
+        return f"{counted(len(found))}, let pass: {names(passed)}"
+    return f"{counted(len(found))}: {names(stopping)}" + (f"; let pass: {names(passed)}" if passed else "")
 
 
 def counted(number):

@@ -36,7 +36,7 @@ def test_progress_tells_the_time_left(capsys):
 
 def test_anomalies_are_named():
     assert summary([]) == "no anomaly"
-    assert summary([{"type": "MASK_SIZE", "stops": False}]) == "1 anomaly: let pass: MASK_SIZE"
+    assert summary([{"type": "MASK_SIZE", "stops": False}]) == "1 anomaly, let pass: MASK_SIZE"
     found = [
         {"type": kind, "stops": stops} for kind, stops in (("MASK_SIZE", False), ("MASK_SIZE", False), ("DUPLICATE_IMAGE", True))
     ]
