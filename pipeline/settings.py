@@ -73,6 +73,8 @@ def _flat(node, keys, path):
     seen = {}
     for key, _ in node.value:
         line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            raise ConfigError(f"{path}:{line}: a key is a list or a mapping; expected a name.")
         if key.tag != "tag:yaml.org,2002:merge" and key.value in seen:
             name = ".".join((*keys, str(key.value)))
             raise ConfigError(f"{path}:{line}: {name} is there already in line {seen[key.value]}; expected each key once.")
@@ -86,7 +88,7 @@ def _flat(node, keys, path):
 
 
 def read_setting(setting):
-    """`Given` values of a text such as `"trainer.steps=100"`; more than one where the value is a YAML mapping.
+    """The `Given` of a text such as `"trainer.steps=100"`.
 
     Raises:
         ConfigError: not of the form SECTION.KEY=VALUE.
@@ -113,9 +115,9 @@ def build(kind, given):
         for steps, leaf in _placed(default, one):
             branch = tree
             for step in steps[:-1]:
+                if isinstance(branch.get(step), _Leaf):
+                    branch[step] = {}  # an optional section that was switched off before
                 branch = branch.setdefault(step, {})
-                if isinstance(branch, _Leaf):
-                    raise ConfigError(f"{one.where}: {'.'.join(steps)}: {step} was given a value by {branch.where}, too.")
             branch[steps[-1]] = leaf
     return _changed(default, tree)
 

@@ -70,6 +70,7 @@ def test_a_wrong_setting_is_blamed_on_the_command_line(settings, message, tmp_pa
         ("evaluator:\n  min_dice: 0.1\n  min_dice: 0.2\n", "bad.yaml:3: evaluator.min_dice is there already in line 2"),
         ("data: 5\n", "bad.yaml:1: data is 5; expected keys: path, layout"),
         ("data:\n  path: null\n", r"bad.yaml:2: data.path is None \(NoneType\); expected str"),
+        ("[a]: 1\n", "bad.yaml:1: a key is a list or a mapping; expected a name"),
         ("- a\n", "bad.yaml: found a list; expected sections: data, run"),
         ("trainer: [", "bad.yaml: not YAML"),
     ],
@@ -193,6 +194,14 @@ def test_sections_nest_and_short_keys_find_the_one_they_mean(setting, changed, t
     # What is written is read back.
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(plain(House(recipe))))
     assert build(House, read_file(tmp_path / "r.yaml", House)).trainer == recipe
+
+
+def test_the_last_of_several_settings_wins():
+    assert made("trainer.steps=1", "trainer.schedule={steps: 2, kind: flat}", "trainer.steps=3").schedule == Schedule(
+        3, kind="flat"
+    )
+    assert made("trainer.extra=null", "trainer.share=2").extra == Extra(2.0)
+    assert made("trainer.share=2", "trainer.extra=null").extra is None
 
 
 @pytest.mark.parametrize(
