@@ -31,7 +31,7 @@ def show_log(level=logging.INFO):
 
 
 class Progress:
-    """Logs `name: done/total unit, time left`, every few seconds.
+    """Logs `name: done/total unit, time left, more`, every few seconds.
 
     Args:
         logger: where to. unit: what is counted. pause: seconds between two lines.
@@ -41,8 +41,8 @@ class Progress:
         self.logger, self.unit, self.pause = logger, unit, pause
         self.name = None
 
-    def __call__(self, done, total, name=""):
-        """Args: done, total: counts. name: of the part that is counted; another name begins another count."""
+    def __call__(self, done, total, name="", more=""):
+        """Args: done, total: counts. name: of the part that is counted; another name begins another count. more: what else to say."""
         now = time.monotonic()
         if name != self.name:
             self.name, self.shown, self.start, self.first, self.last = name, False, now, done, now
@@ -52,4 +52,5 @@ class Progress:
         self.shown, self.last = True, now
         rate = (done - self.first) / (now - self.start) if now > self.start else 0
         left = f", {tqdm.format_interval((total - done) / rate)} left" if rate and done < total else ""
-        self.logger.info("      %s%s/%s %s%s", f"{name}: " if name else "", done, total, self.unit, left)
+        what = f"{name}: " if name else ""
+        self.logger.info("      %s%s/%s %s%s%s", what, done, total, self.unit, left, f", {more}" if more else "")

@@ -88,13 +88,14 @@ def episode_list(patients, lesion, shots, repeats=5, seed=0, protocol="cross-pat
     return episodes
 
 
-def fixed_episodes(patients, lesion, supports, queries="lesion"):
+def fixed_episodes(patients, lesion, supports, queries="lesion", digests=None):
     """The same annotated images for every query, as a person would who annotates a few once.
 
     Args:
         patients: [R] patient of each test image. lesion: [R] bool, whether it has a lesion.
         supports: indices of the annotated images; their number is K.
         queries: `"lesion"` or `"normal"` images. Those of the supports' own patients are left out.
+        digests: [R] equal where pictures are: a support's copy under another name is no query.
 
     Returns:
         List of `Episode`.
@@ -106,7 +107,10 @@ def fixed_episodes(patients, lesion, supports, queries="lesion"):
     empty = [int(index) for index in supports if not lesion[index]]
     if empty:
         raise PANetError(f"supports: images {empty} have no lesion; expected annotated lesions.")
-    asked = np.flatnonzero((lesion if queries == "lesion" else ~lesion) & ~np.isin(patients, patients[list(supports)]))
+    allowed = (lesion if queries == "lesion" else ~lesion) & ~np.isin(patients, patients[list(supports)])
+    if digests is not None:
+        allowed &= ~np.isin(digests, np.asarray(digests)[list(supports)])
+    asked = np.flatnonzero(allowed)
     if queries == "lesion" and not len(asked):
         raise PANetError(f"supports: every lesion image is of a patient among the {len(supports)} supports; no query is left.")
     return [Episode(int(query), tuple(int(index) for index in supports), 0) for query in asked]

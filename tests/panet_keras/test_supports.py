@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from panet_keras.errors import PANetError
-from panet_keras.evaluation import Row, TestImages, episode_list, evaluate, some_queries, strata
+from panet_keras.evaluation import Row, TestImages, episode_list, evaluate, fixed_episodes, some_queries, strata
 
 
 def test_rows_have_names():
@@ -66,6 +66,13 @@ def test_every_answer_tells_its_supports(records):
     assert {row["query"] for row in rows} == {i for i, patient in enumerate(test.patients) if patient not in own}
     with pytest.raises(PANetError, match="have no lesion"):
         evaluate(predict, test, supports=[int(np.flatnonzero(~test.lesion)[0])], **options)
+
+
+def test_a_copy_of_a_fixed_support_is_no_query():
+    episodes = fixed_episodes(["A", "B", "C", "C"], [True, True, True, False], [0], digests=["x", "x", "y", "z"])
+    assert [(episode.query, episode.supports) for episode in episodes] == [(2, (0,))]
+    with pytest.raises(PANetError, match="no query is left"):
+        fixed_episodes(["A", "B"], [True, True], [0], digests=["x", "x"])
 
 
 @dataclasses.dataclass

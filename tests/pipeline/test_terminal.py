@@ -22,13 +22,13 @@ def test_progress_tells_the_time_left(capsys):
     progress = Progress(logging.getLogger("pipeline.test"), "episodes", pause=0.0)
     progress(1, 4, "row")
     progress.start -= 30  # as if the first had been half a minute ago
-    progress(2, 4, "row")
+    progress(2, 4, "row", "loss 0.5")
     progress(4, 4, "row")
     progress(3, 3, "next")
     lines = capsys.readouterr().out.splitlines()
     assert lines == [
         "      row: 1/4 episodes",
-        "      row: 2/4 episodes, 01:00 left",
+        "      row: 2/4 episodes, 01:00 left, loss 0.5",
         "      row: 4/4 episodes",
         "      next: 3/3 episodes",
     ]
