@@ -264,6 +264,7 @@ def test_a_quick_evaluation_is_a_look_and_blesses_nothing(first, data, capsys):
     scores = json.loads(results[5].outputs["evaluation"].evaluation.read_text())
     assert states(results)["Trainer"] == "CACHED" and list(scores["table"]) == ["cross-patient, 1 shot"]
     assert "evaluator.quick is a look" in results[-1].summary
+    capsys.readouterr()
     assert main(["compare", earlier, name, "--root", str(runner.root), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["protocol"] == {
         "evaluator.quick": [False, True],
