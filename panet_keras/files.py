@@ -1,7 +1,11 @@
-"""Files that are whole or not there."""
+"""Files and folders that are whole or not there."""
 
+import contextlib
+import errno
 import os
 import pathlib
+import shutil
+import tempfile
 
 
 def write_whole(path, content):
@@ -20,3 +24,33 @@ def write_whole(path, content):
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def build_beside(path):
+    """A hidden folder to fill, which becomes `path` when the block ends well and is removed when it does not.
+
+    Args:
+        path: folder that is not there yet, or is empty; the folder around it is made.
+
+    Yields:
+        `pathlib.Path` of the folder to fill.
+
+    Raises:
+        FileExistsError: `path` has been made by somebody else, and stays as it is.
+        OSError: it cannot be written.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    building = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    try:
+        yield building
+        building.chmod(0o755)  # mkdtemp's folders are their owner's alone
+        try:
+            os.replace(building, path)
+        except OSError as error:
+            if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                raise FileExistsError(errno.EEXIST, "is there already; expected a new folder", str(path)) from None
+            raise
+    finally:
+        shutil.rmtree(building, ignore_errors=True)

@@ -2,11 +2,14 @@
 
 import argparse
 import json
+import logging
 import os
 import pathlib
 import sys
 
 from pipeline.errors import PipelineError
+
+LOG = logging.getLogger("pipeline.command")
 
 
 def main(argv=None):
@@ -26,14 +29,15 @@ def main(argv=None):
         command.add_argument(
             "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="change a value; repeat for more"
         )
-    runs = commands.add_parser("runs", help="list runs with their artifacts and scores")
+    runs = commands.add_parser("runs", help="list runs with their state and Dice, a line each")
     runs.add_argument("--root", required=True, help="run.root of the runs")
+    runs.add_argument("--verbose", action="store_true", help="stages and artifacts of each run, too")
     runs.set_defaults(run=_runs)
     lineage = commands.add_parser("lineage", help="where a model comes from, or what an image or patient went into")
     lineage.add_argument(
         "what", help="a pushed version's folder, an artifact's folder or id, a run, an image's file name, a patient"
     )
-    compare = commands.add_parser("compare", help="scores of two runs, with the paired difference")
+    compare = commands.add_parser("compare", help="scores of two runs, with the paired difference, and the settings they differ in")
     compare.add_argument("first")
     compare.add_argument("second")
     for command, function in ((lineage, _lineage), (compare, _compare)):
@@ -55,16 +59,16 @@ def main(argv=None):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # EfficientNet-Lite0 is scored twice as fast without oneDNN, and trained a tenth slower: benchmarks/results/speed.json.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    from pipeline.terminal import show_log
+
+    show_log()
     try:
         return arguments.run(arguments)
-    except PipelineError as error:
-        print(f"pipeline {arguments.command}: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
-        print(f"pipeline {arguments.command}: interrupted; run the same command again to go on", file=sys.stderr)
+        LOG.error("pipeline %s: interrupted; run the same command again to go on", arguments.command)
         return 130
-    except (ValueError, OSError) as error:
-        print(f"pipeline {arguments.command}: {error}", file=sys.stderr)
+    except (PipelineError, ValueError, OSError) as error:
+        LOG.error("pipeline %s: %s", arguments.command, error)
         return 1
 
 
@@ -72,6 +76,10 @@ def _run(arguments):
     from pipeline.config import load_config
 
     config = load_config(arguments.config, arguments.set)
+    try:
+        config.trainer.recipe.check()
+    except ValueError as error:
+        raise PipelineError(f"trainer.recipe.model: {error}") from None
     import warnings
 
     # A dependency of TensorFlow announces the end of Python 3.11 at every import.
@@ -82,13 +90,13 @@ def _run(arguments):
     name, results, stop = runner.run()
     print(f"report: {runner.root / 'runs' / name / 'report.html'}")
     if stop:
-        print(f"pipeline run: stopped after {results[-1].component}: {stop}", file=sys.stderr)
+        LOG.error("pipeline run: stopped after %s: %s", results[-1].component, stop)
         return 2
     pushed = results[-1].outputs["pushed_model"]
     if not pushed.properties.get("pushed"):
-        print(f"pipeline run: {results[-1].summary}", file=sys.stderr)
+        LOG.error("pipeline run: %s", results[-1].summary)
         return 3
-    print(f"pushed: {pathlib.Path(pushed.properties['destination']) / str(pushed.properties['version'])}")
+    print(f"pushed: {pushed.version_folder}")
     return 0
 
 
@@ -96,8 +104,9 @@ def _compile(arguments):
     from pipeline.config import load_config
     from pipeline.orchestration.kubeflow_runner import compile_pipeline
 
-    compile_pipeline(load_config(arguments.config, arguments.set), arguments.image, arguments.output)
-    print(f"written: {arguments.output}")
+    output = pathlib.Path(arguments.output).expanduser()
+    compile_pipeline(load_config(arguments.config, arguments.set), arguments.image, output)
+    print(f"written: {output}")
     return 0
 
 
@@ -122,49 +131,48 @@ def _infer(arguments):
 def _metadata(root):
     from pipeline.lineage.metadata import Metadata
 
-    file = pathlib.Path(root) / "metadata.db"
+    file = pathlib.Path(root).expanduser() / "metadata.db"
     if not file.is_file():
         raise PipelineError(f"{file}: no such file; expected the run.root of an earlier run.")
     return Metadata(file)
 
 
 def _lineage(arguments):
-    from pipeline.lineage.queries import queries as lineage
+    from pipeline.lineage import queries
 
     metadata = _metadata(arguments.root)
     try:
-        found, text = lineage.backward(metadata, arguments.what), lineage.backward_text
+        found, text = queries.backward(metadata, arguments.what), queries.backward_text
     except PipelineError as error:
         try:
-            found, text = lineage.forward(metadata, arguments.what), lineage.forward_text
+            found, text = queries.forward(metadata, arguments.what), queries.forward_text
         except PipelineError as other:
             raise PipelineError(f"{error} And {other}") from None
-    print(json.dumps(found, indent=1, ensure_ascii=False) if arguments.json else text(found))
+    print(_json(found) if arguments.json else text(found))
     return 0
 
 
 def _compare(arguments):
-    from pipeline.lineage.queries import queries as lineage
+    from pipeline.lineage import queries
 
-    result = lineage.compare(_metadata(arguments.root), arguments.first, arguments.second)
-    print(json.dumps(result, indent=1, ensure_ascii=False) if arguments.json else lineage.compare_text(result))
+    result = queries.compare(_metadata(arguments.root), arguments.first, arguments.second)
+    print(_json(result) if arguments.json else queries.compare_text(result))
     return 0
 
 
 def _runs(arguments):
-    from pipeline.lineage.metadata import OUTPUT, properties, state_name
+    from pipeline.lineage import queries
 
     metadata = _metadata(arguments.root)
     for run in metadata.runs():
-        facts = properties(run)
-        print(f"{run.name}: {facts.get('state')}, code {facts.get('code', '?')[:12]}, data {facts.get('data')}")
-        for execution in metadata.executions(run):
-            own = properties(execution)
-            note = own.get("summary") or own.get("error", "")
-            print(f"  {execution.type:17s} {state_name(execution):9s} {note}")
-            for output, artifact in metadata.artifacts_of(execution.id, OUTPUT).items():
-                print(f"    {output} ({artifact.type_name()} {artifact.id}): {artifact.path}")
+        print(queries.run_line(queries.summary(metadata, run)))
+        if arguments.verbose:
+            print("\n".join(queries.run_details(metadata, run)))
     return 0
+
+
+def _json(value):
+    return json.dumps(value, indent=1, ensure_ascii=False)
 
 
 if __name__ == "__main__":

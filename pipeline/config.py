@@ -1,14 +1,22 @@
-"""One typed configuration: a YAML file, changed by --set; an unknown key is refused and the nearest known one offered."""
+"""One typed configuration: a YAML file, changed by --set; each value's type, range and choices are declared beside it, here only."""
 
 import dataclasses
-import difflib
-import pathlib
-import types
-import typing
 
 import yaml
 
+from panet_keras.training.recipe import Recipe
 from pipeline.errors import ConfigError
+from pipeline.settings import build, plain, read_file, read_setting
+from pipeline.validation.image_checks import known_anomalies
+
+LAYOUTS = ("bus_bra", "bus_uclm", "busi", "coco", "csv", "dicom", "folder", "labelme", "nifti")
+PROTOCOLS = ("cross-patient", "same-patient", "moved-support", "other-label", "two-way", "superpixel")
+"""As `panet_keras.evaluation.PROTOCOLS`, whose import starts TensorFlow."""
+
+
+def _field(default, **rules):
+    """A field with rules of `pipeline.settings`."""
+    return dataclasses.field(default=default, metadata=rules)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,11 +31,11 @@ class Data:
         split_seed: seed of that draw.
     """
 
-    path: str = ""
-    layout: str = "bus_uclm"
+    path: str = _field("", path=True)
+    layout: str = _field("bus_uclm", choices=LAYOUTS)
     test_patients: tuple[str, ...] = ()
-    test_share: float = 0.34
-    split_seed: int = 0
+    test_share: float = _field(0.34, range="(0, 1)")
+    split_seed: int = _field(0, range="[0, inf)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +47,7 @@ class Run:
         cache: whether unchanged stages are taken from earlier runs; without it all are executed, and later runs take these.
     """
 
-    root: str = ""
+    root: str = _field("", path=True)
     cache: bool = True
 
 
@@ -68,53 +76,27 @@ class Validator:
             TFDV's own.
     """
 
-    schema: str = ""
+    schema: str = _field("", path=True)
     stop_on_anomalies: bool = True
-    go_on: tuple[str, ...] = ("MASK_SIZE", "MASK_MIXED_COLOURS", "FLAG_TELLS_LABEL", "DATA_SKEW", "DATA_DRIFT")
+    go_on: tuple[str, ...] = _field(
+        ("MASK_SIZE", "MASK_MIXED_COLOURS", "FLAG_TELLS_LABEL", "DATA_SKEW", "DATA_DRIFT"), choices=known_anomalies
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class Trainer:
-    """The model and how it learns; see `PANet`, `panet_keras.data.episodic.dataset`.
+    """How the model learns. Keys of the recipe may be written short: `trainer.steps`, `trainer.shots`, `trainer.refine`.
 
     Attributes:
-        steps: optimizer steps in all. steps_per_epoch: steps between two points of the training curve (and checkpoints).
-        size: height and width of the model's images, in pixels.
+        recipe: model, episodes and schedule; see `panet_keras.Recipe`.
         strategy: tf.distribute strategy: empty for none, `mirrored` (all GPUs of this machine, or `devices` logical ones of its
             processor), or `multi_worker` (TF_CONFIG names the workers). Each replica takes its share of `batch_size` episodes.
         devices: logical devices to cut the processor into, for `mirrored` without GPUs.
-        superpixel_episodes: share of self-supervised episodes at the start, which falls to a tenth of it: regions first, lesions last.
-        learning_rate: peak; 5 % of the steps warm up, then it falls along a cosine.
     """
 
-    encoder: str = "efficientnet_lite0"
-    weights: str = "auto"
-    prototype: str = "mean"
-    refine: bool = False
-    decoder: str = "unet"
-    prior_masks: bool = True
-    align_weight: float = 1.0
-    contrast_weight: float = 0.3
-    contrast_elsewhere: bool = True
-    encoder_rate: float = 0.2
-    size: int = 256
-    ways: int = 1
-    shots: int = 1
-    queries: int = 1
-    batch_size: int = 4
-    normal_queries: float = 0.1
-    superpixel_episodes: float = 0.0
-    pasted_lesions: float = 0.3
-    invented_lesions: float = 0.15
-    balanced: bool = True
-    augment: bool = True
-    steps: int = 1000
-    steps_per_epoch: int = 100
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
-    seed: int = 0
-    strategy: str = ""
-    devices: int = 1
+    recipe: Recipe = Recipe()
+    strategy: str = _field("", choices=("", "mirrored", "multi_worker"))
+    devices: int = _field(1, range="[1, inf)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,30 +108,38 @@ class Evaluator:
         protocols: further rows at one shot, of `panet_keras.evaluation.PROTOCOLS`.
         min_dice: lowest mean Dice at the first number of shots that is blessed.
         max_drop: how far that Dice may lie below the last blessed model's on the same images.
+        supports: file names of the test images that every query gets as its annotated ones, instead of drawn ones; there is one row then, of as
+            many shots.
+        quick: a look in a minute: the first number of shots, one support set for each query, no further protocols, at most 60 queries.
+            It never blesses a model.
     """
 
-    shots: tuple[int, ...] = (1, 5)
-    repeats: int = 5
-    seed: int = 0
-    protocols: tuple[str, ...] = ("same-patient", "moved-support", "other-label", "two-way", "superpixel")
-    min_dice: float = 0.5
-    max_drop: float = 0.02
+    shots: tuple[int, ...] = _field((1, 5), range="[1, inf)", filled=True)
+    repeats: int = _field(5, range="[1, inf)")
+    seed: int = _field(0, range="[0, inf)")
+    protocols: tuple[str, ...] = _field(
+        ("same-patient", "moved-support", "other-label", "two-way", "superpixel"), choices=PROTOCOLS
+    )
+    min_dice: float = _field(0.5, range="[0, 1]")
+    max_drop: float = _field(0.02, range="[0, 1]")
+    supports: tuple[str, ...] = ()
+    quick: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class InfraValidator:
     """Attributes: timeout: seconds for the server to start and answer. tolerance: largest difference of a probability."""
 
-    timeout: float = 120.0
-    tolerance: float = 1e-4
+    timeout: float = _field(120.0, range="(0, inf)")
+    tolerance: float = _field(1e-4, range="[0, 1]")
 
 
 @dataclasses.dataclass(frozen=True)
 class Pusher:
     """Attributes: destination: folder of version folders, empty for RUN_ROOT/serving/MODEL_NAME. model_name: for serving."""
 
-    destination: str = ""
-    model_name: str = "panet"
+    destination: str = _field("", path=True)
+    model_name: str = _field("panet", filled=True, name=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,84 +161,23 @@ def load_config(path=None, settings=()):
 
     Args:
         path: YAML file; None starts from the defaults.
-        settings: strings such as `"trainer.steps=100"`; the value is YAML.
+        settings: strings such as `"trainer.steps=100"`. A value of a text field is taken as it stands, any other is YAML.
 
     Returns:
         `Config`.
 
     Raises:
-        ConfigError: no such file, not YAML, an unknown key, a value of another type, or `data.path` / `run.root` not set.
+        ConfigError: no such file, not YAML, an unknown key, a value of another type or out of its range, or `data.path` / `run.root` not
+            set. The message begins with the line of the file or the setting that is to blame.
     """
-    values = {}
-    if path is not None:
-        try:
-            values = yaml.safe_load(pathlib.Path(path).read_text("utf-8")) or {}
-        except FileNotFoundError:
-            raise ConfigError(
-                f"{path}: no such file; expected a YAML configuration, such as pipeline/configs/bus_uclm.yaml."
-            ) from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: not YAML: {error}") from None
-        if not isinstance(values, dict):
-            raise ConfigError(f"{path}: found a {type(values).__name__}; expected sections: {', '.join(_fields(Config))}.")
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals or key.count(".") != 1:
-            raise ConfigError(f"--set {setting}: expected SECTION.KEY=VALUE, such as trainer.steps=100.")
-        section, name = key.split(".")
-        try:
-            values.setdefault(section, {})[name] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {setting}: the value is not YAML: {error}") from None
-    config = _build(Config, values, path or "configuration", "")
+    given = read_file(path, Config) if path is not None else []
+    config = build(Config, [*given, *map(read_setting, settings)])
     for key, value in {"data.path": config.data.path, "run.root": config.run.root}.items():
         if not value:
             raise ConfigError(f"{key} is not set; give it in the file or with --set {key}=DIR.")
     return config
 
 
-def _fields(kind):
-    return {field.name: field for field in dataclasses.fields(kind)}
-
-
-def _build(kind, values, where, prefix):
-    fields, hints = _fields(kind), typing.get_type_hints(kind)
-    if not isinstance(values, dict):
-        raise ConfigError(f"{where}: {prefix.rstrip('.')} is {values!r}; expected keys: {', '.join(fields)}.")
-    built = {}
-    for key, value in values.items():
-        if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, 1, 0)
-            raise ConfigError(f"{where}: unknown key {prefix}{key}; did you mean {prefix}{near[0]}? Known: {', '.join(fields)}.")
-        hint = hints[key]
-        if dataclasses.is_dataclass(hint):
-            built[key] = _build(hint, value, where, f"{prefix}{key}.")
-        else:
-            built[key] = _value(hint, value, f"{where}: {prefix}{key}")
-    return kind(**built)
-
-
-def _value(hint, value, where):
-    if isinstance(hint, types.GenericAlias):
-        item = typing.get_args(hint)[0]
-        values = value if isinstance(value, (list, tuple)) else [value]
-        return tuple(_value(item, one, where) for one in values)
-    if hint is float and isinstance(value, (int, str)) and not isinstance(value, bool):
-        try:
-            return float(value)  # YAML 1.1 reads 1e-3 as a string
-        except ValueError:
-            pass
-    if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
-        return value
-    raise ConfigError(f"{where} is {value!r} ({type(value).__name__}); expected {hint.__name__}.")
-
-
 def to_yaml(config):
     """YAML text of a configuration, which `load_config` reads back."""
-
-    def plain(value):
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        return list(value) if isinstance(value, tuple) else value
-
-    return yaml.safe_dump(plain(dataclasses.asdict(config)), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)

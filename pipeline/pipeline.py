@@ -50,12 +50,15 @@ def create_pipeline(config):
     )
     training = Trainer(examples=example_gen["examples"], settings=dataclasses.asdict(trainer))
     evaluator = Evaluator(
-        examples=example_gen["examples"], model=training["model"], settings=dataclasses.asdict(config.evaluator), size=trainer.size
+        examples=example_gen["examples"],
+        model=training["model"],
+        settings=dataclasses.asdict(config.evaluator),
+        size=trainer.recipe.episodes.size,
     )
     infra_validator = InfraValidator(
         examples=example_gen["examples"],
         model=training["model"],
-        size=trainer.size,
+        size=trainer.recipe.episodes.size,
         timeout=config.infra_validator.timeout,
         tolerance=config.infra_validator.tolerance,
     )

@@ -1,7 +1,17 @@
 """The evaluation protocol: per-image scores at original size, patients apart, intervals over patients."""
 
 from panet_keras.evaluation.evaluate import evaluate
-from panet_keras.evaluation.protocol import PROTOCOLS, Episode, TestImages, episode_list, own_probability, run_protocol
+from panet_keras.evaluation.protocol import (
+    PROTOCOLS,
+    Episode,
+    Row,
+    TestImages,
+    episode_list,
+    fixed_episodes,
+    own_probability,
+    run_protocol,
+    some_queries,
+)
 from panet_keras.evaluation.scores import (
     calibration_counts,
     dice,
@@ -26,6 +36,7 @@ from panet_keras.evaluation.temperature import fit_temperature
 __all__ = [
     "PROTOCOLS",
     "Episode",
+    "Row",
     "TestImages",
     "bootstrap",
     "calibration_counts",
@@ -34,6 +45,7 @@ __all__ = [
     "evaluate",
     "expected_calibration_error",
     "fit_temperature",
+    "fixed_episodes",
     "iou",
     "own_probability",
     "paired_difference",
@@ -43,6 +55,7 @@ __all__ = [
     "run_protocol",
     "score_mask",
     "sensitivity",
+    "some_queries",
     "strata",
     "summarise",
     "summarise_normal",

@@ -6,12 +6,24 @@ import pathlib
 import numpy as np
 
 from panet_keras.errors import PANetError
-from panet_keras.evaluation.protocol import PROTOCOLS, episode_list, run_protocol
+from panet_keras.evaluation.protocol import PROTOCOLS, Row, episode_list, fixed_episodes, run_protocol
 from panet_keras.evaluation.summary import summarise, summarise_normal
 from panet_keras.files import write_whole
 
 
-def evaluate(predict, test, shots=(1, 5), repeats=5, seed=0, protocols=PROTOCOLS[1:], surface=True, progress=None, work_dir=None):
+def evaluate(
+    predict,
+    test,
+    shots=(1, 5),
+    repeats=5,
+    seed=0,
+    protocols=PROTOCOLS[1:],
+    surface=True,
+    progress=None,
+    work_dir=None,
+    queries=None,
+    supports=(),
+):
     """Scores a model in every way the protocol asks for.
 
     Args:
@@ -25,10 +37,14 @@ def evaluate(predict, test, shots=(1, 5), repeats=5, seed=0, protocols=PROTOCOLS
         progress: function of (row, done, total), called now and then.
         work_dir: folder in which each finished row is kept; an evaluation that was cut off goes on after the last one. It is the
             caller's to use a folder for one model and one test set.
+        queries: indices of the test images that are asked for (`some_queries`); supports are drawn from all. None: all.
+        supports: indices of the annotated images that every query gets (`fixed_episodes`), instead of drawn ones: there is one row then, of
+            as many shots, and shots, repeats and protocols are not looked at.
 
     Returns:
-        Three dictionaries by row name (`"cross-patient, 1 shot"` ...): the scores of each episode, the table's entries and the
-        calibration counts; and a list of what could not be scored, with the reason.
+        Three dictionaries by row name (the text of a `Row`, `"cross-patient, 1 shot"` ...): the scores and supports of each episode, the
+        table's entries and the calibration counts; and a list of what could not be scored, with the reason. A table's entry is that
+        of `summarise` with protocol, shots, and annotated: the number of different annotated images that were supports.
 
     Raises:
         PANetError: too few supports for the headline, or an unknown protocol.
@@ -37,31 +53,46 @@ def evaluate(predict, test, shots=(1, 5), repeats=5, seed=0, protocols=PROTOCOLS
     if unknown:
         raise PANetError(f"protocols: {sorted(unknown)} unknown; expected some of {list(PROTOCOLS)}.")
     rows, table, calibration, skipped = {}, {}, {}, []
+    asked = None if queries is None else set(queries)
 
-    def score(name, protocol, count, repeats, queries="lesion"):
-        drawn = episode_list(test.patients, test.lesion, count, repeats, seed, protocol, queries, test.labels, test.digests)
-        outlines = surface and queries == "lesion" and protocol in PROTOCOLS[:2]
+    def score(name, row, repeats, kind="lesion"):
+        if len(supports):
+            drawn = fixed_episodes(test.patients, test.lesion, supports, kind)
+        else:
+            drawn = episode_list(
+                test.patients, test.lesion, row.shots, repeats, seed, row.protocol, kind, test.labels, test.digests
+            )
+        if asked is not None:
+            drawn = [episode for episode in drawn if episode.query in asked]
+            if not drawn and kind == "lesion":
+                raise PANetError(f"{row}: none of the {len(asked)} queries that were chosen can be scored; choose more.")
+        outlines = surface and kind == "lesion" and row.protocol in PROTOCOLS[:2]
 
         def note(done, total):
             if progress:
                 progress(name, done, total)
 
-        return _kept(work_dir, name, lambda: run_protocol(predict, test, drawn, protocol, seed, outlines, note))
+        return _kept(work_dir, name, lambda: run_protocol(predict, test, drawn, row.protocol, seed, outlines, note))
 
-    plan = [("cross-patient", count) for count in shots] + [(name, 1) for name in protocols if name != "cross-patient"]
-    for protocol, count in plan:
-        key = f"{protocol}, {count} shot" + ("s" if count > 1 else "")
+    plan = [Row("cross-patient", count) for count in shots] + [Row(name, 1) for name in protocols if name != "cross-patient"]
+    if len(supports):
+        plan = [Row("cross-patient", len(supports))]
+    for row in plan:
+        key = str(row)
         try:
-            rows[key], counts = score(key, protocol, count, 1 if protocol == "superpixel" else repeats)
+            rows[key], counts = score(key, row, 1 if row.protocol == "superpixel" else repeats)
         except PANetError as error:
             if not rows:
                 raise
             skipped.append(f"{key}: {error}")
             continue
-        table[key] = summarise(rows[key], test.patients, counts, seed)
+        # A superpixel's support is the query's own frame, which nobody annotated.
+        annotated = 0 if row.protocol == "superpixel" else len({index for one in rows[key] for index in one["supports"]})
+        facts = {"protocol": row.protocol, "shots": row.shots, "annotated": annotated}
+        table[key] = facts | summarise(rows[key], test.patients, counts, seed)
         calibration[key] = counts.tolist()
-        if protocol == "cross-patient":
-            normal, _ = score(f"{key}, normal", protocol, count, 1, "normal")
+        if row.protocol == "cross-patient":
+            normal, _ = score(f"{key}, normal", row, 1, "normal")
             table[key]["normal"] = summarise_normal(normal, rows[key])
             rows[f"{key}, normal"] = normal
     return rows, table, calibration, skipped

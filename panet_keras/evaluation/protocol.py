@@ -21,6 +21,17 @@ LABELS = ("Benign", "Malignant")
 
 
 @dataclasses.dataclass(frozen=True)
+class Row:
+    """A row of the table: a protocol at a number of shots. Its text, `"cross-patient, 1 shot"`, is its name in tables and files."""
+
+    protocol: str
+    shots: int
+
+    def __str__(self):
+        return f"{self.protocol}, {self.shots} shot" + ("s" if self.shots > 1 else "")
+
+
+@dataclasses.dataclass(frozen=True)
 class Episode:
     """One scored query: indices into the test records; `supports` has the shots of the first way, then of the next."""
 
@@ -79,6 +90,52 @@ def episode_list(patients, lesion, shots, repeats=5, seed=0, protocol="cross-pat
             f"{len(set(patients[lesion]))} patients). Lower the shots or test more patients."
         )
     return episodes
+
+
+def fixed_episodes(patients, lesion, supports, queries="lesion", digests=None):
+    """The same annotated images for every query, as a person would who annotates a few once.
+
+    Args:
+        patients: [R] patient of each test image. lesion: [R] bool, whether it has a lesion.
+        supports: indices of the annotated images; their number is K.
+        queries: `"lesion"` or `"normal"` images. Those of the supports' own patients are left out.
+        digests: [R] equal where pictures are: a support's copy under another name is no query.
+
+    Returns:
+        List of `Episode`.
+
+    Raises:
+        PANetError: a support without a lesion, or no query left.
+    """
+    patients, lesion = np.asarray(patients), np.asarray(lesion, bool)
+    empty = [int(index) for index in supports if not lesion[index]]
+    if empty:
+        raise PANetError(f"supports: images {empty} have no lesion; expected annotated lesions.")
+    allowed = (lesion if queries == "lesion" else ~lesion) & ~np.isin(patients, patients[list(supports)])
+    if digests is not None:
+        allowed &= ~np.isin(digests, np.asarray(digests)[list(supports)])
+    asked = np.flatnonzero(allowed)
+    if queries == "lesion" and not len(asked):
+        raise PANetError(f"supports: every lesion image is of a patient among the {len(supports)} supports; no query is left.")
+    return [Episode(int(query), tuple(int(index) for index in supports), 0) for query in asked]
+
+
+def some_queries(lesion, count):
+    """Indices of at most `count` images to ask for, two thirds of them with a lesion where there are as many.
+
+    Args:
+        lesion: [R] bool, whether each test image has a lesion. count: integer above 0.
+
+    Returns:
+        Sorted list; evenly spaced over the images of either kind, and so over the patients.
+    """
+    with_lesion, without = np.flatnonzero(lesion), np.flatnonzero(~np.asarray(lesion, bool))
+    normal = min(len(without), max(count // 3, count - len(with_lesion)))
+    return sorted(
+        int(pool[i * len(pool) // take])
+        for pool, take in ((with_lesion, min(len(with_lesion), count - normal)), (without, normal))
+        for i in range(take)
+    )
 
 
 class TestImages:
@@ -162,8 +219,8 @@ def run_protocol(predict, test, episodes, protocol="cross-patient", seed=0, surf
         progress: function of (done, total), called now and then.
 
     Returns:
-        List of rows, one for each episode: query index, repeat, presence, scores; and calibration counts [3, 10]. With more
-        ways than one the scores are those of the query's own way, which has a pixel where it is the most probable.
+        List of rows, one for each episode: query index, repeat, supports (indices), presence, scores; and calibration counts [3, 10].
+        With more ways than one the scores are those of the query's own way, which has a pixel where it is the most probable.
     """
     rows, counts, last = [], np.zeros((3, 10)), 0.0
     for number, episode in enumerate(episodes):
@@ -174,7 +231,8 @@ def run_protocol(predict, test, episodes, protocol="cross-patient", seed=0, surf
         small = np.asarray(predict(*inputs))[0, 0]
         probability = own_probability(np.asarray(restore(small, truth.shape)), way)
         scores = score_mask(truth, probability, surface=surface)
-        rows.append({"query": episode.query, "repeat": episode.repeat, "presence": presence(small[..., way]), **scores})
+        drawn = {"query": episode.query, "repeat": episode.repeat, "supports": list(episode.supports)}
+        rows.append({**drawn, "presence": presence(small[..., way]), **scores})
         counts += calibration_counts(truth, probability)
         if progress and (time.monotonic() - last > 5 or number + 1 == len(episodes)):
             last = time.monotonic()

@@ -1,15 +1,13 @@
 """Trained weights small enough to ship: a folder each, with `preset.json` and `weights.npz` (half precision)."""
 
 import json
-import os
 import pathlib
-import shutil
-import tempfile
 
 import numpy as np
 
 from panet_keras import encoders
 from panet_keras.errors import PANetError
+from panet_keras.files import build_beside
 
 FOLDER = pathlib.Path(__file__).parent
 DEFAULT = "bus_uclm_lite0"
@@ -124,12 +122,6 @@ def write(model, folder, size, presence_threshold=0.0, about=None):
         "presence_threshold": presence_threshold,
         "about": about or {},
     }
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    building = pathlib.Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with build_beside(folder) as building:
         (building / "preset.json").write_text(json.dumps(preset, indent=1) + "\n", "utf-8")
         np.savez_compressed(building / "weights.npz", **{v.path: v.numpy().astype(np.float16) for v in model.variables})
-        building.chmod(0o755)
-        os.replace(building, folder)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)

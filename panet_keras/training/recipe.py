@@ -7,6 +7,18 @@ from panet_keras.data.episodic.spec import EpisodeSpec, Layout
 from panet_keras.errors import PANetError
 
 
+def model_switches():
+    """Names that `Recipe.model` may have: arguments of `PANet` and switches of the heads that have a short name."""
+    import inspect
+
+    from panet_keras import PANet, heads
+
+    own = [
+        p.name for p in inspect.signature(PANet.__init__).parameters.values() if p.name != "self" and p.kind is not p.VAR_KEYWORD
+    ]
+    return list(dict.fromkeys([*own, *(name for kind in heads.HEADS.values() for name in heads.switches(kind))]))
+
+
 @dataclasses.dataclass(frozen=True)
 class Recipe:
     """How one trains; `panet_keras.train(records, recipe)` does it.
@@ -34,7 +46,9 @@ class Recipe:
         PANetError: a value outside these ranges; names it.
     """
 
-    model: dict[str, typing.Any] = dataclasses.field(default_factory=lambda: {"encoder": "efficientnet_lite0", "decoder": "unet"})
+    model: dict[str, typing.Any] = dataclasses.field(
+        default_factory=lambda: {"encoder": "efficientnet_lite0", "decoder": "unet"}, metadata={"keys": model_switches}
+    )
     episodes: EpisodeSpec = EpisodeSpec(normal_queries=0.1, pasted_lesions=0.3, invented_lesions=0.15, balanced=True, augment=True)
     batch_size: int = 4
     layouts: tuple[Layout, ...] = ()
@@ -98,6 +112,16 @@ class Recipe:
         if self.episodes.mirrored_normals or any(record.label == "Normal" for record in records):
             return self
         return self.change(pasted_lesions=0.0, invented_lesions=0.0)
+
+    def check(self):
+        """Refuses a model that cannot be built, before anything is read or trained.
+
+        Raises:
+            ValueError: an unknown encoder, head or switch; names the known ones.
+        """
+        from panet_keras import PANet
+
+        PANet(**{**self.model, "weights": None})
 
     @property
     def epochs(self):

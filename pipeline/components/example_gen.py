@@ -45,7 +45,7 @@ def ExampleGen(
         patients,
         split_by_patients,
     )
-    from panet_keras.errors import DataError, DataWarning
+    from panet_keras.errors import DataError, DataWarning, PANetError
     from pipeline.components import shards
     from pipeline.errors import ConfigError
 
@@ -70,10 +70,11 @@ def ExampleGen(
         except DataError as error:
             # The index is broken; say what else is, so that one mending is enough.
             raise _with_broken_pictures(error, data_path, layout) from None
-        if test_patients:
-            splits = split_by_patients(records, test_patients)
-        else:
-            splits = hold_out(records, test_share, split_seed)
+        try:
+            splits = split_by_patients(records, test_patients) if test_patients else hold_out(records, test_share, split_seed)
+        except PANetError as error:
+            way = "; or draw them at random: the same command with --set data.test_patients=[]" if test_patients else ""
+            raise ConfigError(f"{data_path}: {error}{way}") from None
 
     told = shards.run(shards.tasks(splits, examples.split), engine, work_dir)
     pictures = [item for shard in told for item in shard["pictures"]]
@@ -92,14 +93,14 @@ def ExampleGen(
     }
     examples.findings.write_text(json.dumps(findings, indent=1, ensure_ascii=False), "utf-8")
     examples.properties |= {f"{name}_count": count for name, count in counts.items()}
-    return {
-        "summary": f"{counts['train']} train, {counts['test']} test, {len(findings['warnings'])} warning(s)" + _broken(pictures)
-    }
+    count = len(findings["warnings"])
+    warned = f"{count} warning{'' if count == 1 else 's'}" if count else "no warning"
+    return {"summary": f"{counts['train']} train, {counts['test']} test, {warned}{_broken(pictures)}"}
 
 
 def _broken(pictures):
     count = sum(item["type"] in ("IMAGE_UNREADABLE", "MASK_COLOUR") for item in pictures)
-    return f", {count} broken picture(s) left out" if count else ""
+    return f", {count} broken picture{'' if count == 1 else 's'} left out" if count else ""
 
 
 def _with_broken_pictures(error, data_path, layout):

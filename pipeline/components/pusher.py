@@ -1,10 +1,8 @@
 """Pusher: a blessed model becomes a new version for serving, whole or not at all."""
 
 import json
-import os
 import pathlib
 import shutil
-import tempfile
 
 from pipeline.orchestration.annotations import InputArtifact, OutputArtifact, Parameter, component
 from pipeline.orchestration.artifacts import InfraBlessing, Model, ModelBlessing, PushedModel
@@ -13,11 +11,11 @@ from pipeline.orchestration.cache import digest_path
 
 def _still_there(outputs):
     """A cached push counts only while the pushed version is on disk as it was."""
-    record = json.loads(outputs["pushed_model"].pushed.read_text("utf-8"))
-    if not record["pushed"]:
+    pushed = outputs["pushed_model"]
+    version = pushed.version_folder
+    if version is None:
         return True
-    version = pathlib.Path(record["destination"]) / str(record["version"])
-    return version.is_dir() and digest_path(version) == record["digest"]
+    return version.is_dir() and digest_path(version) == json.loads(pushed.pushed.read_text("utf-8"))["digest"]
 
 
 @component(still_valid=_still_there)
@@ -42,16 +40,24 @@ def Pusher(
     record = {"pushed": not refused, "destination": destination, "version": None, "digest": None, "reason": "; ".join(refused)}
     if not refused:
         folder = pathlib.Path(destination)
-        folder.mkdir(parents=True, exist_ok=True)
-        building = pathlib.Path(tempfile.mkdtemp(prefix=".pushing-", dir=folder))
-        try:
-            shutil.copytree(model.serving, building / "model")
-            version = max((int(p.name) for p in folder.iterdir() if p.name.isdecimal()), default=0) + 1
-            os.replace(building / "model", folder / str(version))
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
+        version = _push(model.serving, folder)
         record |= {"version": version, "digest": digest_path(folder / str(version))}
         pushed_model.properties |= {"version": version, "destination": destination}
     pushed_model.properties["pushed"] = int(record["pushed"])
     pushed_model.pushed.write_text(json.dumps(record, indent=1, ensure_ascii=False), "utf-8")
     return {"summary": f"version {record['version']} in {destination}" if record["pushed"] else f"not pushed: {record['reason']}"}
+
+
+def _push(saved_model, folder):
+    """Copies a SavedModel to the next version in a folder; returns its number."""
+    from panet_keras.files import build_beside
+
+    folder.mkdir(parents=True, exist_ok=True)
+    while True:
+        version = max((int(path.name) for path in folder.iterdir() if path.name.isdecimal()), default=0) + 1
+        try:
+            with build_beside(folder / str(version)) as building:
+                shutil.copytree(saved_model, building, dirs_exist_ok=True)
+            return version
+        except FileExistsError:
+            continue  # another run pushed in the meantime

@@ -4,6 +4,7 @@ import json
 
 from pipeline.orchestration.annotations import InputArtifact, OutputArtifact, Parameter, WorkDir, component
 from pipeline.orchestration.artifacts import Examples, Model
+from pipeline.terminal import LOG
 
 
 @component
@@ -28,7 +29,7 @@ def Trainer(
     asked, records = Recipe.from_dict(settings["recipe"]), read_examples(examples.split("train"))
     recipe = asked.for_data(records)
     if recipe != asked:
-        print("      no frame without lesion: none is planted with another lesion", flush=True)
+        LOG.info("      no frame without lesion: none is planted with another lesion")
     network, history = train(records, recipe, work_dir, strategy_of(settings), progress=_progress)
     model.keras.parent.mkdir(parents=True)
     network.save(model.keras)
@@ -41,7 +42,7 @@ def Trainer(
 
 def _progress(done, total, metrics):
     shown = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items())
-    print(f"      step {done}/{total}: {shown}", flush=True)
+    LOG.info("      step %d/%d: %s", done, total, shown)
 
 
 def strategy_of(settings):

@@ -1,15 +1,15 @@
-"""Draws where a model comes from, as SVG inside the report."""
+"""Places where a model comes from on a drawing; the report's template `lineage.svg` draws it."""
 
-import html
+from pipeline.orchestration.artifacts import PushedModel
 
 WIDTH, HEIGHT, GAP_X, GAP_Y = 150, 46, 48, 18
 COLOURS = {
     "Examples": "#dce8f5",
     "Model": "#dff2e1",
-    "PushedModel": "#c9e7cd",
     "ModelEvaluation": "#fde8d0",
     "ModelBlessing": "#fde8d0",
 }
+PUSHED, OTHER = "#c9e7cd", "#eceff2"
 
 
 def columns(rows):
@@ -30,36 +30,36 @@ def columns(rows):
     return {id: column(id) for id in made_from}
 
 
-def draw(rows):
-    """SVG text of the artifacts and what each was made from, earliest to the left."""
+def layout(rows):
+    """Boxes of the artifacts and lines from what each was made of, earliest to the left.
+
+    Returns:
+        Dictionary: width and height in pixels; lines (from_x, from_y, middle, to_x, to_y); boxes (x, y, width, height, colour, name, by).
+        Only a model that was pushed is green.
+    """
     place, count, column_of = {}, {}, columns(rows)
     for artifact, _, _ in sorted(rows, key=lambda row: row[0].id):
         column = column_of[artifact.id]
         place[artifact.id] = (column * (WIDTH + GAP_X), count.get(column, 0) * (HEIGHT + GAP_Y))
         count[column] = count.get(column, 0) + 1
-    width = max(x for x, _ in place.values()) + WIDTH + 2
-    height = max(y for _, y in place.values()) + HEIGHT + 2
     lines, boxes = [], []
     for artifact, execution, inputs in rows:
         x, y = place[artifact.id]
         for other in set(inputs.values()) & set(place):
-            ox, oy = place[other]
-            ox, oy, middle = ox + WIDTH, oy + HEIGHT / 2, (ox + WIDTH + x) / 2
-            lines.append(
-                f'<path d="M{ox} {oy} C{middle} {oy} {middle} {y + HEIGHT / 2} {x - 4} {y + HEIGHT / 2}" fill="none" '
-                'stroke="#7d8c9a" marker-end="url(#tip)"/>'
-            )
-        kind, by = artifact.type_name(), execution.type if execution else "from outside"
+            from_x, from_y = place[other][0] + WIDTH, place[other][1] + HEIGHT / 2
+            line = {"from_x": from_x, "from_y": from_y, "middle": (from_x + x) / 2, "to_x": x - 4, "to_y": y + HEIGHT / 2}
+            lines.append(line)
+        name, colour = titled(artifact)
+        by = execution.type if execution else "from outside"
         boxes.append(
-            f'<rect x="{x + 1}" y="{y + 1}" width="{WIDTH}" height="{HEIGHT}" rx="5" fill="{COLOURS.get(kind, "#eceff2")}" '
-            f'stroke="#5a6b7b"/><text x="{x + WIDTH / 2}" y="{y + 20}" text-anchor="middle" font-weight="600">{html.escape(kind)} '
-            f'{artifact.id}</text><text x="{x + WIDTH / 2}" y="{y + 36}" text-anchor="middle" fill="#566">{html.escape(by)}</text>'
+            {"x": x + 1, "y": y + 1, "width": WIDTH, "height": HEIGHT, "colour": colour, "name": f"{name} {artifact.id}", "by": by}
         )
-    tip = (
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
-        '<path d="M0 0L8 4L0 8z" fill="#7d8c9a"/></marker></defs>'
-    )
-    return (
-        f'<svg viewBox="0 0 {width} {height}" style="max-width:{width}px;width:100%" font-family="system-ui, sans-serif" font-size="12" role="img" '
-        f'aria-label="Lineage of the pushed model">{tip}{"".join(lines)}{"".join(boxes)}</svg>'
-    )
+    width, height = (max(axis) for axis in zip(*place.values()))
+    return {"width": width + WIDTH + 2, "height": height + HEIGHT + 2, "lines": lines, "boxes": boxes}
+
+
+def titled(artifact):
+    """Name and colour of an artifact: the Pusher leaves a record in any case, which is not always of a pushed model."""
+    if isinstance(artifact, PushedModel):
+        return ("PushedModel", PUSHED) if artifact.version_folder else ("Nothing pushed", OTHER)
+    return artifact.type_name(), COLOURS.get(artifact.type_name(), OTHER)

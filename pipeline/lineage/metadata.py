@@ -1,9 +1,17 @@
 """Lineage on ML Metadata: every artifact, execution and run, in one SQLite file.
 
 Walks go by events and ids; `filter_query` does not exist in ML Metadata 1.21.
+
+Paths inside the database's folder, which is `run.root`, are kept relative to it, so that the folder may be moved. In texts, such as a
+stage's summary, `ROOT` stands for it. Records of older versions have absolute paths; where such a path is gone, the artifact is looked
+for at its place under the present folder.
 """
 
+import logging
+import os
 import pathlib
+import platform
+import sqlite3
 import time
 
 from ml_metadata.errors import StatusError
@@ -12,10 +20,13 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 
 from pipeline.errors import MetadataError
 from pipeline.orchestration.artifacts import TYPES
+from pipeline.orchestration.cache import is_whole
 
+LOG = logging.getLogger(__name__)
 RUN_TYPE = "PipelineRun"
 STATES = pb.Execution.State
 INPUT, OUTPUT = pb.Event.INPUT, pb.Event.OUTPUT
+ROOT = "{run.root}"
 
 
 class _NamedErrors:
@@ -56,10 +67,9 @@ class Metadata:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise MetadataError(f"{path.parent}: cannot be made ({error.strerror}). Name a folder that can be written.") from None
-        if path.exists() and path.stat().st_size and path.read_bytes()[:16] != b"SQLite format 3\0":
-            raise MetadataError(
-                f"{path}: not an SQLite database; expected the metadata of earlier runs, or no file. Name another or move it."
-            )
+        self.root = path.parent.resolve()
+        self._found = {}
+        _refuse_foreign(path)
         config = pb.ConnectionConfig()
         config.sqlite.filename_uri = str(path)
         try:
@@ -70,16 +80,23 @@ class Metadata:
             }
             self._run_type = self.store.put_context_type(pb.ContextType(name=RUN_TYPE), can_add_fields=True, can_omit_fields=True)
         except (StatusError, RuntimeError) as error:
+            if "database version" in str(error):
+                raise MetadataError(
+                    f"{path}: written by another version of ML Metadata ({str(error).partition('. ')[0]}). Use the ml-metadata that wrote "
+                    "it, or begin anew in another run.root; nothing was changed."
+                ) from None
             raise MetadataError(f"{path}: cannot be opened ({error}). Is the folder read-only?") from None
 
     def start_run(self, name, **properties):
         """Records a run; returns its context."""
         context = pb.Context(type_id=self._run_type, name=name)
-        _set(context.custom_properties, {"started": time.time(), "state": "running", **properties})
+        here = {"process": os.getpid(), "host": platform.node()}
+        _set(context.custom_properties, {"started": time.time(), "state": "running", **here, **properties})
         [context.id] = self.store.put_contexts([context])
         return context
 
     def end_run(self, run, state, **properties):
+        """Records how a run ended: `complete`, `stopped`, `failed` or `interrupted`."""
         _set(run.custom_properties, {"ended": time.time(), "state": state, **properties})
         self.store.put_contexts([run])
 
@@ -96,7 +113,7 @@ class Metadata:
         """
         type_id = self.store.put_execution_type(pb.ExecutionType(name=component), can_add_fields=True, can_omit_fields=True)
         execution = pb.Execution(type_id=type_id, last_known_state=STATES.Value(state))
-        _set(execution.custom_properties, properties)
+        _set(execution.custom_properties, {name: self._kept(value) for name, value in properties.items()})
         pairs = []
         for direction, artifacts in ((INPUT, inputs), (OUTPUT, outputs)):
             for name, artifact in artifacts.items():
@@ -109,12 +126,41 @@ class Metadata:
         return execution_id
 
     def _proto(self, artifact):
-        proto = pb.Artifact(type_id=self._artifact_types[artifact.type_name()], uri=str(artifact.path))
+        proto = pb.Artifact(type_id=self._artifact_types[artifact.type_name()], uri=self._relative(artifact.path))
         if artifact.id:
             return self.store.get_artifacts_by_id([artifact.id])[0]
         proto.state = pb.Artifact.LIVE
-        _set(proto.custom_properties, {**artifact.properties, "digest": artifact.digest})
+        facts = {name: self._kept(value) for name, value in artifact.properties.items()}
+        _set(proto.custom_properties, {**facts, "digest": artifact.digest})
         return proto
+
+    def _relative(self, path):
+        path = pathlib.Path(path)
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
+
+    def _resolved(self, path, uri):
+        """A recorded path as it is today; `uri` is that of its artifact, which an older version wrote as ROOT/artifacts/COMPONENT/KEY-N/OUTPUT."""
+        here, old = self.root / path, pathlib.PurePath(uri)  # an absolute one stays
+        if here.is_dir() or not old.is_absolute() or len(old.parts) < 5 or not here.is_relative_to(old.parents[3]):
+            return here
+        moved = self.root / here.relative_to(old.parents[3])
+        return moved if moved.is_dir() else here
+
+    def _kept(self, value):
+        return value.replace(f"{self.root}{os.sep}", f"{ROOT}{os.sep}") if isinstance(value, str) else value
+
+    def facts(self, message):
+        """Properties of an execution or run as plain values, with the paths of today."""
+        return {
+            name: value.replace(ROOT, str(self.root)) if isinstance(value, str) else value for name, value in _get(message).items()
+        }
+
+    def state(self, run):
+        """`running`, `complete`, `stopped`, `failed`, `interrupted`; or `killed`: it never said how it ended, and its process is gone."""
+        facts = _get(run)
+        if facts.get("state") == "running" and facts.get("host") == platform.node() and not _alive(facts.get("process", 0)):
+            return "killed"
+        return facts.get("state", "unknown")
 
     def find_cached(self, component, key):
         """Outputs and properties of the newest complete execution with this key: (execution, outputs) or None."""
@@ -134,9 +180,11 @@ class Metadata:
 
     def load(self, proto):
         """`Artifact` of a stored one."""
-        properties = _get(proto)
+        properties = self.facts(proto)
         digest = properties.pop("digest", None)
-        return TYPES[proto.type](proto.uri, proto.id, digest, properties)
+        if "destination" in properties:
+            properties["destination"] = str(self._resolved(properties["destination"], proto.uri))
+        return TYPES[proto.type](self._resolved(proto.uri, proto.uri), proto.id, digest, properties)
 
     def all_artifacts(self, type_name=None):
         """Artifacts of a type, or all, oldest first."""
@@ -160,28 +208,33 @@ class Metadata:
         return sorted(self.store.get_executions_by_context(run.id), key=lambda execution: execution.id)
 
     def latest(self, component, output, other_than):
-        """Newest output of a component whose content differs from `other_than`, or None."""
+        """Newest output of a component whose content differs from `other_than` and is on disk as it was written, or None."""
         for execution in self._newest(component):
             artifact = self.artifacts_of(execution.id, OUTPUT).get(output)
-            if artifact and artifact.digest != other_than and artifact.path.is_dir():
+            if artifact and artifact.digest != other_than and self._usable(artifact):
                 return artifact
         return None
 
     def latest_blessed(self, evaluator, other_than):
-        """Evaluation of the newest blessed model whose content differs from `other_than`, or None."""
+        """Evaluation of the newest blessed model whose content differs from `other_than`, or None; as for `latest`."""
         for execution in self._newest(evaluator):
             if execution.last_known_state != pb.Execution.COMPLETE:
                 continue
             outputs = self.artifacts_of(execution.id, OUTPUT)
             model = self.artifacts_of(execution.id, INPUT).get("model")
-            if (
-                model
-                and model.digest != other_than
-                and outputs["blessing"].properties.get("blessed")
-                and outputs["evaluation"].path.is_dir()
-            ):
+            blessed = outputs["blessing"].properties.get("blessed")
+            if model and model.digest != other_than and blessed and self._usable(outputs["evaluation"]):
                 return outputs["evaluation"]
         return None
+
+    def _usable(self, artifact):
+        """Whether an earlier artifact is on disk as it was written; a note says if not, once."""
+        if artifact.id not in self._found:
+            self._found[artifact.id] = is_whole(artifact)
+            if not self._found[artifact.id]:
+                kind = artifact.type_name()
+                LOG.info("      note: %s of an earlier run changed or gone, and not compared with: %s", kind, artifact.path)
+        return self._found[artifact.id]
 
     def ancestors(self, artifact_id):
         """Lineage of an artifact: list of (artifact, producing execution or None, names and ids of its inputs), nearest first."""
@@ -210,8 +263,38 @@ def properties(message):
 
 
 def state_name(execution):
-    """`COMPLETE`, `CACHED`, `FAILED`."""
+    """`COMPLETE`, `CACHED`, `FAILED`, `CANCELED` (by Ctrl-C)."""
     return STATES.Name(execution.last_known_state)
+
+
+def _refuse_foreign(path):
+    """Raises `MetadataError` for a file that is no database of ours: ML Metadata would write its tables into any SQLite file."""
+    if not path.exists() or not path.stat().st_size:
+        return
+    expected = "expected the metadata of earlier runs, or no file. Name another or move it."
+    with open(path, "rb") as file:
+        if file.read(16) != b"SQLite format 3\0":
+            raise MetadataError(f"{path}: not an SQLite database; {expected}")
+    try:
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30)
+        try:
+            tables = {name for [name] in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        finally:
+            connection.close()
+    except sqlite3.Error:
+        return  # locked or damaged: ML Metadata waits, and says what it is
+    if tables and not tables & {"MLMDEnv", "Type", "Artifact"}:
+        raise MetadataError(f"{path}: an SQLite database of something else (tables {sorted(tables)[:5]}); {expected}")
+
+
+def _alive(process):
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass  # somebody else's
+    return process > 0
 
 
 def _set(target, values):

@@ -3,9 +3,15 @@
 import json
 import pathlib
 
+import yaml
+
 from pipeline.errors import PipelineError
-from pipeline.lineage.metadata import OUTPUT, properties
-from pipeline.orchestration.artifacts import Examples, ModelEvaluation
+from pipeline.lineage.metadata import OUTPUT, state_name
+from pipeline.orchestration.artifacts import Examples, ModelEvaluation, PushedModel
+from pipeline.settings import flat
+
+PROTOCOL = ("shots", "repeats", "seed", "protocols", "supports", "quick")
+"""Settings of the Evaluator that decide how a model is scored, and not whether it is blessed."""
 
 
 def backward(metadata, what):
@@ -26,7 +32,7 @@ def backward(metadata, what):
     for artifact, execution, inputs in metadata.ancestors(_find(metadata, what).id):
         entry = {"artifact": artifact.id, "type": artifact.type_name(), "path": str(artifact.path), "digest": artifact.digest}
         if execution is not None:
-            facts = properties(execution)
+            facts = metadata.facts(execution)
             entry |= {"component": execution.type, "inputs": inputs}
             entry |= {name: facts[name] for name in ("parameters", "code", "packages", "seconds", "summary") if name in facts}
         if artifact.properties:
@@ -61,10 +67,8 @@ def forward(metadata, name):
             continue
         made = []
         for artifact in metadata.descendants(examples.id):
-            pushed = artifact.properties.get("pushed") and _version_folder(artifact)
-            made.append(
-                {"artifact": artifact.id, "type": artifact.type_name(), "path": str(artifact.path), "pushed": pushed or None}
-            )
+            pushed = _version_folder(artifact)
+            made.append({"artifact": artifact.id, "type": artifact.type_name(), "path": str(artifact.path), "pushed": pushed})
         found.append({"examples": examples.id, "path": str(examples.path), "split": split, "descendants": made})
     if not found:
         raise PipelineError(f"no run had an image or a patient {name!r}; expected a file name such as ALWI_000.png, or ALWI.")
@@ -78,15 +82,18 @@ def compare(metadata, first, second):
         metadata: `Metadata`. first, second: names of runs.
 
     Returns:
-        Dictionary: rows (protocol to the two mean Dice), difference (first minus second over the images both scored, with its
-        95 % interval over patients), or None where they share none.
+        Dictionary: rows (protocol to the two mean Dice); difference (first minus second over the images both scored, with its
+        95 % interval over patients), or None where they share none; protocol (settings of the scoring that differ, name to the two
+        values; empty: scored alike); images (number of images scored by first, second and both); settings (all others that differ);
+        same_data (whether both read the same Examples); code (the two commits).
 
     Raises:
         PipelineError: an unknown run, or one without an evaluation.
     """
     from panet_keras.evaluation import paired_difference
 
-    results = [json.loads(_evaluation(metadata, name).evaluation.read_text("utf-8")) for name in (first, second)]
+    names = (first, second)
+    results = [_scores(metadata, name) for name in names]
     tables = [result["table"] for result in results]
     rows = {key: [table.get(key, {}).get("dice", {}).get("mean") for table in tables] for key in {**tables[0], **tables[1]}}
     images = [result["per_image"] for result in results]
@@ -95,7 +102,56 @@ def compare(metadata, first, second):
     if shared:
         dice = [[scores[name]["dice"] for name in shared] for scores in images]
         difference = paired_difference(*dice, [images[0][name]["patient"] for name in shared])
-    return {"runs": [first, second], "rows": rows, "difference": difference}
+    settings = [_settings(metadata, name) for name in names]
+    # The scores tell how they were made; a run's configuration is a file that may be gone.
+    scoring = [{f"evaluator.{name}": result["settings"].get(name) for name in PROTOCOL} for result in results]
+    code = [metadata.facts(_run(metadata, name)).get("code", "?") for name in names]
+    return {
+        "runs": list(names),
+        "rows": rows,
+        "difference": difference,
+        "protocol": _differing(*scoring),
+        "images": [*map(len, images), len(shared)],
+        "settings": {
+            key: pair for key, pair in _differing(*settings).items() if key not in scoring[0] and not key.startswith("run.")
+        },
+        "same_data": len({_last(metadata, name, Examples).digest for name in names}) == 1,
+        "code": code,
+    }
+
+
+def summary(metadata, run):
+    """What a run came to.
+
+    Args:
+        metadata: `Metadata`. run: context of `Metadata.runs`.
+
+    Returns:
+        Dictionary: run, state, data, code, dice (mean, low, high; None without an evaluation), pushed (folder of the version, or None),
+        error (empty if there was none).
+    """
+    facts, outputs = metadata.facts(run), _outputs(metadata, run)
+    scored = [a.properties for a in outputs if isinstance(a, ModelEvaluation)]
+    pushed = [a.version_folder for a in outputs if isinstance(a, PushedModel)]
+    return {
+        "run": run.name,
+        "state": metadata.state(run),
+        "data": facts.get("data", ""),
+        "code": facts.get("code", "?"),
+        "dice": [scored[-1].get(name) for name in ("dice", "dice_low", "dice_high")] if scored else None,
+        "pushed": str(pushed[-1]) if pushed and pushed[-1] else None,
+        "error": facts.get("error", ""),
+    }
+
+
+def _differing(first, second):
+    return {key: [first.get(key), second.get(key)] for key in {**first, **second} if first.get(key) != second.get(key)}
+
+
+def _settings(metadata, name):
+    """A run's configuration by dotted key; empty where its file is gone."""
+    file = metadata.root / "runs" / name / "config.yaml"
+    return flat(yaml.safe_load(file.read_text("utf-8"))) if file.is_file() else {}
 
 
 def _run(metadata, name):
@@ -109,11 +165,21 @@ def _outputs(metadata, run):
     return [a for execution in metadata.executions(run) for a in metadata.artifacts_of(execution.id, OUTPUT).values()]
 
 
-def _evaluation(metadata, name):
-    found = [a for a in _outputs(metadata, _run(metadata, name)) if isinstance(a, ModelEvaluation)]
-    if not found:
+def _last(metadata, name, kind):
+    found = [a for a in _outputs(metadata, _run(metadata, name)) if isinstance(a, kind)]
+    return found[-1] if found else None
+
+
+def _scores(metadata, name):
+    evaluation = _last(metadata, name, ModelEvaluation)
+    if evaluation is None:
         raise PipelineError(f"run {name!r} has no evaluation; expected a run that got past the Evaluator.")
-    return found[-1]
+    try:
+        return json.loads(evaluation.evaluation.read_text("utf-8"))
+    except FileNotFoundError:
+        raise PipelineError(
+            f"{evaluation.evaluation}: gone; it held the scores of run {name!r}. Run the same configuration again."
+        ) from None
 
 
 def _find(metadata, what):
@@ -121,7 +187,7 @@ def _find(metadata, what):
     if str(what).isdigit():
         found = [a for a in artifacts if a.id == int(what)]
     else:
-        folder = pathlib.Path(what).resolve()
+        folder = pathlib.Path(what).expanduser().resolve()
         found = [a for a in artifacts if a.path.resolve() == folder or _version_folder(a) == str(folder)]
     if not found and what in {run.name for run in metadata.runs()}:
         found = _outputs(metadata, _run(metadata, what))
@@ -135,10 +201,8 @@ def _find(metadata, what):
 
 
 def _version_folder(artifact):
-    facts = artifact.properties
-    if "destination" not in facts or "version" not in facts:
-        return None
-    return str((pathlib.Path(facts["destination"]) / str(facts["version"])).resolve())
+    folder = artifact.version_folder if isinstance(artifact, PushedModel) else None
+    return folder and str(folder.resolve())
 
 
 def backward_text(entries):
@@ -171,10 +235,61 @@ def compare_text(result):
     def shown(value):
         return "   -  " if value is None else f"{value:6.3f}"
 
+    def pairs(differing):
+        return [f"  {key:28s} {_brief(first)} | {_brief(second)}" for key, (first, second) in differing.items()]
+
+    first, second, both = result["images"]
     lines = [f"Dice; first {result['runs'][0]}, second {result['runs'][1]}"]
-    lines += [f"  {key:28s} {shown(first)} {shown(second)}" for key, (first, second) in result["rows"].items()]
+    lines += [f"  {key:28s} {shown(one)} {shown(other)}" for key, (one, other) in result["rows"].items()]
     difference = result["difference"]
     if difference is None:
-        return "\n".join([*lines, "the runs scored no image in common: no paired difference"])
-    interval = f"{difference['mean']:+.3f} ({difference['low']:+.3f} to {difference['high']:+.3f})"
-    return "\n".join([*lines, f"first minus second on {difference['n']} shared images: {interval}, 95 % interval over patients"])
+        lines.append("the runs scored no image in common: no paired difference")
+    else:
+        interval = f"{difference['mean']:+.3f} ({difference['low']:+.3f} to {difference['high']:+.3f})"
+        lines.append(f"first minus second on {difference['n']} shared images: {interval}, 95 % interval over patients")
+    if result["protocol"]:
+        lines += ["NOT scored by the same protocol (first | second), so that the difference is not the models' alone:"]
+        lines += pairs(result["protocol"])
+    elif first == second == both:
+        lines.append(f"scored by the same protocol, on the same {both} images")
+    else:
+        lines.append(f"scored by the same protocol, on {first} and {second} images, {both} of them shared")
+    lines.append("same data" if result["same_data"] else "NOT the same data: other images, masks or split")
+    lines += (
+        ["settings that differ (first | second):", *pairs(result["settings"])]
+        if result["settings"]
+        else ["no other setting differs"]
+    )
+    if len(set(result["code"])) > 1:
+        lines.append(f"code differs: {' | '.join(code[:12] for code in result['code'])}")
+    return "\n".join(lines)
+
+
+def _brief(value):
+    return "not set" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def run_line(entry):
+    """A run of `summary` in one line, for people."""
+    parts = [f"{entry['run']}: {entry['state']}"]
+    if entry["dice"]:
+        mean, low, high = entry["dice"]
+        parts.append(f"Dice {mean:.3f} ({low:.3f} to {high:.3f})")
+    if entry["pushed"]:
+        parts.append(f"pushed to {entry['pushed']}")
+    elif entry["state"] == "complete":
+        parts.append("not pushed")
+    if entry["error"]:
+        parts.append(entry["error"].partition("\n")[0][:120])
+    return ", ".join([*parts, f"data {entry['data']}"])
+
+
+def run_details(metadata, run):
+    """Lines on a run's stages and artifacts, for people."""
+    lines = [f"  code {metadata.facts(run).get('code', '?')[:12]}"]
+    for execution in metadata.executions(run):
+        facts = metadata.facts(execution)
+        lines.append(f"  {execution.type:17s} {state_name(execution):9s} {facts.get('summary') or facts.get('error', '')}")
+        for output, artifact in metadata.artifacts_of(execution.id, OUTPUT).items():
+            lines.append(f"    {output} ({artifact.type_name()} {artifact.id}): {artifact.path}")
+    return lines

@@ -5,7 +5,8 @@
 
 The annotations are those of TFX's light components, and three more: `InputPath`, a file or folder from outside whose content
 counts in the cache key, `Engine`, settings that do not, and `WorkDir`, a folder that survives an interrupted execution. A function may return
-`{"stop": reason}` to end the run after its outputs are recorded.
+`{"summary": line}` for people, `{"stop": reason}` to end the run after its outputs are recorded, and `{"keep": False}` where the machine and
+not the inputs decided the outcome: the next run tries again instead of taking it from the cache.
 """
 
 import dataclasses

@@ -165,12 +165,19 @@ class InfraBlessing(ModelBlessing):
 class PushedModel(Artifact):
     """A record of what was pushed, or why not.
 
-    pushed.json     {pushed, destination, version, digest, reason}
+    pushed.json     {pushed, destination, version, digest, reason}, as it was at the time
     """
 
     @property
     def pushed(self):
         return self.path / "pushed.json"
+
+    @property
+    def version_folder(self):
+        """Folder that is served; None if nothing was pushed."""
+        if "version" not in self.properties or "destination" not in self.properties:
+            return None
+        return pathlib.Path(self.properties["destination"]) / str(self.properties["version"])
 
 
 TYPES = {

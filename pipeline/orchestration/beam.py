@@ -1,11 +1,14 @@
 """Which Apache Beam runner does the work, and how what it did comes back."""
 
 import json
+import logging
 import os
 import pathlib
-import time
 
 from pipeline.errors import ConfigError
+from pipeline.terminal import Progress
+
+LOG = logging.getLogger(__name__)
 
 
 def pipeline_options(engine):
@@ -58,12 +61,10 @@ def map_told(function, items, engine, scratch, unit):
     """
     options = pipeline_options(engine)
     if options is None:
-        told, shown = [], time.monotonic()
+        told, progress = [], Progress(LOG, unit)
         for number, item in enumerate(items, 1):
             told.append(json.loads(function(item)))
-            if time.monotonic() - shown > 5:
-                shown = time.monotonic()
-                print(f"      {number}/{len(items)} {unit}", flush=True)
+            progress(number, len(items))
         return told
     import apache_beam as beam
 

@@ -2,8 +2,9 @@
 
 The key is a digest of: the content of every input artifact and outside path, the parameters, the component's own file,
 all of panet_keras (and serving, which InfraValidator runs), the modules of pipeline that shape results, and the versions of Python, TensorFlow,
-Keras, TFDV and ML Metadata. A path's name or time counts nowhere. A hit also needs the outputs to be on disk with the
-digest they were recorded with.
+Keras, TFDV and ML Metadata. A path's name or time counts nowhere, and a path inside run.root only by its place there: a moved root keeps
+its cache. A hit also needs the outputs to be on disk with the digest they were recorded with. What failed is not taken from the cache,
+and neither is what a stage itself calls a failure of the machine (`{"keep": False}`).
 """
 
 import csv
@@ -39,6 +40,11 @@ def digest_path(path):
     return digest.hexdigest()
 
 
+def is_whole(artifact):
+    """Whether an artifact is on disk with the content it was recorded with."""
+    return artifact.path.is_dir() and digest_path(artifact.path) == artifact.digest
+
+
 def _named_files(table):
     with open(table, encoding="utf-8-sig", errors="replace", newline="") as stream:
         names = {name for row in csv.reader(stream) for cell in row for name in cell.split("|") if name.strip()}
@@ -68,12 +74,18 @@ def _library_digest():
     return digest.hexdigest()
 
 
-def cache_key(node, inputs):
+def _from_root(value, root):
+    inside = root and isinstance(value, str) and pathlib.PurePath(value).is_relative_to(root)
+    return f"{{run.root}}/{pathlib.PurePath(value).relative_to(root).as_posix()}" if inside else value
+
+
+def cache_key(node, inputs, root=None):
     """Key of a node's execution.
 
     Args:
         node: `Node`.
         inputs: dictionary of name to `Artifact` or None.
+        root: run.root, to which parameters that are paths inside it are made relative.
 
     Returns:
         Hexadecimal string.
@@ -82,7 +94,7 @@ def cache_key(node, inputs):
     facts = {
         "component": component.name,
         "inputs": {name: artifact and artifact.digest for name, artifact in inputs.items()},
-        "parameters": {name: node.arguments.get(name) for name in component.parameters},
+        "parameters": {name: _from_root(node.arguments.get(name), root) for name in component.parameters},
         "paths": {name: digest_path(node.arguments[name]) for name in component.paths},
         "code": hashlib.sha256(pathlib.Path(inspect.getfile(component.function)).read_bytes()).hexdigest(),
         "library": _library_digest(),

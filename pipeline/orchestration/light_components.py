@@ -6,6 +6,7 @@ What the local runner does around a stage and another system cannot know stays t
 
 import json
 import linecache
+import logging
 import os
 import pathlib
 import shutil
@@ -14,7 +15,9 @@ import tempfile
 from pipeline.errors import PipelineError
 from pipeline.orchestration.annotations import Channel
 from pipeline.orchestration.cache import PROJECT, cache_key, digest_path
+from pipeline.terminal import show_log
 
+LOG = logging.getLogger(__name__)
 PLAIN = (str, int, float, bool)
 
 
@@ -90,6 +93,7 @@ def execute(name, parameters, inputs, outputs, work_root):
     import pipeline.components
 
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    show_log()
     component = getattr(pipeline.components, name)
     structures = _structures(component)
     given = {key: _tuples(json.loads(value)) if key in structures else value for key, value in parameters.items()}
@@ -107,7 +111,7 @@ def execute(name, parameters, inputs, outputs, work_root):
         said = component.function(**arguments) or {}
         if component.work_dir:
             shutil.rmtree(work)
-    print(f"{name}: {said.get('summary', '')}", flush=True)
+    LOG.info("%s: %s", name, said.get("summary", ""))
     if said.get("stop"):
         raise PipelineError(f"stopped after {name}: {said['stop']}")
     return {key: artifact.properties for key, artifact in written.items()}

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import glob
 import json
+import logging
 import os
 import pathlib
 import platform
@@ -23,11 +24,14 @@ import time
 import traceback
 
 from pipeline.config import to_yaml
-from pipeline.errors import MetadataError, PipelineError
-from pipeline.lineage.metadata import Metadata, properties
+from pipeline.errors import ConfigError, MetadataError, PipelineError
+from pipeline.lineage.metadata import Metadata
 from pipeline.orchestration.annotations import Channel
-from pipeline.orchestration.cache import PROJECT, cache_key, digest_path, versions
+from pipeline.orchestration.beam import pipeline_options
+from pipeline.orchestration.cache import PROJECT, cache_key, digest_path, is_whole, versions
 from pipeline.pipeline import create_pipeline
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass
@@ -66,6 +70,7 @@ class LocalRunner:
             (name of the run, list of `StageResult`, reason why it stopped early or None).
         """
         nodes = create_pipeline(self.config)
+        check(self.config)
         _sweep(self.root)
         if self.config.trainer.strategy:
             from pipeline.components.trainer import strategy_of
@@ -79,16 +84,17 @@ class LocalRunner:
         )
         results, stop = [], None
         for number, node in enumerate(nodes, 1):
-            print(f"[{number}/{len(nodes)}] {node.component.name} ...", flush=True)
             try:
+                LOG.info("[%d/%d] %s ...", number, len(nodes), node.component.name)
                 result, stop = self._execute(node, context, results)
             except BaseException as error:
+                state, why = ("interrupted", "interrupted") if isinstance(error, KeyboardInterrupt) else ("failed", error)
                 with contextlib.suppress(MetadataError):
-                    self.metadata.end_run(context, "failed", error=f"{node.component.name}: {error}"[:2000])
+                    self.metadata.end_run(context, state, error=f"{node.component.name}: {why}"[:2000])
                 raise
             results.append(result)
             word = "cached" if result.state == "CACHED" else f"{result.seconds:.1f} s"
-            print(f"[{number}/{len(nodes)}] {node.component.name}: {word}. {result.summary}", flush=True)
+            LOG.info("[%d/%d] %s: %s. %s", number, len(nodes), node.component.name, word, result.summary)
             if stop:
                 break
         self.metadata.end_run(context, "stopped" if stop else "complete")
@@ -124,11 +130,11 @@ class LocalRunner:
         if "previous" in component.inputs:
             previous = self.metadata.latest("StatisticsGen", "statistics", other_than=inputs["statistics"].digest)
             inputs |= {"previous": previous} if previous else {}
-        key = cache_key(node, inputs)
+        key = cache_key(node, inputs, self.root)
         hit = self._cached(component, key) if self.config.run.cache else None
         if hit:
             execution, outputs = hit
-            known = properties(execution)
+            known = self.metadata.facts(execution)
             facts = {
                 "cache_key": key,
                 "cached_from": execution.id,
@@ -144,8 +150,7 @@ class LocalRunner:
         if hit is None:
             return None
         outputs = hit[1]
-        whole = all(artifact.path.is_dir() and digest_path(artifact.path) == artifact.digest for artifact in outputs.values())
-        if not whole or (component.still_valid and not component.still_valid(outputs)):
+        if not all(map(is_whole, outputs.values())) or (component.still_valid and not component.still_valid(outputs)):
             return None
         return hit
 
@@ -173,10 +178,12 @@ class LocalRunner:
             os.replace(building, place)
         except BaseException as error:
             shutil.rmtree(building, ignore_errors=True)
-            facts = {"cache_key": key, "error": "".join(traceback.format_exception_only(error))[:4000]}
+            interrupted = isinstance(error, KeyboardInterrupt)
+            why = "interrupted" if interrupted else "".join(traceback.format_exception_only(error)).strip()[:4000]
+            state = "CANCELED" if interrupted else "FAILED"
             # The reason of the failure is what a person must read, not that it could not be recorded.
             with contextlib.suppress(MetadataError):
-                self.metadata.put_execution(component.name, context, inputs, {}, "FAILED", **facts)
+                self.metadata.put_execution(component.name, context, inputs, {}, state, cache_key=key, error=why)
             if isinstance(error, OSError) or _is_tensorflow_s(error):
                 what = str(error).partition("\n")[0][:500] or type(error).__name__
                 raise PipelineError(
@@ -189,7 +196,8 @@ class LocalRunner:
             artifact.path = place / name
             artifact.digest = digest_path(artifact.path)
         seconds = time.monotonic() - start
-        facts = {"cache_key": key, "seconds": seconds, "summary": said.get("summary", ""), "stop": said.get("stop", "")}
+        facts = {"seconds": seconds, "summary": said.get("summary", ""), "stop": said.get("stop", "")}
+        facts |= {"cache_key": key} if said.get("keep", True) else {}
         known = {name: node.arguments.get(name) for name in (*component.parameters, *component.paths)}
         facts |= {
             "parameters": json.dumps(known, default=list, ensure_ascii=False),
@@ -199,6 +207,24 @@ class LocalRunner:
         self.metadata.put_execution(component.name, context, inputs, outputs, "COMPLETE", **facts)
         shutil.rmtree(work, ignore_errors=True)
         return StageResult(component.name, "COMPLETE", seconds, said.get("summary", ""), outputs), said.get("stop")
+
+
+def check(config):
+    """Refuses what can be seen before the first stage to go wrong in a later one; what one value alone shows, `load_config` has refused.
+
+    Raises:
+        ConfigError: says which key, what it is and what is expected.
+    """
+    schema, destination = config.validator.schema, config.pusher.destination
+    if schema and not pathlib.Path(schema).is_file():
+        raise ConfigError(
+            f"validator.schema is {schema}: no such file; expected a schema in text form, or nothing for the committed one."
+        )
+    if destination and pathlib.Path(destination).exists() and not pathlib.Path(destination).is_dir():
+        raise ConfigError(
+            f"pusher.destination is {destination}, which is a file; expected a folder, which is made if it is not there."
+        )
+    pipeline_options(dataclasses.asdict(config.beam))
 
 
 def _is_tensorflow_s(error):

@@ -15,6 +15,15 @@ ANOMALIES = {
     "FLAG_TELLS_LABEL": "a burned-in mark goes with the label: a model may read the mark instead of the tissue",
 }
 """Names of the anomalies, beside those of TFDV (`AnomalyInfo.Type`)."""
+
+
+def known_anomalies():
+    """Names that an anomaly can have: those of `ANOMALIES`, of drift and skew, and TFDV's own, in this order."""
+    from tensorflow_metadata.proto.v0 import anomalies_pb2
+
+    return (*ANOMALIES, "DATA_SKEW", "DATA_DRIFT", *anomalies_pb2.AnomalyInfo.Type.keys())
+
+
 TELLING, CERTAIN = 0.5, 0.001
 """FLAG_TELLS_LABEL from this phi on, and below this p-value of Fisher's exact test."""
 

@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 
 from pipeline.__main__ import main
-from pipeline.config import load_config
+from pipeline.config import LAYOUTS, PROTOCOLS, load_config
+from pipeline.errors import ConfigError
 from pipeline.orchestration.local_runner import LocalRunner
+from pipeline.terminal import show_log
 from tests.checks import write_bus_uclm
 
 TINY = [
@@ -68,13 +70,26 @@ def test_every_stage_ran_and_left_its_artifacts(first):
 
 
 def test_report_is_one_file_with_everything(first):
-    runner, (name, _, _) = first
+    runner, (name, results, _) = first
     page = (runner.root / "runs" / name / "report.html").read_text()
     for section in ("Stages", "Data", "Training", "Scores", "Gallery", "Grad-CAM", "Lineage of the pushed model"):
         assert f"<h2>{section}" in page
     assert page.count("<rect") >= 5 and 'aria-label="Lineage of the pushed model"' in page
     assert page.count("data:image/png;base64,") >= 9
     assert "http://" not in page and "https://" not in page and "<script" not in page
+    scores = json.loads(results[5].outputs["evaluation"].evaluation.read_text())
+    # Whose pictures they are, and how many annotated ones it took: test patients' lesions, each once however often it was drawn.
+    for kind, item in scores["gallery"].items():
+        assert page.count(f"<figcaption>{kind}: {item['file']}, Dice {item['dice']:.3f}; supports {item['supports'][0]}") == 2
+    supports = {file for image in scores["per_image"].values() for drawn in image["supports"] for file in drawn}
+    assert set(scores["supports"]) == supports and supports <= set(scores["per_image"])
+    assert scores["table"]["cross-patient, 1 shot"]["annotated"] == len(supports)
+    assert f"took {len(supports)} different ones as supports" in page
+    patient = {file: image["patient"] for file, image in scores["per_image"].items()}
+    for file, image in scores["per_image"].items():
+        assert all(patient[support] != patient[file] for drawn in image["supports"] for support in drawn)
+    # A first run has nobody to compare with, which is no fault of it.
+    assert '<p class="good">Version 1 was pushed to' in page and '<p class="note">Note: no blessed model before this one' in page
 
 
 def test_lineage_goes_back_to_the_examples(first):
@@ -120,8 +135,24 @@ def test_compare_pairs_the_images_of_two_runs(first, capsys):
     assert "run 'other' is unknown" in capsys.readouterr().err
 
 
+def test_a_moved_root_keeps_cache_and_lineage(first, data, tmp_path, capsys):
+    runner, _ = first
+    moved = shutil.copytree(runner.root, tmp_path / "Läufe")
+    name, results, _ = LocalRunner(config(data, moved)).run()
+    assert set(states(results).values()) == {"CACHED"}
+    assert os.listdir(moved / "serving" / "panet") == ["1"]
+    assert results[-1].summary == f"version 1 in {moved / 'serving' / 'panet'}"
+    page = (moved / "runs" / name / "report.html").read_text("utf-8")
+    assert f"pushed to {moved / 'serving' / 'panet'}." in page and str(runner.root) + "/" not in page
+    # In the report and the configuration as people write it.
+    assert "Läufe" in (moved / "runs" / name / "config.yaml").read_text("utf-8")
+    assert main(["lineage", str(moved / "serving" / "panet" / "1"), "--root", str(moved)]) == 0
+    assert f"PushedModel {results[-1].outputs['pushed_model'].id}: {moved}" in capsys.readouterr().out
+
+
 def test_second_run_takes_all_from_the_cache_and_a_changed_pixel_does_not(first, data, capsys, python):
     runner, _ = first
+    show_log()
     _, results, _ = LocalRunner(runner.config).run()
     assert set(states(results).values()) == {"CACHED"}
     assert "Trainer: cached" in capsys.readouterr().out
@@ -162,8 +193,13 @@ def test_a_damaged_artifact_or_a_missing_push_is_no_cache_hit(first):
 def test_runs_lists_runs_with_scores(first, capsys):
     runner, (name, _, _) = first
     assert main(["runs", "--root", str(runner.root)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(runner.metadata.runs()) and "Trainer" not in "".join(lines)
+    [line] = [line for line in lines if line.startswith(f"{name}: complete, Dice 0.")]
+    assert f"pushed to {runner.root / 'serving' / 'panet' / '1'}, data {runner.config.data.path}" in line
+    assert main(["runs", "--root", str(runner.root), "--verbose"]) == 0
     out = capsys.readouterr().out
-    assert f"{name}: complete" in out and "Evaluator" in out and "Dice" in out and "serving" not in out.split("Pusher")[0]
+    assert f"{name}: complete" in out and "Evaluator" in out and "serving" not in out.split("Pusher")[0].partition("\n")[2]
     assert main(["runs", "--root", "/nowhere"]) == 1
 
 
@@ -202,13 +238,47 @@ def test_anomalies_stop_the_run_unless_told_otherwise(data, tmp_path, capsys):
     assert results[-1].state == "CACHED" and again == stop
 
 
-def test_an_unblessed_model_is_not_pushed(first, data):
-    runner, _ = first
+def test_an_unblessed_model_is_not_pushed(first, data, capsys):
+    runner, (earlier, _, _) = first
     pushed = sorted(p.name for p in (runner.root / "serving" / "panet").iterdir())
-    _, results, _ = LocalRunner(config(data, runner.root, "evaluator.min_dice=0.999")).run()
+    name, results, _ = LocalRunner(config(data, runner.root, "evaluator.min_dice=0.999")).run()
     assert states(results)["Trainer"] == "CACHED"
     assert not results[-1].outputs["pushed_model"].properties["pushed"] and "below evaluator.min_dice" in results[-1].summary
     assert sorted(p.name for p in (runner.root / "serving" / "panet").iterdir()) == pushed
+    page = (runner.root / "runs" / name / "report.html").read_text()
+    assert '<p class="bad">Nothing was pushed: Evaluator: mean Dice' in page and "no blessed model" not in page.split("<h2>")[0]
+    # No word and no colour of a pushed model.
+    assert "Lineage of the model, which was not pushed" in page and ">Nothing pushed " in page
+    assert "#c9e7cd" not in page and "PushedModel" not in page and "was pushed to" not in page
+
+    # The data have changed since the first run; of the settings only what decides the blessing.
+    assert main(["compare", earlier, name, "--root", str(runner.root)]) == 0
+    out = capsys.readouterr().out
+    assert "scored by the same protocol, on the same" in out and "NOT the same data" in out
+    assert "evaluator.min_dice           0.0 | 0.999" in out and "trainer." not in out
+
+
+def test_a_quick_evaluation_is_a_look_and_blesses_nothing(first, data, capsys):
+    runner, (earlier, _, _) = first
+    name, results, _ = LocalRunner(config(data, runner.root, "evaluator.quick=true", "evaluator.shots=[1,2]")).run()
+    scores = json.loads(results[5].outputs["evaluation"].evaluation.read_text())
+    assert states(results)["Trainer"] == "CACHED" and list(scores["table"]) == ["cross-patient, 1 shot"]
+    assert "evaluator.quick is a look" in results[-1].summary
+    capsys.readouterr()
+    assert main(["compare", earlier, name, "--root", str(runner.root), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["protocol"] == {
+        "evaluator.quick": [False, True],
+        "evaluator.shots": [[1], [1, 2]],
+    }
+
+
+def test_a_server_that_is_too_slow_is_asked_again(first, data):
+    runner, _ = first
+    for _ in range(2):
+        _, results, _ = LocalRunner(config(data, runner.root, "infra_validator.timeout=0.01")).run()
+        assert states(results)["Evaluator"] == "CACHED" and states(results)["InfraValidator"] == "COMPLETE"
+        assert "Give it longer with --set infra_validator.timeout=0.02" in results[6].summary
+    assert "infra_validator.timeout" in results[7].summary
 
 
 def test_a_forced_run_executes_all_and_is_what_later_runs_take(first):
@@ -219,3 +289,36 @@ def test_a_forced_run_executes_all_and_is_what_later_runs_take(first):
     assert set(states(later).values()) == {"CACHED"}
     for one, other in zip(forced, later):
         assert {name: a.id for name, a in one.outputs.items()} == {name: a.id for name, a in other.outputs.items()}
+
+
+def test_missing_test_patients_are_told_with_the_command_that_goes_on(data, tmp_path, capsys):
+    arguments = [x for s in (f"data.path={data}", f"run.root={tmp_path}", "data.test_patients=[PHAA,ANFO]") for x in ("--set", s)]
+    assert main(["run", *arguments]) == 1
+    error = capsys.readouterr().err
+    assert "['ANFO'] have no image" in error and "--set data.test_patients=[]" in error
+
+
+def test_choices_are_those_of_the_code_behind_them():
+    from panet_keras import evaluation
+    from pipeline.components import ExampleGen
+
+    assert PROTOCOLS == evaluation.PROTOCOLS
+    arguments = {"test_patients": (), "test_share": 0.5, "split_seed": 0, "engine": {}, "work_dir": "", "examples": None}
+    with pytest.raises(ConfigError) as error:
+        ExampleGen.function(data_path="/nowhere", layout="?", **arguments)
+    assert str(sorted(LAYOUTS)) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("validator.schema=/nowhere.pbtxt", "validator.schema is /nowhere.pbtxt: no such file"),
+        (f"pusher.destination={__file__}", "which is a file; expected a folder"),
+        ("beam.runner=DirctRunner", "beam.runner is 'DirctRunner'"),
+    ],
+)
+def test_what_a_later_stage_would_stumble_over_is_refused_before_the_first(setting, message, tmp_path):
+    runner = LocalRunner(config("/nowhere", tmp_path, setting))
+    with pytest.raises(ConfigError, match=message):
+        runner.run()
+    assert runner.metadata.runs() == []

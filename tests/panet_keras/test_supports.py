@@ -1,0 +1,92 @@
+"""Which annotated images an evaluation took, and a look at few queries."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from panet_keras.errors import PANetError
+from panet_keras.evaluation import Row, TestImages, episode_list, evaluate, fixed_episodes, some_queries, strata
+
+
+def test_rows_have_names():
+    assert str(Row("cross-patient", 1)) == "cross-patient, 1 shot" and str(Row("two-way", 5)) == "two-way, 5 shots"
+
+
+@pytest.mark.parametrize(
+    ("lesions", "normals", "count", "expected"),
+    [
+        # Two thirds of the queries have a lesion; where one kind is short, the other fills up.
+        (90, 90, 60, (40, 20)),
+        (10, 90, 60, (10, 50)),
+        (90, 5, 60, (55, 5)),
+        (4, 3, 60, (4, 3)),
+        (90, 0, 60, (60, 0)),
+    ],
+)
+def test_some_queries_are_spread_evenly(lesions, normals, count, expected):
+    lesion = np.array([True] * lesions + [False] * normals)
+    chosen = some_queries(lesion, count)
+    assert chosen == sorted(set(chosen)) and (lesion[chosen].sum(), (~lesion[chosen]).sum()) == expected
+    picked = [index for index in chosen if index < lesions]
+    gaps = np.diff(picked)
+    assert len(gaps) == 0 or gaps.max() - gaps.min() <= 1
+
+
+def test_every_answer_tells_its_supports(records):
+    test = TestImages(records, (32, 32))
+
+    def predict(images, masks, query):
+        return np.full((1, 1, 8, 8, 2), 0.5, np.float32)
+
+    options = {"repeats": 2, "seed": 3, "protocols": ("superpixel",), "surface": False}
+    rows, table, _, _ = evaluate(predict, test, shots=(1, 2), **options)
+    for shots in (1, 2):
+        key = str(Row("cross-patient", shots))
+        drawn = episode_list(test.patients, test.lesion, shots, 2, 3)
+        assert [tuple(row["supports"]) for row in rows[key]] == [episode.supports for episode in drawn]
+        distinct = {index for episode in drawn for index in episode.supports}
+        facts = {name: table[key][name] for name in ("protocol", "shots", "annotated")}
+        assert facts == {"protocol": "cross-patient", "shots": shots, "annotated": len(distinct)}
+    # A superpixel's support is the query's own frame: nobody annotated it.
+    assert table["superpixel, 1 shot"]["annotated"] == 0
+
+    asked = np.flatnonzero(test.lesion)[:2].tolist()
+    few, _, _, _ = evaluate(predict, test, shots=(1,), queries=asked, **options)
+    assert {row["query"] for row in few["cross-patient, 1 shot"]} == set(asked) and few["cross-patient, 1 shot, normal"] == []
+
+    # Annotated once, for all: as many as there are, and their patients are not asked for.
+    lesions = np.flatnonzero(test.lesion)
+    chosen = [int(lesions[0]), int(lesions[-1])]
+    fixed, table, _, _ = evaluate(predict, test, supports=chosen, **options)
+    assert list(table) == ["cross-patient, 2 shots"] and table["cross-patient, 2 shots"]["annotated"] == 2
+    rows = [row for name in fixed for row in fixed[name]]
+    own = {test.patients[index] for index in chosen}
+    assert all(row["supports"] == chosen and test.patients[row["query"]] not in own for row in rows)
+    assert {row["query"] for row in rows} == {i for i, patient in enumerate(test.patients) if patient not in own}
+    with pytest.raises(PANetError, match="have no lesion"):
+        evaluate(predict, test, supports=[int(np.flatnonzero(~test.lesion)[0])], **options)
+
+
+def test_a_copy_of_a_fixed_support_is_no_query():
+    episodes = fixed_episodes(["A", "B", "C", "C"], [True, True, True, False], [0], digests=["x", "x", "y", "z"])
+    assert [(episode.query, episode.supports) for episode in episodes] == [(2, (0,))]
+    with pytest.raises(PANetError, match="no query is left"):
+        fixed_episodes(["A", "B"], [True, True], [0], digests=["x", "x"])
+
+
+@dataclasses.dataclass
+class Scanned:
+    label: str
+    source: str
+    doppler: bool = False
+    marks: bool = False
+    combined: bool = False
+
+
+def test_several_sources_are_strata():
+    rows = [{"query": query, "dice": dice} for query, dice in enumerate((0.2, 0.4, 0.9))]
+    images = [Scanned("Benign", source) for source in ("Hospital Ü", "Hospital Ü", "")]
+    found = strata(rows, images, [0.1, 0.2, 0.3])
+    assert found["source: Hospital Ü"] == {"dice": pytest.approx(0.3), "n": 2} and found["source: not told"]["n"] == 1
+    assert not any(name.startswith("source") for name in strata(rows[:2], images[:2], [0.1, 0.2]))
