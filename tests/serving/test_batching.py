@@ -15,7 +15,6 @@ from serving.errors import RpcError
 from serving.models.config_files import Batching
 from serving.models.model_manager import Version
 from serving.server import create_server
-from tests.serving.test_server import base_path, predictions  # noqa: F401
 
 
 class Doubler:
@@ -81,7 +80,7 @@ def test_a_late_request_costs_nothing_and_a_flood_is_shed():
     assert len(slow.sizes) == 8 - len(refused)
 
 
-def test_joined_answers_are_the_model_s(base_path, model, episode):  # noqa: F811
+def test_joined_answers_are_the_model_s(base_path, predictions, model, episode):
     service = predictions(base_path, batcher=Batcher(Batching(batch_timeout_micros=100_000)))
     server, port = create_server(service, "127.0.0.1", 0)
     requests = [episode(1, 1, 1, (32, 32), seed=seed)[0] for seed in range(4)]
@@ -98,7 +97,7 @@ def test_joined_answers_are_the_model_s(base_path, model, episode):  # noqa: F81
     server.stop(0)
 
 
-def test_more_than_the_queue_is_refused_and_the_next_is_answered(base_path, episode):  # noqa: F811
+def test_more_than_the_queue_is_refused_and_the_next_is_answered(base_path, predictions, episode):
     server, port = create_server(predictions(base_path), "127.0.0.1", 0, threads=1, queue=2)
     inputs, _ = episode(1, 1, 1, (256, 256))
     started = threading.Barrier(8)

@@ -6,7 +6,6 @@ from serving.client import Client, ServingError, main, read_tensor, write_tensor
 from serving.pictures import enlarge, open_rgb, shrink
 from serving.protos import wire_pb2
 from tests.panet_keras.test_images import half_transparent, ramp16, same_picture_five_ways
-from tests.serving.test_server import base_path, server  # noqa: F401  (fixtures)
 
 
 def test_pictures_follow_the_library_s_rules():
@@ -39,7 +38,7 @@ def test_tensors_cross_the_wire_and_are_tensorflow_s(value):
     np.testing.assert_array_equal(read_tensor(back), value)
 
 
-def test_same_answers_as_the_segmenter(server, model, phantom):  # noqa: F811
+def test_same_answers_as_the_segmenter(server, model, phantom):
     from panet_keras import FewShotSegmenter
 
     image, mask, query = (f"{phantom}/{name}" for name in ("images/PHAA_000.png", "masks/PHAA_000.png", "images/PHAC_001.png"))
@@ -51,7 +50,7 @@ def test_same_answers_as_the_segmenter(server, model, phantom):  # noqa: F811
     np.testing.assert_allclose(served.presence, local.presence, atol=1e-3)
 
 
-def test_command_line_writes_masks(server, phantom, tmp_path, capsys):  # noqa: F811
+def test_command_line_writes_masks(server, phantom, tmp_path, capsys):
     support = f"{phantom}/images/PHAA_000.png={phantom}/masks/PHAA_000.png"
     queries = [f"{phantom}/images/PHAC_00{i}.png" for i in (0, 1)]
     arguments = ["segment", "--server", f"127.0.0.1:{server}", "--support", support, "--query", *queries, "--size", "64", "64"]
@@ -65,6 +64,6 @@ def test_command_line_writes_masks(server, phantom, tmp_path, capsys):  # noqa: 
     assert "UNAVAILABLE" in capsys.readouterr().err
 
 
-def test_empty_support_is_refused_by_the_server(server, phantom):  # noqa: F811
+def test_empty_support_is_refused_by_the_server(server, phantom):
     with Client(f"127.0.0.1:{server}", size=(64, 64)) as client, pytest.raises(ServingError, match="no pixel equals 1"):
         client.set_support([f"{phantom}/images/PHAA_002.png"], [f"{phantom}/masks/PHAA_002.png"])

@@ -2,46 +2,29 @@
 
 import base64
 import http.client
-import json
-import shutil
 
 import numpy as np
 import pytest
 
 from panet_keras.pictures.decode import encode_png
-from serving.api.monitoring import Metrics
-from serving.api.rest import MAX_BODY, create_rest_server
-from tests.serving.test_server import predictions
+from serving.api.rest import MAX_BODY
 
 
 @pytest.fixture(scope="module")
-def rest(saved_model, tmp_path_factory):
-    """Port of a REST server in this process."""
-    base = tmp_path_factory.mktemp("rest")
-    shutil.copytree(saved_model, base / "1")
-    server, port = create_rest_server(predictions(base, metrics=Metrics()), "127.0.0.1", 0, timeout=5.0, metrics_path="/metrics")
-    yield port
-    server.shutdown()
+def predict(ask):
+    def send(port, body, path="/v1/models/panet:predict"):
+        return ask(port, "POST", path, body)
+
+    return send
 
 
-def ask(port, method, path, body=None, headers=None):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request(method, path, body if body is None or isinstance(body, bytes) else json.dumps(body), headers or {})
-    response = connection.getresponse()
-    return response.status, json.loads(response.read())
-
-
-def predict(port, body, path="/v1/models/panet:predict"):
-    return ask(port, "POST", path, body)
-
-
-def test_columns_and_rows_give_the_model_s_answer(rest, model, episode):
+def test_columns_and_rows_give_the_model_s_answer(rest, predict, model, episode):
     inputs, _ = episode(1, 1, 1, (32, 32), batch=2)
     lists = {name: value.tolist() for name, value in inputs.items()}
     code, answer = predict(rest, {"inputs": lists})
     expected = np.exp(model(inputs))
     expected /= expected.sum(-1, keepdims=True)
-    assert code == 200 and set(answer["outputs"]) == {"probabilities", "masks"}
+    assert code == 200 and set(answer["outputs"]) == {"probabilities", "masks", "presence"}
     np.testing.assert_allclose(answer["outputs"]["probabilities"], expected, atol=1e-5)
     rows = [{name: value[i] for name, value in lists.items()} for i in range(2)]
     code, answer = predict(rest, {"signature_name": "serving_default", "instances": rows}, "/v1/models/panet/versions/1:predict")
@@ -49,7 +32,7 @@ def test_columns_and_rows_give_the_model_s_answer(rest, model, episode):
     np.testing.assert_allclose([row["probabilities"] for row in answer["predictions"]], expected, atol=1e-5)
 
 
-def test_pictures_go_as_base64(rest, episode):
+def test_pictures_go_as_base64(rest, predict, episode):
     inputs, _ = episode(1, 1, 1, (64, 64))
     support = {name: inputs[name].tolist() for name in ("support_images", "support_masks")}
     _, state = predict(rest, {"signature_name": "encode_support", "inputs": support})
@@ -61,7 +44,7 @@ def test_pictures_go_as_base64(rest, episode):
     assert predict(rest, body)[0] == 400
 
 
-def test_status_and_metadata(rest):
+def test_status_and_metadata(rest, ask):
     ok = {"error_code": "OK", "error_message": ""}
     expected = {"model_version_status": [{"version": "1", "state": "AVAILABLE", "status": ok}]}
     assert ask(rest, "GET", "/v1/models/panet") == ask(rest, "GET", "/v1/models/panet/versions/1") == (200, expected)
@@ -103,7 +86,7 @@ def test_status_and_metadata(rest):
         ("POST", "/v1/models/panet:predict", {"signature_name": "segmnet", "inputs": {}}, 400, "this model has .'encode_support'"),
     ],
 )
-def test_mistakes_get_a_status_and_a_useful_message(rest, method, path, body, code, message):
+def test_mistakes_get_a_status_and_a_useful_message(rest, ask, method, path, body, code, message):
     import re
 
     found, answer = ask(rest, method, path, body)
@@ -111,12 +94,12 @@ def test_mistakes_get_a_status_and_a_useful_message(rest, method, path, body, co
     assert ask(rest, "GET", "/v1/models/panet")[0] == 200
 
 
-def test_huge_bodies_are_refused_unread(rest):
+def test_huge_bodies_are_refused_unread(rest, ask):
     code, answer = ask(rest, "POST", "/v1/models/panet:predict", b"", {"Content-Length": str(MAX_BODY + 1)})
     assert code == 413 and str(MAX_BODY) in answer["error"]
 
 
-def test_metrics_count_requests_by_status(rest, episode):
+def test_metrics_count_requests_by_status(rest, predict, episode):
     inputs, _ = episode(1, 1, 1, (32, 32))
     predict(rest, {"inputs": {name: value.tolist() for name, value in inputs.items()}})
     predict(rest, {"inputs": {}})
