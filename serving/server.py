@@ -195,7 +195,6 @@ def serve(argv=None):
     """
     flags = parse_flags(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
-    warn_without_effect(flags)
     stop = threading.Event()
 
     def leave(*_):
@@ -204,6 +203,7 @@ def serve(argv=None):
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, leave)
+    warn_without_effect(flags)
     failures, loaded = [], threading.Event()
 
     def load():

@@ -194,8 +194,8 @@ def test_a_version_is_warm_before_it_is_available(saved_model, tmp_path, caplog)
 
 
 def test_process_starts_refuses_a_taken_port_and_ends_cleanly(base_path, episode):
-    def start(port):
-        command = [sys.executable, "-m", "serving", "--port", str(port), "--model_base_path", str(base_path)]
+    def start(port, *more):
+        command = [sys.executable, "-m", "serving", "--port", str(port), "--model_base_path", str(base_path), *more]
         return subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     first = start(0)
@@ -208,6 +208,11 @@ def test_process_starts_refuses_a_taken_port_and_ends_cleanly(base_path, episode
         assert client.call("serving_default", episode()[0])["masks"].shape == (1, 1, 64, 64)
     first.send_signal(signal.SIGTERM)
     assert first.wait(30) == 0
+    # While it starts there is nothing to wait for; the line in the log comes before TensorFlow is imported.
+    early = start(0, "--num_load_threads=2")
+    assert "--num_load_threads=2 has no effect here" in early.stderr.readline()
+    early.send_signal(signal.SIGTERM)
+    assert early.wait(60) == 0 and not early.stdout.read()
     missing = subprocess.run(
         [sys.executable, "-m", "serving", "--model_base_path", "/nowhere"], cwd=PROJECT, capture_output=True, text=True
     )
