@@ -29,12 +29,18 @@ def predictions():
 
 
 @pytest.fixture(scope="session")
-def server(base_path, predictions):
+def service(base_path, predictions):
+    """The service over the session's model, loaded once, for any number of doors."""
+    return predictions(base_path)
+
+
+@pytest.fixture(scope="session")
+def server(base_path, service):
     """Port of a gRPC server in this process."""
     from serving.server import create_server, parse_flags
 
     flags = parse_flags(["--model_base_path", str(base_path)])
-    running, port = create_server(predictions(base_path), "127.0.0.1", 0, flags.channel_options)
+    running, port = create_server(service, "127.0.0.1", 0, flags.channel_options)
     yield port
     running.stop(0)
 

@@ -35,8 +35,7 @@ def has_ipv6():
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
 @pytest.mark.parametrize(("host", "reached"), [("::1", ["::1"]), ("[::1]", ["::1"]), ("::", ["::1", "127.0.0.1"])])
-def test_both_ports_listen_on_ipv6(base_path, predictions, ask, host, reached):
-    service = predictions(base_path)
+def test_both_ports_listen_on_ipv6(service, ask, host, reached):
     server, port = create_server(service, host, 0)
     rest, rest_port = create_rest_server(service, host, 0)
     for address in reached:
@@ -68,11 +67,11 @@ def test_refusals_name_the_flag_that_is_to_change():
                 check_free(flag, "127.0.0.1", port)
 
 
-def test_grpc_listens_on_a_unix_socket_too(base_path, predictions, tmp_path, monkeypatch):
+def test_grpc_listens_on_a_unix_socket_too(service, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # a socket's path has 107 bytes at most
-    server, _ = create_server(predictions(base_path), "127.0.0.1", 0, socket_path="panet.sock")
+    server, _ = create_server(service, "127.0.0.1", 0, socket_path="panet.sock")
     with Client("unix:panet.sock") as client:
         assert client.versions() == [(1, 30, "")]
     server.stop(0)
     with pytest.raises(OSError, match="--grpc_socket_path no/folder/x.sock: cannot be bound"):
-        create_server(predictions(base_path), "127.0.0.1", 0, socket_path="no/folder/x.sock")
+        create_server(service, "127.0.0.1", 0, socket_path="no/folder/x.sock")

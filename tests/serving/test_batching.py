@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from serving.api import tensors
 from serving.api.batching import Batcher
 from serving.client import Client, ServingError
 from serving.errors import RpcError
@@ -66,6 +67,14 @@ def test_only_the_guilty_request_fails():
     values = [np.full((1, 1), v, np.float32) for v in (1, -1, 3)]
     good, bad, other = run_all(Batcher(Batching(batch_timeout_micros=200_000)), Doubler(), values)
     assert good == 2 and other == 6 and isinstance(bad, tf.errors.InvalidArgumentError)
+
+
+def test_what_would_be_too_large_joined_is_not_joined(monkeypatch):
+    """Three episodes of 4 values each against a limit of 8: each batch holds two at most."""
+    monkeypatch.setattr(tensors, "MAX_ELEMENTS", 8)
+    function = Doubler()
+    answers = run_all(Batcher(Batching(batch_timeout_micros=200_000, num_batch_threads=1)), function, [np.ones((1, 4), "f4")] * 3)
+    assert [answer.shape for answer in answers] == [(1, 4)] * 3 and sum(function.sizes) == 3 and max(function.sizes) <= 2
 
 
 def test_a_late_request_costs_nothing_and_a_flood_is_shed():

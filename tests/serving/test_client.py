@@ -64,6 +64,47 @@ def test_command_line_writes_masks(server, phantom, tmp_path, capsys):
     assert "UNAVAILABLE" in capsys.readouterr().err
 
 
+def test_the_model_s_size_is_asked_for_and_outputs_can_be_left_out(server, episode):
+    with Client(f"127.0.0.1:{server}") as client:
+        assert client.size == (64, 64)
+        assert set(client.signatures()["encode_support"].inputs) == {"support_images", "support_masks"}
+        assert set(client.call("serving_default", episode()[0], output_filter=["presence"])) == {"presence"}
+    with Client(f"127.0.0.1:{server}", "other") as client, pytest.raises(ServingError, match="NOT_FOUND"):
+        client.set_support([np.zeros((9, 9), "uint8")], [np.ones((9, 9), bool)])
+    with pytest.raises(ValueError, match="presence_threshold=2; expected a probability"):
+        Client("127.0.0.1:1", presence_threshold=2)
+
+
+def test_options_of_the_caller_win(server, episode):
+    for options in ([("grpc.max_receive_message_length", 1000)], {"grpc.max_receive_message_length": 1000}):
+        with Client(f"127.0.0.1:{server}", options=options) as client, pytest.raises(ServingError, match="RESOURCE_EXHAUSTED"):
+            client.call("serving_default", episode()[0])
+
+
+def test_a_folder_is_its_pictures_and_no_input_is_overwritten(server, phantom, tmp_path, capsys):
+    folder = tmp_path / "Ärzte"
+    folder.mkdir()
+    for name in ("b.PNG", "a.png", "a_mask.png", ".hidden.png", "notes.txt"):
+        (folder / name).write_bytes((phantom / "images" / "PHAC_000.png").read_bytes())
+    (folder / "deeper.png").mkdir()
+    support = f"{phantom}/images/PHAA_000.png={phantom}/masks/PHAA_000.png"
+    arguments = ["segment", "--server", f"127.0.0.1:{server}", "--support", support, "--query", str(folder)]
+    assert main([*arguments, "--out", str(tmp_path / "out")]) is None
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "a_mask.png",
+        "a_overlay.png",
+        "b_mask.png",
+        "b_overlay.png",
+    ]
+    mine = f"{phantom}/images/PHAA_000.png={folder}/a_mask.png"
+    for wrong, message in (
+        ([*arguments, "--support", mine, "--out", str(folder)], f"{folder}/a_mask.png is an input; name another folder"),
+        ([*arguments[:-1], str(folder / "deeper.png"), "--out", str(tmp_path / "none")], "deeper.png: no picture in this folder"),
+    ):
+        assert main(wrong) == 1 and message in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
 def test_empty_support_is_refused_by_the_server(server, phantom):
     with Client(f"127.0.0.1:{server}", size=(64, 64)) as client, pytest.raises(ServingError, match="no pixel equals 1"):
         client.set_support([f"{phantom}/images/PHAA_002.png"], [f"{phantom}/masks/PHAA_002.png"])

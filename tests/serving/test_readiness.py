@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import shutil
 import threading
 
 import grpc
@@ -79,24 +78,32 @@ def test_health_and_rest_follow_the_models(loading, ask):
     server.stop(0)
 
 
-def test_one_model_that_breaks_does_not_take_the_others_out_of_service(base_path, tmp_path):
-    managers = []
-    for name in ("a", "b"):
-        shutil.copytree(base_path, tmp_path / name)
-        managers.append(ModelManager(name, tmp_path / name, 0))
-    core = ServerCore(managers)
-    managers[0].refresh()
-    assert not core.is_ready(), "b has not loaded yet"
-    managers[1].refresh()
-    assert core.is_ready()
-    for manager, ready in zip(managers, (True, False)):
-        shutil.rmtree(manager.base_path / "1")
-        manager.refresh()
-        assert core.is_ready() is ready
+class Model:
+    """Stands for a `ModelManager`: whether it serves is said, not loaded."""
+
+    def __init__(self, name):
+        self.name, self.serves, self.on_change = name, False, None
+
+    def available(self):
+        return [1] if self.serves else []
 
 
-def test_a_request_in_flight_is_answered_and_a_later_one_is_not(base_path, predictions, ask):
-    server, port = create_rest_server(predictions(base_path), "127.0.0.1", 0)
+def test_one_model_that_breaks_does_not_take_the_others_out_of_service():
+    models = [Model("a"), Model("b")]
+    core = ServerCore(models)
+    heard = []
+    core.listeners.append(lambda: heard.append(core.is_ready()))
+    for model, serves in ((0, True), (1, True), (0, False), (1, False), (1, True)):
+        models[model].serves = serves
+        models[model].on_change()
+    assert heard == [False, True, True, False, True]
+    core.leave()
+    assert heard[-1] is False
+    assert not ServerCore().is_ready(), "no model has been named yet"
+
+
+def test_a_request_in_flight_is_answered_and_a_later_one_is_not(service, ask):
+    server, port = create_rest_server(service, "127.0.0.1", 0)
     body = json.dumps({"inputs": {}}).encode()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
     connection.putrequest("POST", "/v1/models/panet:predict")
@@ -120,11 +127,11 @@ def test_a_request_in_flight_is_answered_and_a_later_one_is_not(base_path, predi
         ask(port, "GET", "/livez")
 
 
-def test_clients_that_go_away_leave_no_traceback(base_path, predictions, ask, capfd, caplog):
+def test_clients_that_go_away_leave_no_traceback(service, ask, capfd, caplog):
     import socket
     import struct
 
-    server, port = create_rest_server(predictions(base_path), "127.0.0.1", 0)
+    server, port = create_rest_server(service, "127.0.0.1", 0)
     for request in (b"", b"GET /v1/mod", b"GET /v1/models/panet HTTP/1.1\r\n\r\n", b"POST /v1/models/panet:predict HTTP/1.1\r\n"):
         with socket.create_connection(("127.0.0.1", port)) as probe:
             probe.sendall(request)
