@@ -17,10 +17,12 @@ def test_pictures_follow_the_library_s_rules():
     for content in (ramp16()[0], half_transparent(), *same_picture_five_ways().values()):
         np.testing.assert_array_equal(open_rgb(content), decode_image(content))
     picture = np.random.default_rng(0).integers(0, 256, (91, 130, 3), np.uint8)
-    expected = resize_images(tf.constant(picture / np.float32(255)), (40, 56))
-    np.testing.assert_allclose(shrink(picture, (40, 56)), expected, atol=1e-5)
     small = np.random.default_rng(1).random((16, 24), np.float32)
-    np.testing.assert_allclose(enlarge(small, (75, 61)), tf.image.resize(small[..., None], (75, 61))[..., 0], atol=1e-5)
+    for size in ((40, 56), (128, 100), (300, 260)):
+        expected = resize_images(tf.constant(picture / np.float32(255)), size)
+        np.testing.assert_allclose(shrink(picture, size), expected, atol=1e-5)
+    for size in ((75, 61), (9, 50), (5, 7)):
+        np.testing.assert_allclose(enlarge(small, size), tf.image.resize(small[..., None], size)[..., 0], atol=1e-5)
 
 
 @pytest.mark.parametrize(
