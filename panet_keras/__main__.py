@@ -71,7 +71,8 @@ def _export(arguments):
     from panet_keras.inference.segmenter import open_segmenter
 
     segmenter = open_segmenter(arguments.model, arguments.size)
-    print(export_saved_model(segmenter.model, arguments.out, segmenter.size, arguments.weights_dtype))
+    threshold = segmenter.presence_threshold
+    print(export_saved_model(segmenter.model, arguments.out, segmenter.size, arguments.weights_dtype, threshold))
 
 
 def _pairs(items):

@@ -9,5 +9,20 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 from serving.server import serve  # noqa: E402
 
+
+def main():
+    """Ends the process with the exit code of `serve`, whatever TensorFlow's threads are doing."""
+    try:
+        code = serve()
+    except SystemExit as end:
+        if "tensorflow" not in sys.modules:
+            raise
+        code = end.code
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # A model that is being loaded would be waited for, and may crash while the interpreter goes.
+    os._exit(code if isinstance(code, int) else int(bool(code)))
+
+
 if __name__ == "__main__":
-    sys.exit(serve())
+    main()

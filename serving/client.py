@@ -1,6 +1,6 @@
 """A client with grpcio and numpy; it imports no TensorFlow, and talks to tensorflow_model_server just as well.
 
-python -m serving.client segment --server HOST:PORT --support IMG=MASK ... --query IMG ... --out DIR
+python -m serving.client segment --server HOST:PORT --support IMG=MASK ... --query IMG_OR_FOLDER ... --out DIR
 """
 
 import argparse
@@ -24,7 +24,10 @@ PRESENCE_SHARE = 0.001
 COMMAND = "python -m serving.client" if __package__ == "serving" else "panet-client"
 """What a person typed: this file is also installed alone, as panet_client (serving/pyproject.toml)."""
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
+METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
 STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
+PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
+"""Endings of the files that `--query FOLDER` takes, in any case."""
 
 
 class ServingError(Exception):
@@ -54,24 +57,45 @@ class Client:
     Args:
         server: `"HOST:PORT"`.
         model_name: name the server knows the model by.
-        size: (height, width) of the model.
+        size: (height, width) to which annotated images are brought; None asks the server for the model's own, once.
         timeout: seconds for a request.
-        options: further gRPC channel options, pairs of name and value.
+        options: gRPC channel options, pairs of name and value (or a dictionary); they win over the client's own.
         credentials: `grpc.ChannelCredentials` for a server with TLS, such as `grpc.ssl_channel_credentials(root)`.
         version_label: of the version that answers, such as `"stable"`; None for the latest.
+        presence_threshold: from 0 to 1; below it `predict` marks nothing. None: the one that the model was exported with.
+
+    Raises:
+        ValueError: a threshold outside [0, 1].
     """
 
-    def __init__(self, server, model_name="panet", size=(256, 256), timeout=60.0, options=(), credentials=None, version_label=None):
-        unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-        self.server, self.model_name, self.size, self.timeout = server, model_name, tuple(size), timeout
-        self.version_label = version_label
-        options = [*unlimited, *options]
+    def __init__(
+        self,
+        server,
+        model_name="panet",
+        size=None,
+        timeout=60.0,
+        options=(),
+        credentials=None,
+        version_label=None,
+        presence_threshold=None,
+    ):
+        if presence_threshold is not None and not 0 <= presence_threshold <= 1:
+            raise ValueError(f"presence_threshold={presence_threshold!r}; expected a probability from 0 to 1.")
+        self.server, self.model_name, self.timeout = server, model_name, timeout
+        self.version_label, self.presence_threshold = version_label, presence_threshold
+        self._size = None if size is None else tuple(size)
+        # A name stands once, so that what the caller asks for holds.
+        unlimited = {"grpc.max_receive_message_length": -1, "grpc.max_send_message_length": -1}
+        options = list((unlimited | dict(options)).items())
         if credentials is None:
             self._channel = grpc.insecure_channel(server, options=options)
         else:
             self._channel = grpc.secure_channel(server, credentials, options=options)
         self._predict = self._channel.unary_unary(
             PREDICT, wire_pb2.PredictRequest.SerializeToString, wire_pb2.PredictResponse.FromString
+        )
+        self._metadata = self._channel.unary_unary(
+            METADATA, wire_pb2.GetModelMetadataRequest.SerializeToString, wire_pb2.GetModelMetadataResponse.FromString
         )
         self._status = self._channel.unary_unary(
             STATUS, wire_pb2.GetModelStatusRequest.SerializeToString, wire_pb2.GetModelStatusResponse.FromString
@@ -87,13 +111,43 @@ class Client:
     def __exit__(self, *_):
         self.close()
 
-    def call(self, signature, inputs, version=None):
+    @property
+    def size(self):
+        """(height, width) of the model: as given, or what the server says of `segment_encoded`.
+
+        Raises:
+            ServingError: no answer. ValueError: the model does not say its size; give it.
+        """
+        if self._size is None:
+            shape = self.signatures()["segment_encoded"].outputs["probabilities"].tensor_shape
+            size = tuple(dim.size for dim in shape.dim[2:4])
+            if len(size) != 2 or min(size) < 1:
+                raise ValueError(
+                    f"{self.model_name} at {self.server} does not say its size (it was exported by an older version); give "
+                    "size=(height, width) or --size HEIGHT WIDTH, or export the model again."
+                )
+            self._size = size
+        return self._size
+
+    def signatures(self):
+        """What the model takes and gives: map of signature name to SignatureDef (`inputs` and `outputs` by name).
+
+        Raises:
+            ServingError: with the server's status and message.
+        """
+        request = wire_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+        self._name_model(request.model_spec)
+        packed = self._send(self._metadata, request).metadata["signature_def"]
+        return wire_pb2.SignatureDefMap.FromString(packed.value).signature_def
+
+    def call(self, signature, inputs, version=None, output_filter=()):
         """Calls a signature.
 
         Args:
             signature: name, such as `"serving_default"`.
             inputs: dictionary of name to array; bytes or arrays of bytes objects become strings.
             version: number, or None for the latest.
+            output_filter: names of the outputs that are sent back; all of them when empty.
 
         Returns:
             Dictionary of name to array.
@@ -101,17 +155,20 @@ class Client:
         Raises:
             ServingError: with the server's status and message.
         """
-        request = wire_pb2.PredictRequest()
-        request.model_spec.name = self.model_name
+        request = wire_pb2.PredictRequest(output_filter=output_filter)
         request.model_spec.signature_name = signature
-        if version is not None:
-            request.model_spec.version.value = version
-        elif self.version_label:
-            request.model_spec.version_label = self.version_label
+        self._name_model(request.model_spec, version)
         for name, value in inputs.items():
             write_tensor(request.inputs[name], value)
         response = self._send(self._predict, request)
         return {name: read_tensor(tensor) for name, tensor in response.outputs.items()}
+
+    def _name_model(self, spec, version=None):
+        spec.name = self.model_name
+        if version is not None:
+            spec.version.value = version
+        elif self.version_label:
+            spec.version_label = self.version_label
 
     def versions(self):
         """Versions the server knows: list of (number, state, message); state 30 is AVAILABLE."""
@@ -166,18 +223,21 @@ class Client:
             image: path, file bytes or array.
 
         Returns:
-            `Segmentation` at the image's own size.
+            `Segmentation` at the image's own size; its mask is empty where the presence is below the threshold.
         """
         if self._state is None:
             raise ValueError("predict was called before set_support; the model needs annotated images first.")
-        content = query_bytes(image)
-        small = self.call("segment_encoded", {**self._state, "query_bytes": np.array([[content]], object)})["probabilities"][
-            0, 0, ..., 1
-        ]
+        answer = self.call("segment_encoded", {**self._state, "query_bytes": np.array([[query_bytes(image)]], object)})
+        small = answer["probabilities"][0, 0, ..., 1]
+        if "presence" in answer:
+            presence, exported = float(answer["presence"][0, 0, 0]), float(answer["presence_threshold"][0])
+        else:  # exported before these were outputs
+            highest = np.sort(small.ravel())[-max(1, round(PRESENCE_SHARE * small.size)) :]
+            presence, exported = float(highest.mean()), 0.0
+        threshold = exported if self.presence_threshold is None else self.presence_threshold
         picture = open_rgb(image)
         full = enlarge(small, picture.shape[:2])
-        highest = np.sort(small.ravel())[-max(1, round(PRESENCE_SHARE * small.size)) :]
-        return Segmentation(full > 0.5, full, float(highest.mean()))
+        return Segmentation((full > 0.5) & (presence >= threshold), full, presence)
 
     def _send(self, method, request):
         try:
@@ -238,9 +298,10 @@ def main(argv=None):
     support.add_argument("--support_set", help="name of a set that the server keeps")
     segment.add_argument("--ssl_root", metavar="PEM", help="certificate of the authority that the server's is signed by: TLS")
     segment.add_argument("--version_label", help="such as stable; the latest version without it")
-    segment.add_argument("--query", required=True, nargs="+", metavar="IMAGE")
+    segment.add_argument("--query", required=True, nargs="+", metavar="IMAGE", help="pictures, or folders of them")
     segment.add_argument("--out", required=True)
-    segment.add_argument("--size", type=int, nargs=2, default=(256, 256), metavar=("H", "W"))
+    segment.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="model size; the served model's own without it")
+    segment.add_argument("--presence_threshold", type=float, help="below it nothing is marked; the model's own without it")
     segment.add_argument("--timeout", type=float, default=60.0, help="seconds for a request")
     arguments = parser.parse_args(argv)
     try:
@@ -255,28 +316,76 @@ def _segment(arguments):
     for image, equals, mask in pairs:
         if not (image and equals and mask):
             raise ValueError(f"--support {image + equals + mask}: expected IMAGE=MASK, two files joined by '='.")
-    stems = {}
-    for path in arguments.query:
-        other = stems.setdefault(pathlib.Path(path).stem, path)
-        if other != path:
-            raise ValueError(
-                f"--query {path}: its mask would overwrite that of {other}; rename one, or give them an --out of their own."
-            )
+    queries = _pictures(arguments.query)
     out = pathlib.Path(arguments.out)
+    _check_targets(queries, [path for image, _, mask in pairs for path in (image, mask)], out)
     credentials = grpc.ssl_channel_credentials(pathlib.Path(arguments.ssl_root).read_bytes()) if arguments.ssl_root else None
-    options = {"credentials": credentials, "version_label": arguments.version_label}
+    options = {
+        "credentials": credentials,
+        "version_label": arguments.version_label,
+        "presence_threshold": arguments.presence_threshold,
+    }
     with Client(arguments.server, arguments.model_name, arguments.size, arguments.timeout, **options) as client:
         if arguments.support_set:
             client.use_support_set(arguments.support_set)
         else:
             client.set_support([image for image, _, _ in pairs], [mask for _, _, mask in pairs])
         out.mkdir(parents=True, exist_ok=True)
-        for path in arguments.query:
+        for path in queries:
             answer = client.predict(path)
-            target = out / f"{pathlib.Path(path).stem}_mask.png"
+            target, drawn = _targets(path, out)
             _save(target, answer.mask.astype(np.uint8) * 255)
-            _save(out / f"{pathlib.Path(path).stem}_overlay.png", overlay(open_rgb(path), answer.mask))
+            _save(drawn, overlay(open_rgb(path), answer.mask))
             print(f"{path}: presence {answer.presence:.3f}, area {answer.mask.mean():.2%}, {target}")
+
+
+def _pictures(paths):
+    """The paths, and for a folder the pictures in it, sorted; hidden files and masks (x_mask.png) are no queries.
+
+    Raises:
+        ValueError: a folder without a picture.
+    """
+    found = []
+    for path in map(pathlib.Path, paths):
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = [
+            file
+            for file in sorted(path.iterdir())
+            if file.suffix.lower() in PICTURES
+            and file.is_file()
+            and not file.name.startswith(".")
+            and not file.stem.lower().endswith("_mask")
+        ]
+        if not inside:
+            raise ValueError(f"--query {path}: no picture in this folder; expected files ending in {', '.join(PICTURES)}.")
+        found += inside
+    return found
+
+
+def _targets(query, out):
+    """Paths of the mask and the overlay of a query."""
+    return out / f"{query.stem}_mask.png", out / f"{query.stem}_overlay.png"
+
+
+def _check_targets(queries, support, out):
+    """Refuses names that would overwrite one another or an input, before anything is asked or written.
+
+    Raises:
+        ValueError: names the two files.
+    """
+    inputs = {pathlib.Path(path).resolve(): path for path in (*queries, *support)}
+    taken = {}
+    for query in queries:
+        for target in _targets(query, out):
+            other = taken.setdefault(target, query)
+            if other.resolve() != query.resolve():
+                raise ValueError(
+                    f"--query {query}: its mask would overwrite that of {other}; rename one, or give them an --out of their own."
+                )
+            if target.resolve() in inputs:
+                raise ValueError(f"--out {out}: {target} is an input; name another folder, so that it is not overwritten.")
 
 
 def _save(path, array):

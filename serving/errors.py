@@ -37,6 +37,11 @@ def _status_of(error):
         return error.code, str(error)
     if isinstance(error, tf.errors.OpError):
         return STATUS_CODES.get(error.error_code, grpc.StatusCode.INTERNAL), error.message
+    if isinstance(error, UnicodeDecodeError):
+        # TensorFlow puts bytes of the request into a message, and Python cannot read it as text.
+        return grpc.StatusCode.INVALID_ARGUMENT, bytes(error.object).decode("utf-8", "backslashreplace")
+    if isinstance(error, RecursionError):
+        return grpc.StatusCode.INVALID_ARGUMENT, "the request is nested too deep"
     if isinstance(error, (ValueError, TypeError)):
         return grpc.StatusCode.INVALID_ARGUMENT, str(error)
     if isinstance(error, MemoryError):

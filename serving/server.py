@@ -1,93 +1,44 @@
-"""The server process: flags, port, health, end."""
+"""The server process: ports, health, start and end.
 
-import argparse
+start ──> ports bound, NOT_SERVING ──> every model loaded and warm ──> SERVING ──SIGTERM──> NOT_SERVING, ──> exit 0
+  │                  │                      "Running gRPC ModelServer"                     requests in
+  └──────────────────┴── SIGTERM: exit 0 at once                                           flight answered
+"""
+
+import dataclasses
 import logging
+import os
 import pathlib
 import signal
 import sys
 import threading
 from concurrent import futures
 
+from serving.address import bare, check_free, joined, refusal
+from serving.flags import QUEUE, parse_flags, warn_without_effect
+
 log = logging.getLogger("serving")
-UNLIMITED = -1
-MAX_MESSAGE = 1 << 28
-"""Bytes; ten supports of 606 x 856 pixels as float32 are 62 MB."""
-QUEUE = 64
-"""Requests that may be at work or wait at once."""
+GRACE = 20.0
+"""Seconds that requests in flight have at the end; Kubernetes kills after 30."""
+LIVENESS = "liveness"
+"""Service name for gRPC health checks that ask whether the process answers, not whether its models do."""
 
 
-def parse_flags(argv=None):
-    """Flags under the names of tensorflow_model_server; --host, --support_dir and --max_queued_requests are our own."""
-    parser = argparse.ArgumentParser(
-        prog="python -m serving", description="Serves SavedModels over TensorFlow Serving's gRPC and REST APIs.", allow_abbrev=False
-    )
-    parser.add_argument("--port", type=int, default=8500, help="gRPC port; 0 takes a free one")
-    parser.add_argument("--rest_api_port", type=int, help="REST port; 0 takes a free one; none without it")
-    parser.add_argument("--rest_api_timeout_in_ms", type=int, default=30000, help="for a client to send its request")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 opens the server to the network")
-    parser.add_argument("--model_name", default="panet")
-    parser.add_argument(
-        "--model_base_path", help="folder with a numbered folder for each version; the shipped preset of panet_keras without it"
-    )
-    parser.add_argument("--model_config_file", help="text file with a ModelServerConfig; in place of the two flags above")
-    parser.add_argument("--model_config_file_poll_wait_seconds", type=float, default=0.0, help="0 reads the file once")
-    parser.add_argument("--file_system_poll_wait_seconds", type=float, default=1.0, help="0 looks for versions once")
-    parser.add_argument("--enable_batching", type=_flag, nargs="?", const=True, default=False, metavar="BOOL")
-    parser.add_argument("--batching_parameters_file", help="text file with BatchingParameters; needs --enable_batching")
-    parser.add_argument("--monitoring_config_file", help="text file with a MonitoringConfig; metrics are on the REST port")
-    parser.add_argument("--ssl_config_file", help="text file with an SSLConfig; gRPC speaks TLS then")
-    parser.add_argument("--grpc_max_threads", type=int, default=8, help="requests that are answered at once")
-    parser.add_argument("--max_queued_requests", type=int, default=QUEUE, help="more at once are refused with RESOURCE_EXHAUSTED")
-    parser.add_argument("--support_dir", help="folder of named support sets: folders of x.png and x_mask.png")
-    parser.add_argument(
-        "--support_size", type=int, nargs=2, default=(256, 256), metavar=("H", "W"), help="their size for the model"
-    )
-    parser.add_argument(
-        "--grpc_channel_arguments",
-        default="",
-        help=f"comma-separated, such as grpc.max_receive_message_length=4194304; {MAX_MESSAGE} bytes by default, -1 has no limit",
-    )
-    flags = parser.parse_args(argv)
-    if flags.batching_parameters_file and not flags.enable_batching:
-        parser.error("--batching_parameters_file needs --enable_batching")
-    if flags.monitoring_config_file and flags.rest_api_port is None:
-        parser.error("--monitoring_config_file needs --rest_api_port: the metrics are served there")
-    flags.channel_options = _channel_options(parser, flags.grpc_channel_arguments)
-    return flags
-
-
-def _flag(text):
-    if text.lower() not in ("true", "false", "1", "0"):
-        raise argparse.ArgumentTypeError(f"found {text!r}; expected true or false")
-    return text.lower() in ("true", "1")
-
-
-def _channel_options(parser, text):
-    # Two servers on one port share its clients at random unless SO_REUSEPORT is off (grpc#16920).
-    options = {"grpc.so_reuseport": 0, "grpc.max_receive_message_length": MAX_MESSAGE, "grpc.max_send_message_length": UNLIMITED}
-    for item in filter(None, text.split(",")):
-        key, equals, value = item.partition("=")
-        if not equals:
-            parser.error(
-                f"--grpc_channel_arguments: found {item!r}; expected key=value, such as grpc.max_receive_message_length=4194304"
-            )
-        options[key.strip()] = int(value) if value.strip().lstrip("-").isdigit() else value.strip()
-    return list(options.items())
-
-
-def create_server(predictions, host, port, options=(), threads=8, queue=QUEUE, credentials=None):
+def create_server(predictions, host, port, options=(), threads=8, queue=QUEUE, credentials=None, socket_path=""):
     """Builds, binds and starts the gRPC server.
 
     Args:
         predictions: `PredictionService`. host, port: where to listen; port 0 takes a free one. options: gRPC channel arguments.
         threads: requests answered at once. queue: requests at work or waiting, beyond which more are refused with
-            RESOURCE_EXHAUSTED. credentials: `grpc.ServerCredentials`, or None for plain text.
+            RESOURCE_EXHAUSTED. credentials: `grpc.ServerCredentials`, or None for plain text. socket_path: of a UNIX socket to
+            listen on, too.
 
     Returns:
-        The started `grpc.Server`, and its port.
+        The started `grpc.Server`, and its port. Its health service says what `ServerCore.is_ready` says, for the server ("") and
+        for each service by name; `LIVENESS` is always SERVING.
 
     Raises:
-        OSError: the port cannot be bound.
+        OSError: the port or socket cannot be bound.
     """
     import grpc
     from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -104,16 +55,32 @@ def create_server(predictions, host, port, options=(), threads=8, queue=QUEUE, c
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     services = ("tensorflow.serving.PredictionService", "tensorflow.serving.ModelService", health.SERVICE_NAME)
     reflection.enable_server_reflection([*services, reflection.SERVICE_NAME], server)
-    try:
-        address = f"{host}:{port}"
-        bound = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
-    except RuntimeError:
-        bound = 0
+
+    def update():
+        ready = predictions.core.is_ready()
+        for service in ("", *services):
+            answer = health_pb2.HealthCheckResponse
+            healthy.set(service, answer.SERVING if ready else answer.NOT_SERVING)
+
+    healthy.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
+    predictions.core.listeners.append(update)
+    update()
+
+    def listen(address):
+        try:
+            return server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
+        except RuntimeError:
+            return 0
+
+    bound = listen(joined(host, port))
     if not bound:
-        raise OSError(f"--port {port}: {host}:{port} cannot be bound; another server may be listening there. Choose another port.")
+        raise refusal("port", host, port)
+    if socket_path and not listen(f"unix:{os.path.abspath(socket_path)}"):
+        raise OSError(
+            f"--grpc_socket_path {socket_path}: cannot be bound; expected a path of at most 107 bytes in a folder that is there, "
+            "and no other server on it."
+        )
     server.start()
-    for service in ("", *services):
-        healthy.set(service, health_pb2.HealthCheckResponse.SERVING)
     return server, bound
 
 
@@ -123,7 +90,7 @@ def create_core(flags):
     Raises:
         OSError: a folder or file that the flags name is missing or wrong.
     """
-    from serving.models.model_manager import ModelManager
+    from serving.models.model_manager import LoadOptions, ModelManager
     from serving.models.server_core import ServerCore
     from serving.models.support_sets import SupportSets
 
@@ -132,7 +99,14 @@ def create_core(flags):
         if not pathlib.Path(flags.support_dir).is_dir():
             raise OSError(f"--support_dir {flags.support_dir}: no such folder; expected one with a folder for each support set.")
         on_load = SupportSets(flags.support_dir, flags.support_size).encode
-    core = ServerCore((), flags.file_system_poll_wait_seconds, on_load)
+    options = LoadOptions(
+        tuple(filter(None, flags.saved_model_tags.split(","))),
+        flags.enable_model_warmup,
+        max(1, flags.num_request_iterations_for_warmup),
+    )
+    any_label = flags.allow_version_labels_for_unavailable_models or flags.force_allow_any_version_labels_for_unavailable_models
+    poll = flags.file_system_poll_wait_seconds
+    core = ServerCore((), poll, on_load, options, any_label)
     if flags.model_config_file:
         return core
     base = flags.model_base_path
@@ -142,60 +116,132 @@ def create_core(flags):
         base = model_base_path()
     if not pathlib.Path(base).is_dir():
         raise OSError(f"--model_base_path {base}: no such folder; expected one with version folders 1, 2 ...")
-    manager = ModelManager(flags.model_name, base, flags.file_system_poll_wait_seconds, on_load=on_load)
-    core.managers[manager.name] = manager
+    core.add(ModelManager(flags.model_name, base, poll, on_load=on_load, options=options))
     return core
 
 
+@dataclasses.dataclass
+class _Running:
+    """What listens: the gRPC server and its port, the REST server and its port (None without one), and the `ServerCore`."""
+
+    core: object
+    grpc: object
+    port: int
+    rest: object
+    rest_port: int | None
+
+
+def _listen(flags):
+    from serving.models.config_files import read_batching, read_credentials, read_monitoring
+
+    core = create_core(flags)
+    batching = read_batching(flags.batching_parameters_file) if flags.enable_batching else None
+    metrics_path, credentials = read_monitoring(flags.monitoring_config_file), read_credentials(flags.ssl_config_file)
+
+    from serving.api.batching import Batcher
+    from serving.api.monitoring import Metrics
+    from serving.api.prediction_service import PredictionService
+
+    predictions = PredictionService(core, Batcher(batching) if batching else None, Metrics() if metrics_path else None)
+    server, port = create_server(
+        predictions,
+        flags.host,
+        flags.port,
+        flags.channel_options,
+        flags.grpc_max_threads,
+        flags.max_queued_requests,
+        credentials,
+        flags.grpc_socket_path,
+    )
+    rest = rest_port = None
+    if flags.rest_api_port is not None:
+        from serving.api.rest import create_rest_server
+
+        rest, rest_port = create_rest_server(
+            predictions,
+            flags.host,
+            flags.rest_api_port,
+            flags.rest_api_timeout_in_ms / 1000,
+            metrics_path,
+            flags.rest_api_num_threads,
+            flags.rest_api_enable_cors_support,
+        )
+    return _Running(core, server, port, rest, rest_port)
+
+
+def _load(core, flags):
+    if flags.model_config_file:
+        core.watch_file(flags.model_config_file, flags.model_config_file_poll_wait_seconds)
+    else:
+        for manager in list(core.managers.values()):
+            manager.start()
+
+
+def _set_threads(flags):
+    """TensorFlow's own threads, which can be set before its first operation only."""
+    inside = flags.tensorflow_intra_op_parallelism or flags.tensorflow_session_parallelism
+    beside = flags.tensorflow_inter_op_parallelism or flags.tensorflow_session_parallelism
+    if inside or beside:
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(inside)
+        tf.config.threading.set_inter_op_parallelism_threads(beside)
+
+
 def serve(argv=None):
-    """Runs until SIGTERM or SIGINT; returns the exit code."""
+    """Runs until SIGTERM or SIGINT; returns the exit code.
+
+    A signal while the server starts raises SystemExit at once: nothing is in flight, and a model may take minutes to load.
+    """
     flags = parse_flags(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
 
-    from serving.models.config_files import read_batching, read_credentials, read_monitoring
+    def leave(*_):
+        stop.set()
+        raise SystemExit(0)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, leave)
+    warn_without_effect(flags)
+    failures, loaded = [], threading.Event()
+
+    def load():
+        try:
+            _load(running.core, flags)
+        except Exception as error:
+            failures.append(error)
+        loaded.set()
 
     try:
-        core = create_core(flags)
-        batching = read_batching(flags.batching_parameters_file) if flags.enable_batching else None
-        metrics_path, credentials = read_monitoring(flags.monitoring_config_file), read_credentials(flags.ssl_config_file)
-
-        from serving.api.batching import Batcher
-        from serving.api.monitoring import Metrics
-        from serving.api.prediction_service import PredictionService
-
-        predictions = PredictionService(core, Batcher(batching) if batching else None, Metrics() if metrics_path else None)
-        server, port = create_server(
-            predictions,
-            flags.host,
-            flags.port,
-            flags.channel_options,
-            flags.grpc_max_threads,
-            flags.max_queued_requests,
-            credentials,
-        )
-        rest, rest_port = None, None
+        check_free("port", flags.host, flags.port)
         if flags.rest_api_port is not None:
-            from serving.api.rest import create_rest_server
-
-            timeout = flags.rest_api_timeout_in_ms / 1000
-            rest, rest_port = create_rest_server(predictions, flags.host, flags.rest_api_port, timeout, metrics_path)
-        if flags.model_config_file:
-            core.watch_file(flags.model_config_file, flags.model_config_file_poll_wait_seconds)
-        else:
-            for manager in core.managers.values():
-                manager.start()
-    except OSError as error:
+            check_free("rest_api_port", flags.host, flags.rest_api_port)
+        _set_threads(flags)
+        running = _listen(flags)
+        where = joined(flags.host, running.port)
+        log.info("listening at %s%s; models load", where, f", REST {running.rest_port}" if running.rest else "")
+        threading.Thread(target=load, name="load", daemon=True).start()
+        # With a time, for a wait without one is not interrupted everywhere.
+        while not loaded.wait(1.0) and not stop.is_set():
+            pass
+        if stop.is_set():  # some import swallowed the exception
+            return 0
+        if failures:
+            raise failures[0]
+    except (OSError, ValueError) as error:
         print(f"serving: {error}", file=sys.stderr)
         return 1
-    print(f"Running gRPC ModelServer at {flags.host}:{port} ...", flush=True)
-    if rest:
-        print(f"Exporting HTTP/REST API at:{flags.host}:{rest_port} ...", flush=True)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    print(f"Running gRPC ModelServer at {where} ...", flush=True)
+    if running.rest:
+        print(f"Exporting HTTP/REST API at:{joined(bare(flags.host), running.rest_port)} ...", flush=True)
     stop.wait()
-    if rest:
-        rest.shutdown()
-    server.stop(grace=10).wait()
-    core.stop()
+    running.core.leave()
+    ended = running.grpc.stop(GRACE)
+    if running.rest:
+        running.rest.drain(GRACE)
+    ended.wait()
+    running.core.stop()
     return 0

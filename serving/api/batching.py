@@ -7,6 +7,7 @@ import time
 import grpc
 import tensorflow as tf
 
+from serving.api.tensors import size_problem
 from serving.errors import RpcError
 
 
@@ -14,7 +15,8 @@ class Batcher:
     """Runs signatures for requests of many threads, several requests at a time.
 
     The thread that opens a batch waits `batch_timeout_micros` for others, or until the batch is full, and runs it; at most
-    `num_batch_threads` run at once, and while they do, batches fill without waiting. A request whose deadline has passed leaves
+    `num_batch_threads` run at once, and while they do, batches fill without waiting. What would be too large joined
+    (`serving.api.tensors.size_problem`) is not joined. A request whose deadline has passed leaves
     before it costs anything. When a joined run fails, its requests are run one by one, so that only the guilty one fails.
 
     Args:
@@ -46,7 +48,7 @@ class Batcher:
         item = _Item(inputs, size, deadline)
         with self._lock:
             batch = self._open.get(key)
-            leads = batch is None or batch.size + size > self.settings.max_batch_size
+            leads = batch is None or not self._fits(batch.size + size, inputs, version)
             if leads:
                 if self._waiting >= self.settings.max_enqueued_batches:
                     raise RpcError(
@@ -64,6 +66,10 @@ class Batcher:
         if item.error:
             raise item.error
         return item.outputs
+
+    def _fits(self, episodes, inputs, version):
+        shapes = {name: [episodes, *tensor.shape[1:]] for name, tensor in inputs.items()}
+        return episodes <= self.settings.max_batch_size and not size_problem(shapes, version.image_size)
 
     def _lead(self, key, batch, function):
         try:

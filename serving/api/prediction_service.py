@@ -1,5 +1,6 @@
 """The RPCs, with the status codes of tensorflow_model_server and messages that say what would have been right."""
 
+import contextlib
 import time
 
 import grpc
@@ -60,29 +61,29 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             code, message = status_of(error)
             context.abort(code, message)
 
-    def predict(self, request, deadline=None):
-        """PredictResponse of a PredictRequest; raises what `status_of` knows."""
+    def predict(self, request, deadline=None, version=None):
+        """PredictResponse of a PredictRequest; raises what `status_of` knows.
+
+        Args:
+            request: PredictRequest. deadline: `time.monotonic()` after which the answer is worth nothing, or None.
+            version: `Version` that the caller has leased for this request; None leases what the request names.
+        """
         if self.metrics is None:
-            return self._predict(request, deadline)
+            return self._predict(request, deadline, version)
         start = time.perf_counter()
         try:
-            response = self._predict(request, deadline)
+            response = self._predict(request, deadline, version)
         except Exception as error:
             self.metrics.note(self.core, request.model_spec.name, status_of(error)[0].name, time.perf_counter() - start)
             raise
         self.metrics.note(self.core, request.model_spec.name, "OK", time.perf_counter() - start)
         return response
 
-    def _predict(self, request, deadline):
+    def _predict(self, request, deadline, version):
         check_deadline(deadline)
-        with self.core.lease(request.model_spec) as version:
+        with contextlib.nullcontext(version) if version else self.core.lease(request.model_spec) as version:
             name = request.model_spec.signature_name or DEFAULT_SIGNATURE
-            if name not in version.signatures:
-                raise RpcError(
-                    grpc.StatusCode.FAILED_PRECONDITION,
-                    f'Serving signature name: "{name}" not found in signature def; this model has {sorted(version.signatures)}.',
-                )
-            definition = version.definitions[name]
+            definition = signature_of(version, name)
             unknown = set(request.output_filter) - set(definition.outputs)
             if unknown:
                 raise RpcError.invalid(
@@ -102,11 +103,11 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     @staticmethod
     def _inputs(version, given, expected):
-        if support_sets.ALIAS not in given or support_sets.ALIAS in expected:
-            return read_inputs(given, expected)
-        state = support_sets.resolve(version, given)
-        own = {alias: proto for alias, proto in given.items() if alias != support_sets.ALIAS}
-        return state | read_inputs(own, {alias: info for alias, info in expected.items() if alias not in state})
+        state = None
+        if support_sets.ALIAS in given and support_sets.ALIAS not in expected:
+            state = support_sets.resolve(version, given[support_sets.ALIAS])
+            given = {alias: proto for alias, proto in given.items() if alias != support_sets.ALIAS}
+        return read_inputs(given, expected, state, version.image_size)
 
     def refuse_method(self, spec, method, word):
         """Raises what TensorFlow Serving does where a signature is not for this RPC; ours are all for Predict."""
@@ -190,6 +191,20 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         """ReloadConfigResponse; raises what `status_of` knows, and then nothing has changed."""
         self.core.reload(request.config)
         return model_management_pb2.ReloadConfigResponse()
+
+
+def signature_of(version, name):
+    """SignatureDef of a version.
+
+    Raises:
+        RpcError: FAILED_PRECONDITION for an unknown name; lists the known.
+    """
+    if name not in version.definitions:
+        raise RpcError(
+            grpc.StatusCode.FAILED_PRECONDITION,
+            f'Serving signature name: "{name[:200]}" not found in signature def; this model has {sorted(version.definitions)}.',
+        )
+    return version.definitions[name]
 
 
 def fill_spec(spec, name, version, signature=None):

@@ -1,107 +1,239 @@
-"""TensorFlow Serving's REST API on the standard library's HTTP server: status, metadata and predict."""
+"""TensorFlow Serving's REST API on the standard library's HTTP server: status, metadata and predict.
 
-import base64
-import binascii
+GET /v1/models/NAME answers 503 until a version serves, and 200 from then on; `:predict` does the same. GET /readyz is 200 when
+every model serves and until the server is asked to end, GET /livez as long as the process answers at all.
+"""
+
+import contextlib
+import http
 import http.server
 import json
+import logging
+import os
 import re
+import socket
+import sys
 import threading
+import time
+import urllib.parse
 
-import numpy as np
 import tensorflow as tf
 from google.protobuf import json_format
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
-from serving.api.prediction_service import ModelService
-from serving.errors import RpcError, status_of
+from serving.address import refusal, resolve
+from serving.api.http_body import HttpError, read_body
+from serving.api.json_tensors import columns, only_input, parse, read_tensor, write_tensor
+from serving.api.prediction_service import ModelService, signature_of
+from serving.errors import status_of
+from serving.models import support_sets
+from serving.models.model_manager import AVAILABLE
 from serving.models.warmup import DEFAULT_SIGNATURE
 
+log = logging.getLogger("serving")
 PATH = re.compile(
-    r"/v1/models/(?P<model>[^/:]+)(/versions/(?P<version>\d{1,18})|/labels/(?P<label>[^/:]+))?(?P<what>:predict|:classify|:regress|/metadata)?"
+    r"/v1/models/(?P<model>[^/:]+)(/versions/(?P<version>\d{1,18})|/labels/(?P<label>[^/:]+))?(?P<what>:predict|:classify|:regress|/metadata)?",
+    re.ASCII,
 )
 MAX_BODY = 1 << 28
-"""Bytes of a request; five supports of 606 x 856 pixels as JSON numbers are about 100 MB."""
-HTTP_STATUS = {"INVALID_ARGUMENT": 400, "FAILED_PRECONDITION": 400, "NOT_FOUND": 404, "RESOURCE_EXHAUSTED": 429, "UNAVAILABLE": 503}
+"""Bytes of a request, unpacked; five supports of 606 x 856 pixels as JSON numbers are about 100 MB."""
+HTTP_STATUS = {
+    "INVALID_ARGUMENT": 400,
+    "FAILED_PRECONDITION": 400,
+    "NOT_FOUND": 404,
+    "RESOURCE_EXHAUSTED": 429,
+    "UNAVAILABLE": 503,
+    "DEADLINE_EXCEEDED": 504,
+}
 """Of gRPC's codes, as TensorFlow Serving maps them; 500 for the rest."""
+METHODS = "GET, HEAD, POST, OPTIONS"
+CORS = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": METHODS,
+    "Access-Control-Allow-Headers": "Content-Type, Content-Encoding",
+}
 
 
-def create_rest_server(predictions, host, port, timeout=30.0, metrics_path=None):
+def create_rest_server(predictions, host, port, timeout=30.0, metrics_path=None, threads=64, cors=False):
     """Starts the REST server in threads of its own.
 
     Args:
         predictions: `PredictionService`. host, port: where to listen; port 0 takes a free one. timeout: seconds that a client may
-        take to send its request. metrics_path: URL path of the Prometheus metrics, None for none.
+        take to send its request. metrics_path: URL path of the Prometheus metrics, None for none. threads: predictions at once.
+        cors: whether pages of other origins may ask.
 
     Returns:
-        The `http.server.ThreadingHTTPServer`, to be stopped with `shutdown()`, and its port.
+        The `RestServer`, to be stopped with `drain()` (or `shutdown()` at once), and its port.
 
     Raises:
         OSError: the port cannot be bound.
     """
-
-    class Server(http.server.ThreadingHTTPServer):
-        daemon_threads = True
-        allow_reuse_address = False
-        models = ModelService(predictions.core)
-
-    Server.predictions, Server.metrics_path = predictions, metrics_path
-    handler = type("Handler", (Handler,), {"timeout": timeout})
     try:
-        server = Server((host, port), handler)
+        family, address = resolve(host, port)
+        server = RestServer(family, address, type("Handler", (Handler,), {"timeout": timeout}))
     except OSError as error:
-        raise OSError(f"--rest_api_port {port}: {host}:{port} cannot be bound ({error.strerror}). Choose another port.") from None
-    threading.Thread(target=server.serve_forever, name="rest", daemon=True).start()
+        raise refusal("rest_api_port", host, port, error) from None
+    server.predictions, server.metrics_path, server.cors = predictions, metrics_path, cors
+    server.models, server.slots = ModelService(predictions.core), threading.BoundedSemaphore(threads)
+    threading.Thread(target=server.serve_forever, args=(0.1,), name="rest", daemon=True).start()
     return server, server.server_address[1]
 
 
+class RestServer(http.server.ThreadingHTTPServer):
+    """A thread for each connection; knows which requests are being answered."""
+
+    daemon_threads = True
+    # Answers that ended a moment ago must not keep a new server from the port; one that listens does (POSIX).
+    allow_reuse_address = os.name == "posix"
+    request_queue_size = 128
+
+    def __init__(self, family, address, handler):
+        self.address_family = family
+        self.draining = False
+        self._busy, self._changed = 0, threading.Condition()
+        super().__init__(address, handler)
+
+    def server_bind(self):
+        if self.address_family == socket.AF_INET6 and self.server_address[0] == "::":
+            # As gRPC does: one socket for both families.
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        # HTTPServer's own would look the address up in DNS, which may take seconds.
+        super(http.server.HTTPServer, self).server_bind()
+
+    @contextlib.contextmanager
+    def answering(self):
+        """Counts a request from its first line to the end of its answer; yields whether it came in time."""
+        with self._changed:
+            counts = not self.draining
+            self._busy += counts
+        try:
+            yield counts
+        finally:
+            with self._changed:
+                self._busy -= counts
+                self._changed.notify_all()
+
+    def drain(self, seconds=10.0):
+        """Waits until every request that has begun is answered, or `seconds` have passed; later predictions get a 503."""
+        # A connection that was accepted just now has not been read yet.
+        time.sleep(0.1)
+        with self._changed:
+            self.draining = True
+            self._changed.wait_for(lambda: not self._busy, seconds)
+        self.shutdown()
+        self.server_close()
+
+    def handle_error(self, request, client_address):
+        error = sys.exception()
+        # Probes and impatient clients go away when they like.
+        if not isinstance(error, (ConnectionError, TimeoutError)):
+            log.error("REST: %s: %s", type(error).__name__, error)
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
-    """One request; every answer is JSON, a failure `{"error": ...}`."""
+    """One connection; every answer is JSON (but the metrics), a failure `{"error": ...}`."""
 
     protocol_version = "HTTP/1.1"
 
+    def handle_one_request(self):
+        with contextlib.ExitStack() as self._stack:
+            super().handle_one_request()
+
+    def parse_request(self):
+        self._in_time = self._stack.enter_context(self.server.answering())
+        return super().parse_request()
+
     def do_GET(self):
-        if self.server.metrics_path and self.path == self.server.metrics_path:
+        path = self._path()
+        if self.server.metrics_path and path == self.server.metrics_path:
             predictions = self.server.predictions
             return self._send(200, predictions.metrics.text(predictions.core), "text/plain; version=0.0.4; charset=utf-8")
-        self._answer(lambda match: self._status(match) if match["what"] is None else self._metadata(match), (None, "/metadata"))
+        self._answer(self._get, (None, "/metadata"))
+
+    def do_HEAD(self):
+        self.do_GET()
 
     def do_POST(self):
         self._answer(self._predict, (":predict", ":classify", ":regress"))
 
+    def do_OPTIONS(self):
+        self._send(204, b"", None, {"Allow": METHODS})
+
+    def _other_method(self):
+        body = json.dumps({"error": f"method {self.command} is not allowed; expected one of {METHODS}."}).encode()
+        self._send(405, body, "application/json", {"Allow": METHODS})
+
+    do_PUT = do_DELETE = do_PATCH = do_TRACE = do_CONNECT = _other_method
+
+    def send_error(self, code, message=None, explain=None):
+        """What the standard library refuses itself (a broken request line, too many headers) is JSON, too."""
+        short = message or http.HTTPStatus(code).phrase
+        self.command = getattr(self, "command", None)
+        self._send(int(code), json.dumps({"error": f"Malformed request: {short[:200]}"}).encode(), "application/json")
+
+    def _path(self):
+        return self.path.partition("?")[0].partition("#")[0]
+
     def _answer(self, action, allowed):
         try:
-            match = PATH.fullmatch(self.path)
-            if match is None or match["what"] not in allowed:
-                raise _HttpError(
+            path = self._path()
+            match = PATH.fullmatch(path)
+            if match is None and path in ("/readyz", "/livez") and None in allowed:
+                code, answer = self._probe(path)
+            elif match is None or match["what"] not in allowed:
+                raise HttpError(
                     404,
-                    f"Malformed request: {self.command} {self.path[:200]}; expected GET /v1/models/NAME[/versions/N][/metadata] or "
+                    f"Malformed request: {self.command} {path[:200]}; expected GET /v1/models/NAME[/versions/N][/metadata] or "
                     "POST /v1/models/NAME[/versions/N|/labels/LABEL]:predict.",
                 )
-            code, body = 200, json.dumps(action(match))
-        except _HttpError as error:
+            else:
+                code, answer = action(match)
+            body = json.dumps(answer)
+        except HttpError as error:
             code, body = error.code, json.dumps({"error": str(error)})
+        except TimeoutError:
+            code, body = 408, json.dumps({"error": f"the request was not sent whole in {self.timeout:g} s."})
+        except ConnectionError:
+            raise
         except Exception as error:  # nothing a client sends may end the server
             status, message = status_of(error)
             code, body = HTTP_STATUS.get(status.name, 500), json.dumps({"error": message})
         self._send(code, body.encode(), "application/json")
 
-    def _send(self, code, content, kind):
+    def _send(self, code, content, kind, headers=None):
         self.send_response(code)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(content)))
-        if code >= 400:
+        if kind:
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content)))
+        for name, value in {**(headers or {}), **(CORS if self.server.cors else {})}.items():
+            self.send_header(name, value)
+        if code >= 400 or self.server.draining or self.headers_say_body():
             # What was not read of the body must not be taken for the next request.
             self.send_header("Connection", "close")
             self.close_connection = True
         self.end_headers()
-        self.wfile.write(content)
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def headers_say_body(self):
+        """Whether a request of another method than POST has a body, which nobody reads."""
+        headers = getattr(self, "headers", None)
+        return self.command != "POST" and bool(headers) and ("Content-Length" in headers or "Transfer-Encoding" in headers)
 
     def _fill(self, spec, match):
-        spec.name = match["model"]
+        spec.name = urllib.parse.unquote(match["model"])
         if match["version"]:
             spec.version.value = int(match["version"])
         if match["label"]:
-            spec.version_label = match["label"]
+            spec.version_label = urllib.parse.unquote(match["label"])
+
+    def _probe(self, path):
+        core = self.server.predictions.core
+        ready = path == "/livez" or core.is_ready()
+        return (200 if ready else 503), {"status": "ok" if ready else "not ready", "models": sorted(core.managers)}
+
+    def _get(self, match):
+        return self._status(match) if match["what"] is None else (200, self._metadata(match))
 
     def _status(self, match):
         request = get_model_status_pb2.GetModelStatusRequest()
@@ -118,7 +250,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             }
             for status in response.model_version_status
         ]
-        return {"model_version_status": versions}
+        serves = any(status.state == AVAILABLE for status in response.model_version_status)
+        return (200 if serves else 503), {"model_version_status": versions}
 
     def _metadata(self, match):
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
@@ -126,97 +259,47 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return json_format.MessageToDict(self.server.predictions.metadata(request), preserving_proto_field_name=True)
 
     def _predict(self, match):
-        body = self._body()
+        if not self._in_time:
+            raise HttpError(503, "the server is about to end; ask another one.")
+        body = parse(read_body(self.headers, self.rfile, MAX_BODY))
+        predictions, request = self.server.predictions, predict_pb2.PredictRequest()
+        self._fill(request.model_spec, match)
+        name = body.get("signature_name", "")
+        if not isinstance(name, str):
+            raise HttpError(400, f"signature_name is {json.dumps(name)[:100]}; expected a string.")
+        request.model_spec.signature_name = name
         if match["what"] != ":predict":
-            request = predict_pb2.PredictRequest()
-            self._fill(request.model_spec, match)
-            request.model_spec.signature_name = body.get("signature_name", "")
             method, word = {":classify": ("classify", "classification"), ":regress": ("regress", "regression")}[match["what"]]
-            self.server.predictions.refuse_method(request.model_spec, method, word)
+            predictions.refuse_method(request.model_spec, method, word)
         rows = "instances" in body
         if rows == ("inputs" in body):
-            raise _HttpError(400, f"the request has the keys {sorted(body)}; expected exactly one of 'instances' and 'inputs'.")
-        request = predict_pb2.PredictRequest()
-        self._fill(request.model_spec, match)
-        name = request.model_spec.signature_name = body.get("signature_name", DEFAULT_SIGNATURE)
-        with self.server.predictions.core.lease(request.model_spec) as version:
-            definition = version.definitions.get(name)
-        aliases = sorted(definition.inputs) if definition else []
-        inputs = columns(body["instances"], aliases) if rows else body["inputs"]
-        if not isinstance(inputs, dict):
-            inputs = {aliases[0]: inputs} if len(aliases) == 1 else {}
-        for alias, value in inputs.items():
-            known = definition and alias in definition.inputs
-            dtype = tf.dtypes.as_dtype(definition.inputs[alias].dtype) if known else tf.float32
-            request.inputs[alias].CopyFrom(tf.make_tensor_proto(read_tensor(alias, value, dtype)))
-        response = self.server.predictions.predict(request)
+            raise HttpError(400, f"the request has the keys {sorted(body)}; expected exactly one of 'instances' and 'inputs'.")
+        with self.server.slots, predictions.core.lease(request.model_spec) as version:
+            definition = signature_of(version, name or DEFAULT_SIGNATURE)
+            _fill_inputs(request, body.pop("instances" if rows else "inputs"), rows, definition)
+            response = predictions.predict(request, version=version)
         outputs = {alias: write_tensor(alias, tf.make_ndarray(proto)) for alias, proto in response.outputs.items()}
         if rows:
             row = [dict(zip(outputs, values)) for values in zip(*outputs.values())]
-            return {"predictions": row if len(outputs) > 1 else next(iter(outputs.values()))}
-        return {"outputs": outputs if len(outputs) > 1 else next(iter(outputs.values()))}
-
-    def _body(self):
-        length = self.headers.get("Content-Length", "")
-        if not length.isdigit():
-            raise _HttpError(411, "the request has no Content-Length.")
-        if int(length) > MAX_BODY:
-            raise _HttpError(413, f"the request has {length} bytes; the limit is {MAX_BODY}. Send fewer images, or use gRPC.")
-        try:
-            body = json.loads(self.rfile.read(int(length)))
-        except (ValueError, RecursionError) as error:
-            raise _HttpError(400, f"JSON Parse error: {error}") from None
-        if not isinstance(body, dict):
-            raise _HttpError(400, f"the request is a JSON {type(body).__name__}; expected an object.")
-        return body
+            return 200, {"predictions": row if len(outputs) > 1 else next(iter(outputs.values()))}
+        return 200, {"outputs": outputs if len(outputs) > 1 else next(iter(outputs.values()))}
 
     def log_message(self, format, *args):
         """Not a line for each request: paths may name patients' files."""
 
 
-class _HttpError(Exception):
-    def __init__(self, code, message):
-        super().__init__(message)
-        self.code = code
-
-
-def columns(instances, aliases):
-    """The row form of a request as columns: `[{"x": 1}, {"x": 2}]` becomes `{"x": [1, 2]}`."""
-    if not isinstance(instances, list) or not instances:
-        raise RpcError.invalid("'instances' is empty or no list; expected one item for each episode.")
-    if not isinstance(instances[0], dict) or "b64" in instances[0]:
-        return {aliases[0]: instances} if len(aliases) == 1 else {}
-    keys = set(instances[0])
-    if any(not isinstance(item, dict) or set(item) != keys for item in instances):
-        raise RpcError.invalid(f"'instances' differ in their keys; expected {sorted(keys)} in each.")
-    return {key: [item[key] for item in instances] for key in keys}
-
-
-def read_tensor(alias, value, dtype):
-    """numpy array of a JSON value; bytes come as `{"b64": "..."}`."""
-    try:
-        if dtype == tf.string:
-            return np.array(_bytes(value), object)
-        return np.array(value, dtype.as_numpy_dtype)
-    except (ValueError, TypeError, OverflowError, binascii.Error) as error:
-        raise RpcError.invalid(f"input {alias}: not a {dtype.name} tensor ({error}).") from None
-
-
-def _bytes(value):
-    if isinstance(value, list):
-        return [_bytes(item) for item in value]
-    if isinstance(value, dict) and set(value) == {"b64"}:
-        return base64.b64decode(value["b64"], validate=True)
-    if isinstance(value, str):
-        return value.encode()
-    raise ValueError(f'found {type(value).__name__}; expected a string or {{"b64": "..."}}')
-
-
-def write_tensor(alias, array):
-    """JSON value of an output; bytes as base64 where the alias ends in `_bytes`."""
-    if array.dtype.kind != "O":
-        return array.tolist()
-    encode = (
-        (lambda b: {"b64": base64.b64encode(b).decode()}) if alias.endswith("_bytes") else (lambda b: b.decode("utf-8", "replace"))
-    )
-    return np.frompyfunc(encode, 1, 1)(array).tolist()
+def _fill_inputs(request, values, rows, definition):
+    """Turns the JSON values of a request into its tensors, by the types of a signature."""
+    aliases = sorted(definition.inputs)
+    inputs = columns(values, aliases) if rows else values
+    if not isinstance(inputs, dict) or (set(inputs) == {"b64"} and "b64" not in aliases):
+        inputs = only_input(inputs, aliases, "inputs")
+    for alias, value in inputs.items():
+        if alias in definition.inputs:
+            dtype = tf.dtypes.as_dtype(definition.inputs[alias].dtype)
+        elif alias == support_sets.ALIAS:
+            dtype = tf.string
+        else:
+            request.inputs[alias].SetInParent()  # the service says that it is unknown, and what is known
+            continue
+        request.inputs[alias].CopyFrom(tf.make_tensor_proto(read_tensor(alias, value, dtype)))

@@ -19,24 +19,63 @@ MATCHING_STRIDE = 8
 """Finest scale at which the U-Net decoder compares pixels with pixels."""
 
 
-def read_inputs(given, expected):
+FIELDS = {
+    tf.float32: "float_val",
+    tf.float64: "double_val",
+    tf.float16: "half_val",
+    tf.bfloat16: "half_val",
+    tf.int8: "int_val",
+    tf.int16: "int_val",
+    tf.int32: "int_val",
+    tf.uint8: "int_val",
+    tf.uint16: "int_val",
+    tf.int64: "int64_val",
+    tf.uint32: "uint32_val",
+    tf.uint64: "uint64_val",
+    tf.bool: "bool_val",
+    tf.string: "string_val",
+}
+"""Where a TensorProto keeps the values of a type; numbers may be in `tensor_content` instead."""
+
+
+def read_inputs(given, expected, state=None, image_size=None):
     """Tensors by alias, their names, types, shapes and sizes checked before anything is copied.
 
     Args:
         given: map of alias to TensorProto. expected: map of alias to TensorInfo.
+        state: (dictionary of alias to tensor with B = 1, B) of a support set that the server keeps; it takes the place of these
+            inputs. image_size: (height, width) to which encoded pictures are brought, for their memory.
 
     Raises:
         RpcError: INVALID_ARGUMENT, naming the aliases, type, shape or limit that was expected.
     """
-    missing, unknown = sorted(set(expected) - set(given)), sorted(set(given) - set(expected))
-    if missing or unknown:
-        raise RpcError.invalid(
-            f"input size does not match signature: {len(given)}!={len(expected)}; missing {missing}, unknown {unknown}; expected "
-            f"exactly {sorted(expected)}."
-        )
+    kept, count = state or ({}, 0)
+    check_names(given, {alias for alias in expected if alias not in kept})
     shapes = {alias: _checked_shape(alias, proto, expected[alias]) for alias, proto in given.items()}
-    check_size(shapes)
-    return {alias: _tensor(alias, proto, shapes[alias]) for alias, proto in given.items()}
+    check_size(shapes | {alias: [count, *tensor.shape[1:]] for alias, tensor in kept.items()}, image_size)
+    tensors = {alias: _tensor(alias, proto, shapes[alias]) for alias, proto in given.items()}
+    return tensors | {alias: tf.repeat(tensor, count, 0) for alias, tensor in kept.items()}
+
+
+def check_names(given, expected):
+    """Refuses inputs that are missing or unknown; lists what the signature has.
+
+    Raises:
+        RpcError: INVALID_ARGUMENT.
+    """
+    missing, unknown = sorted(set(expected) - set(given)), sorted(set(given) - set(expected))
+    if not missing and not unknown:
+        return
+    message = (
+        f"input size does not match signature: {len(given)}!={len(expected)}; missing {missing}, unknown "
+        f"{[name[:100] for name in unknown[:20]]}; expected exactly {sorted(expected)}."
+    )
+    if "model_version" in missing:
+        message += (
+            " The state is what the signature encode_support answers: call it once with support_images and support_masks, and send "
+            "all its outputs along with each query; or name a set that the server keeps (--support_dir) as support_set."
+        )
+    raise RpcError.invalid(message)
 
 
 def _checked_shape(alias, proto, info):
@@ -51,60 +90,93 @@ def _checked_shape(alias, proto, info):
     return shape
 
 
-def check_size(shapes):
+def check_size(shapes, image_size=None):
     """Refuses a request that would take too much memory, by shapes alone.
 
     Args:
         shapes: dictionary of alias to shape, as in the signatures of `panet_keras.export_saved_model`.
+        image_size: (height, width) to which encoded pictures are brought; None leaves their pixels out.
 
     Raises:
         RpcError: INVALID_ARGUMENT with what came and the limit.
     """
+    problem = size_problem(shapes, image_size)
+    if problem:
+        raise RpcError.invalid(problem)
+
+
+def size_problem(shapes, image_size=None):
+    """What `check_size` refuses, as a message; None where nothing is too large."""
     pixels = {alias: math.prod(shape[:-1]) for alias, shape in shapes.items() if alias.endswith("_images")}
-    if sum(pixels.values()) > MAX_PIXELS:
-        raise RpcError.invalid(
-            f"the images have {sum(pixels.values()):,} pixels; the limit is {MAX_PIXELS:,}. Send fewer or smaller ones."
-        )
-    elements = sum(math.prod(shape) for shape in shapes.values())
-    if elements > MAX_ELEMENTS:
-        raise RpcError.invalid(
-            f"the inputs have {elements:,} elements; the limit is {MAX_ELEMENTS:,}. Send fewer shots or queries at once."
-        )
     pictures = sum(math.prod(shape) for alias, shape in shapes.items() if alias.endswith("_bytes"))
     if pictures > MAX_PICTURES:
-        raise RpcError.invalid(f"the request has {pictures} pictures; the limit is {MAX_PICTURES}. Send fewer at once.")
+        return f"the request has {pictures} pictures; the limit is {MAX_PICTURES}. Send fewer at once."
+    if image_size:
+        pixels["query_bytes"] = pictures * math.prod(image_size)
+    if sum(pixels.values()) > MAX_PIXELS:
+        return f"the images have {sum(pixels.values()):,} pixels; the limit is {MAX_PIXELS:,}. Send fewer or smaller ones."
+    elements = sum(math.prod(shape) for shape in shapes.values())
+    if elements > MAX_ELEMENTS:
+        return f"the inputs have {elements:,} elements; the limit is {MAX_ELEMENTS:,}. Send fewer shots or queries at once."
     support = pixels.get("support_images", 0) / MATCHING_STRIDE**2
     keys = [math.prod(shape[:-1]) for alias, shape in shapes.items() if alias.startswith("keys")]
     support = max([support, *keys])
-    query = pixels.get("query_images", 0) / MATCHING_STRIDE**2
-    episodes = max(1, shapes.get("query_images", [1])[0])
+    query = (pixels.get("query_images", 0) + pixels.get("query_bytes", 0)) / MATCHING_STRIDE**2
+    episodes = max(1, next((shapes[alias][0] for alias in ("query_images", "query_bytes") if alias in shapes), 1))
     # Correlation, its soft-max and its masked copies, float32 each.
     needed = int(support * query / episodes * 4 * 4)
     if needed > MAX_MATCHING_BYTES:
-        raise RpcError.invalid(
+        return (
             f"comparing the queries with the supports would take about {needed:,} bytes; the limit is {MAX_MATCHING_BYTES:,}. Send "
             "smaller images, fewer shots or fewer queries at once."
         )
+    return None
 
 
 def _tensor(alias, proto, shape):
     dtype = tf.dtypes.as_dtype(proto.dtype)
     try:
-        if proto.tensor_content and dtype != tf.string:
+        field = _field(proto, dtype)
+        if field == "tensor_content":
             # One copy, into TensorFlow; tf.make_ndarray makes another.
             return tf.constant(np.frombuffer(proto.tensor_content, dtype.as_numpy_dtype).reshape(shape))
-        if math.prod(shape) > 0 and not _has_values(proto):
+        if math.prod(shape) > 0 and not field:
             raise ValueError("it has no values")
+        if field == "int_val" and dtype != tf.int32:
+            check_range(np.array(proto.int_val, np.int64), dtype)
         return tf.constant(tf.make_ndarray(proto), dtype, shape)
     except (ValueError, TypeError) as error:
         raise RpcError.invalid(f"input {alias} of shape {shape} cannot be read: {error}.") from None
 
 
-def _has_values(proto):
-    return any(
-        len(getattr(proto, name))
-        for name in ("float_val", "int_val", "double_val", "int64_val", "bool_val", "string_val", "half_val")
-    )
+def _field(proto, dtype):
+    """Name of the field that holds the values, "" without any.
+
+    Raises:
+        ValueError: they are in the field of another type, or in two.
+    """
+    filled = [name for name in (*dict.fromkeys(FIELDS.values()), "tensor_content") if len(getattr(proto, name))]
+    right = FIELDS.get(dtype)
+    accepted = (right,) if dtype == tf.string else (right, "tensor_content")
+    if len(filled) > 1 or not set(filled) <= set(accepted):
+        raise ValueError(
+            f"its values are in {' and '.join(filled)}; those of a {dtype.name} tensor belong in {' or '.join(map(str, accepted))}"
+        )
+    return filled[0] if filled else ""
+
+
+def check_range(values, dtype):
+    """Refuses whole numbers that a type does not hold.
+
+    Args:
+        values: array of int64. dtype: `tf.DType` of integers.
+
+    Raises:
+        ValueError: names the first value, the type and its range.
+    """
+    wrong = values[(values < dtype.min) | (values > dtype.max)]
+    if wrong.size:
+        raise ValueError(f"{wrong.flat[0]} is no {dtype.name}; expected whole numbers from {dtype.min} to {dtype.max}")
 
 
 def _type(number):

@@ -13,7 +13,7 @@ PRESET = "bus_uclm_lite0"
 def model_base_path():
     """Folder with the exported preset as version 1, made by `python -m panet_keras export` at the first call.
 
-    Kept in `$XDG_CACHE_HOME/panet-bus` (`~/.cache/panet-bus`), under the digest of the preset.
+    Kept in `$XDG_CACHE_HOME/panet-bus` (`~/.cache/panet-bus`), under the digest of the preset and of the code that exports it.
 
     Raises:
         OSError: no such preset beside this package, or the export failed; says what to give instead.
@@ -25,7 +25,8 @@ def model_base_path():
             f"--model_base_path is not given and the preset {PRESET} is not installed; give a folder with version folders."
         )
     cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
-    digest = hashlib.sha256(b"".join((folder / name).read_bytes() for name in ("preset.json", "weights.npz")))
+    files = [folder / "preset.json", folder / "weights.npz", *sorted(folder.parent.parent.rglob("*.py"))]
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files))
     base = cache / "panet-bus" / digest.hexdigest()[:16]
     if not (base / "1").is_dir():
         command = [sys.executable, "-m", "panet_keras", "export", "--model", PRESET, "--out", str(base / "1")]

@@ -11,6 +11,7 @@ log = logging.getLogger("serving")
 
 START, LOADING, AVAILABLE, UNLOADING, END = 10, 20, 30, 40, 50
 """ModelVersionStatus.State of TensorFlow Serving."""
+STATES = {START: "START", LOADING: "LOADING", AVAILABLE: "AVAILABLE", UNLOADING: "UNLOADING", END: "END"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,12 +27,25 @@ class VersionPolicy:
         return [n for n in numbers if n in self.specific] if self.specific is not None else numbers
 
 
+@dataclasses.dataclass(frozen=True)
+class LoadOptions:
+    """How a version is loaded.
+
+    Attributes:
+        tags: of the graph in the SavedModel. warm_up: whether its warm-up requests are replayed, and `iterations`: how often.
+    """
+
+    tags: tuple = ("serve",)
+    warm_up: bool = True
+    iterations: int = 1
+
+
 @dataclasses.dataclass
 class Version:
     """A loaded version: its signatures, and their definitions for GetModelMetadata.
 
     Attributes:
-        supports: named support states (`serving.models.support_sets`), by name.
+        supports: named support states (`serving.models.support_sets`), by name; `refused`: what was wrong with others.
         requests: how many are being answered; it unloads after the last.
     """
 
@@ -40,7 +54,17 @@ class Version:
     signatures: dict
     definitions: dict
     supports: dict = dataclasses.field(default_factory=dict)
+    refused: dict = dataclasses.field(default_factory=dict)
     requests: int = 0
+
+    @property
+    def image_size(self):
+        """(height, width) to which `segment_encoded` brings pictures, from its static shape; None where it does not say."""
+        definition = self.definitions.get("segment_encoded")
+        if definition is None:
+            return None
+        size = tuple(dim.size for dim in definition.outputs["probabilities"].tensor_shape.dim[2:4])
+        return size if len(size) == 2 and min(size) > 0 else None
 
 
 class ModelManager:
@@ -56,16 +80,24 @@ class ModelManager:
         policy: `VersionPolicy`.
         labels: dictionary of version label to number.
         on_load: called with each `Version` before it is AVAILABLE (an error is a failed load), and again at every look.
+        options: `LoadOptions`.
+
+    Attributes:
+        states: dictionary of version number to (state, message).
+        on_change: called without arguments after a version became AVAILABLE or ended.
     """
 
-    def __init__(self, name, base_path, poll_seconds=1.0, policy=None, labels=None, on_load=None):
+    def __init__(self, name, base_path, poll_seconds=1.0, policy=None, labels=None, on_load=None, options=None):
         self.name = name
         self.base_path = pathlib.Path(base_path)
         self.poll_seconds = poll_seconds
         self.policy = policy or VersionPolicy()
         self.labels = dict(labels or {})
         self.on_load = on_load
+        self.options = options or LoadOptions()
+        self.on_change = None
         self.states = {}
+        self._looked = False
         self._serving = {}
         self._failed = {}
         self._ignored = set()
@@ -113,12 +145,21 @@ class ModelManager:
                     if not version.requests and self.states[version.number][0] == UNLOADING:
                         self.states[version.number] = (END, "")
 
+    def is_loading(self, number=None):
+        """Whether the version of this number (None: any) is on its way, so that asking again later makes sense."""
+        with self._lock:
+            states = self.states.values() if number is None else [self.states.get(number, (END, ""))]
+            return not self._looked or any(state in (START, LOADING) for state, _ in states)
+
     def refresh(self):
         """Looks at the folder once, loads what the policy wants and unloads what it no longer does."""
         with self._refreshing:
             found = self._versions()
             limit = self.policy.latest if self.policy.specific is None and self.policy.latest else len(found)
             kept = set()
+            for number in self.policy.candidates(found)[:limit]:
+                if number not in self.states:
+                    self._set(number, START)
             for number in self.policy.candidates(found):
                 if len(kept) < limit and (number in self._serving or self._load(number, found[number])):
                     kept.add(number)
@@ -129,6 +170,8 @@ class ModelManager:
             if self.on_load:
                 for version in list(self._serving.values()):
                     self.on_load(version)
+            self._looked = True
+        self._changed()
 
     def _watch(self):
         while not self._stop.wait(self.poll_seconds):
@@ -157,7 +200,7 @@ class ModelManager:
             return False
         self._set(number, LOADING)
         try:
-            version = load_version(number, path)
+            version = load_version(number, path, self.options)
             if self.on_load:
                 self.on_load(version)
         except Exception as error:  # whatever TensorFlow raises for a broken folder: the old version must serve on
@@ -170,6 +213,7 @@ class ModelManager:
             self._serving[number] = version
             self.states[number] = (AVAILABLE, "")
         log.info("version %d of %s is available", number, self.name)
+        self._changed()
         return True
 
     def _unload(self, number):
@@ -177,14 +221,22 @@ class ModelManager:
             version = self._serving.pop(number)
             self.states[number] = (UNLOADING if version.requests else END, "")
         log.info("version %d of %s is unloaded", number, self.name)
+        self._changed()
+
+    def _changed(self):
+        if self.on_change:
+            self.on_change()
 
     def _set(self, number, state, message=""):
         with self._lock:
             self.states[number] = (state, message)
 
 
-def load_version(number, path):
+def load_version(number, path, options):
     """Loads a SavedModel folder as a `Version`, and warms it up.
+
+    Args:
+        number: of the version. path: `pathlib.Path` of its folder. options: `LoadOptions`.
 
     Raises:
         OSError, ValueError or a TensorFlow error when the folder is not a whole SavedModel.
@@ -196,13 +248,16 @@ def load_version(number, path):
 
     proto = saved_model_pb2.SavedModel()
     proto.ParseFromString((path / "saved_model.pb").read_bytes())
-    definitions = {
-        name: definition for name, definition in proto.meta_graphs[0].signature_def.items() if not name.startswith("__saved_model")
-    }
-    model = tf.saved_model.load(os.fspath(path))
+    graphs = {tuple(sorted(graph.meta_info_def.tags)): graph for graph in proto.meta_graphs}
+    graph = graphs.get(tuple(sorted(options.tags)))
+    if graph is None:
+        raise ValueError(f"no graph with the tags {sorted(options.tags)}; this SavedModel has {sorted(map(list, graphs))}")
+    definitions = {name: definition for name, definition in graph.signature_def.items() if not name.startswith("__saved_model")}
+    model = tf.saved_model.load(os.fspath(path), list(options.tags))
     signatures = dict(model.signatures)
-    count = replay(path, signatures, definitions)
-    log.info("%s: %d warm-up requests", path, count)
+    if options.warm_up:
+        count = sum(replay(path, signatures, definitions) for _ in range(options.iterations))
+        log.info("%s: %d warm-up requests", path, count)
     return Version(number, model, signatures, definitions)
 
 

@@ -10,7 +10,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from serving.errors import RpcError
 from serving.models.config_files import ConfigFileError, read_text
-from serving.models.model_manager import ModelManager, VersionPolicy
+from serving.models.model_manager import STATES, LoadOptions, ModelManager, VersionPolicy
 
 log = logging.getLogger("serving")
 
@@ -21,15 +21,51 @@ class ServerCore:
     Args:
         managers: of `ModelManager`, started.
         poll_seconds: for models that are added later.
-        on_load: as for `ModelManager`.
+        on_load, options: as for `ModelManager`.
+        any_label: whether a label may name a version that does not serve (yet).
+
+    Attributes:
+        listeners: functions that are called without arguments whenever `is_ready` may have changed.
     """
 
-    def __init__(self, managers=(), poll_seconds=1.0, on_load=None):
-        self.managers = {manager.name: manager for manager in managers}
+    def __init__(self, managers=(), poll_seconds=1.0, on_load=None, options=None, any_label=False):
+        self.managers = {}
         self.poll_seconds = poll_seconds
         self.on_load = on_load
+        self.options = options or LoadOptions()
+        self.any_label = any_label
+        self.listeners = []
+        self._configured = self._was_ready = self._stopping = False
         self._stop = threading.Event()
         self._reloading = threading.Lock()
+        for manager in managers:
+            self.add(manager)
+
+    def add(self, manager):
+        """Takes a `ModelManager`, started or not."""
+        manager.on_change = self._changed
+        self.managers[manager.name] = manager
+        self._configured = True
+
+    def is_ready(self):
+        """Whether requests can be answered: every model has had a version that serves, and the server is not about to end.
+
+        Once that was so, it stays so while any model serves: one that breaks later must not take the others out of service.
+        """
+        if self._stopping or not self._configured:
+            return False
+        serving = [bool(manager.available()) for manager in list(self.managers.values())]
+        self._was_ready = self._was_ready or all(serving)
+        return self._was_ready and (any(serving) or not serving)
+
+    def leave(self):
+        """Says to all that ask that the server is about to end; requests are still answered."""
+        self._stopping = True
+        self._changed()
+
+    def _changed(self):
+        for listener in self.listeners:
+            listener()
 
     def stop(self):
         self._stop.set()
@@ -66,6 +102,12 @@ class ServerCore:
                 )
             number = manager.labels[spec.version_label]
         with manager.lease(number) as version:
+            if version is None and manager.is_loading(number):
+                states = {n: STATES[state] for n, (state, _) in sorted(manager.states.items())}
+                raise RpcError(
+                    grpc.StatusCode.UNAVAILABLE,
+                    f"{spec.name} is being loaded (versions: {states}); ask again when it is AVAILABLE.",
+                )
             if version is None:
                 what = f"Latest({spec.name})" if number is None else f"Specific({spec.name}, {number})"
                 message = f"Servable not found for request: {what}; available versions: {manager.available()}."
@@ -87,25 +129,41 @@ class ServerCore:
                 if old and old.base_path == pathlib.Path(model.base_path):
                     self._check_labels(model, policy, labels, old)
                     continue
-                new = ModelManager(name, model.base_path, self.poll_seconds, policy, labels, self.on_load)
-                new.refresh()
-                self._check_labels(model, policy, labels, new)
-                built[name] = new
+                built[name] = ModelManager(name, model.base_path, self.poll_seconds, policy, labels, self.on_load, self.options)
+            first = not self._configured
+            if first:
+                # Who asks while the first models load hears that they do, not that they are unknown.
+                for manager in built.values():
+                    self.add(manager)
+            try:
+                for name, manager in built.items():
+                    manager.refresh()
+                    self._check_labels(wanted[name], manager.policy, manager.labels, manager)
+            except Exception:
+                if first:
+                    self.managers, self._configured = {}, False
+                raise
             for name, model in wanted.items():
                 if name not in built:
                     kept = self.managers[name]
                     kept.policy, kept.labels = policy_of(model), dict(model.version_labels)
                     kept.refresh()
-            gone = [self.managers[name] for name in self.managers if name not in wanted or name in built]
-            self.managers = {name: built.get(name) or self.managers[name] for name in wanted}
+            managers = {name: built.get(name) or self.managers[name] for name in wanted}
+            gone = [manager for name, manager in self.managers.items() if managers.get(name) is not manager]
+            for manager in built.values():
+                manager.on_change = self._changed
+            self.managers = managers
             for manager in built.values():
                 manager.start()
             for manager in gone:
                 manager.stop()
+            self._configured = True
+            self._changed()
 
-    @staticmethod
-    def _check_labels(model, policy, labels, manager):
+    def _check_labels(self, model, policy, labels, manager):
         """A label may name a version that serves, or will by the new policy, so that no request for it ever fails."""
+        if self.any_label:
+            return
         allowed = set(manager.available()) | set(policy.specific or ())
         for label, number in labels.items():
             if number not in allowed:

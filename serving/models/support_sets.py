@@ -2,99 +2,150 @@
 
 import logging
 import pathlib
+import unicodedata
 
 import numpy as np
 import tensorflow as tf
 
-from serving.errors import RpcError
+from serving.errors import RpcError, status_of
 from serving.pictures import open_mask, open_rgb, shrink, shrink_mask
 
 log = logging.getLogger("serving")
 ALIAS = "support_set"
 """Input by which a request names a set instead of sending its state."""
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp")
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+"""Endings of pictures and masks, in any case."""
+MASK = "_mask"
 
 
 class SupportSets:
-    """The sub-folders of a folder, each with pairs `x.png` and `x_mask.png` (any kind of picture, in any case).
+    """The sub-folders of a folder, each with pairs of a picture `x.png` and its mask `x_mask.png`.
 
     Args:
         folder: of the sets; a set's name is its folder's.
-        size: (height, width) of the model's images.
+        size: (height, width) to which they are brought; None takes each model's own.
     """
 
-    def __init__(self, folder, size=(256, 256)):
+    def __init__(self, folder, size=None):
         self.folder = pathlib.Path(folder)
-        self.size = tuple(size)
-        self._prints = {}
+        self.size = None if size is None else tuple(size)
+        self._refused = None
 
     def encode(self, version):
         """Encodes every set with a version's `encode_support`, into its `supports`.
 
-        A set that cannot be read is left out, with a line in the log that names the file; the others serve.
+        A set that cannot be read is left out, with a line in the log that names the file, once until the folder changes; the
+        others serve. A folder of sets that cannot be listed leaves what was encoded before.
         """
-        names = sorted(path.name for path in self.folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        try:
+            folders = sorted(path for path in self.folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        except OSError as error:
+            if str(error) != self._refused:
+                self._refused = str(error)
+                log.error("--support_dir %s: %s; the sets of before serve on", self.folder, error)
+            return
+        self._refused = None
         supports = {}
-        for name in names:
-            print_ = self._print(name)
-            kept = version.supports.get(name)
-            if kept and kept[0] == print_:
-                supports[name] = kept
-                continue
+        for path in folders:
+            name, print_ = name_of(path), None
             try:
-                images, masks = read_set(self.folder / name, self.size)
-                state = version.signatures["encode_support"](support_images=images, support_masks=masks)
-                supports[name] = (print_, state)
-                log.info("support set %s: %d shots, encoded for version %d", name, images.shape[2], version.number)
+                print_ = _print(path)
+                if name in version.supports and version.supports[name][0] == print_:
+                    supports[name] = version.supports[name]
+                elif version.refused.get(name) != print_:
+                    images, masks = read_set(path, self._size(version))
+                    state = version.signatures["encode_support"](support_images=images, support_masks=masks)
+                    supports[name] = (print_, state)
+                    log.info("support set %s: %d shots, encoded for version %d", name, images.shape[2], version.number)
             except Exception as error:  # a picture of any kind may lie there
-                log.error("support set %s: %s", name, error)
+                if print_ is None and version.refused.get(name) == str(error):
+                    continue
+                version.refused[name] = print_ or str(error)
+                log.error("support set %s: %s", name, status_of(error)[1])
         version.supports = supports
 
-    def _print(self, name):
-        files = sorted((self.folder / name).iterdir())
-        return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files if file.is_file()]
+    def _size(self, version):
+        size = self.size or version.image_size
+        if size is None:
+            raise ValueError(
+                f"version {version.number} does not say its image size (it was exported by an older version); give --support_size H W"
+            )
+        return size
+
+
+def name_of(path):
+    """A set's name: its folder's, accents composed, for file systems and clients differ in how they write them."""
+    return unicodedata.normalize("NFC", path.name)
+
+
+def _print(folder):
+    """What changes when a set does."""
+    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(folder.iterdir()) if file.is_file()]
 
 
 def read_set(folder, size):
     """Images float32 [1, 1, K, H, W, 3] and masks uint8 [1, 1, K, H, W, 1] of a folder.
 
+    Args:
+        folder: `pathlib.Path`; pictures and masks end in `SUFFIXES`, in any case, and need not end alike. size: (H, W).
+
     Raises:
-        ValueError: no pair, an image without mask, other sizes, or a mask without foreground; names the file.
+        ValueError: no pair, an image without mask or with two, other sizes, or a mask without foreground; names the file.
     """
-    images, masks = [], []
-    files = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
-    mask_files = {path.stem[: -len("_mask")]: path for path in files if path.stem.lower().endswith("_mask")}
-    for file in files:
-        if file in mask_files.values():
+    pictures = [
+        file
+        for file in sorted(folder.iterdir())
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+    ]
+    masks = {}
+    for file in pictures:
+        if file.stem.lower().endswith(MASK):
+            masks.setdefault(file.stem[: -len(MASK)], []).append(file)
+    small_images, small_masks = [], []
+    for file in pictures:
+        if file.stem.lower().endswith(MASK):
             continue
-        mask_file = mask_files.get(file.stem)
-        if mask_file is None:
-            raise ValueError(f"{file} has no {file.stem}_mask.png; expected a mask beside each image")
-        image, mask = open_rgb(str(file)), open_mask(str(mask_file))
+        found = masks.get(file.stem, [])
+        if len(found) != 1:
+            names = [mask.name for mask in found] or "none"
+            raise ValueError(
+                f"{file}: found {names} as its mask; expected one beside each image, such as {file.stem}{MASK}.png "
+                f"({', '.join(SUFFIXES)})"
+            )
+        image, mask = open_rgb(str(file)), open_mask(str(found[0]))
         if image.shape[:2] != mask.shape:
-            raise ValueError(f"{mask_file} is {mask.shape}, its image {image.shape[:2]}; expected one size")
+            raise ValueError(f"{found[0]} is {mask.shape}, its image {image.shape[:2]}; expected one size")
         small = shrink_mask(mask, size)
         if not (small == 1).any():
-            raise ValueError(f"{mask_file} has no foreground pixel; mark the lesion or remove the pair")
-        images.append(shrink(image, size))
-        masks.append(small)
-    if not images:
-        raise ValueError(f"{folder} has no pair x.png and x_mask.png")
-    return tf.constant(np.stack(images)[None, None]), tf.constant(np.stack(masks)[None, None, ..., None])
+            raise ValueError(f"{found[0]} has no foreground pixel; mark the lesion or remove the pair")
+        small_images.append(shrink(image, size))
+        small_masks.append(small)
+    if not small_images:
+        raise ValueError(f"{folder} has no pair x.png and x{MASK}.png ({', '.join(SUFFIXES)})")
+    return tf.constant(np.stack(small_images)[None, None]), tf.constant(np.stack(small_masks)[None, None, ..., None])
 
 
-def resolve(version, inputs):
-    """State of the set that a request names in place of the state, as a dictionary of tensors.
+def resolve(version, proto):
+    """State of the set that a request names in place of the state.
 
     Args:
-        version: `Version`. inputs: map of alias to TensorProto with `ALIAS` in it: a string [B] of one name.
+        version: `Version`. proto: TensorProto of `ALIAS`: string [B], one name for all episodes.
+
+    Returns:
+        (dictionary of alias to tensor, each with B = 1; B of the request), to be repeated once its size has been checked.
 
     Raises:
         RpcError: NOT_FOUND for an unknown set, INVALID_ARGUMENT for anything but one name.
     """
     import grpc
 
-    names = {value.decode("utf-8", "replace") for value in inputs[ALIAS].string_val}
+    shape = [dim.size for dim in proto.tensor_shape.dim]
+    count = len(proto.string_val)
+    if proto.dtype != tf.string.as_datatype_enum or len(shape) != 1 or shape[0] < 1 or count not in (1, shape[0]):
+        raise RpcError.invalid(
+            f"input {ALIAS} has shape {shape} and {count} strings; expected a string tensor [B] that names one set for every episode."
+        )
+    names = {unicodedata.normalize("NFC", value.decode("utf-8", "replace")) for value in proto.string_val}
     if len(names) != 1:
         raise RpcError.invalid(
             f"input {ALIAS} has the values {sorted(names)[:5]}; expected one name, for every episode of the request."
@@ -103,5 +154,4 @@ def resolve(version, inputs):
     if name not in version.supports:
         message = f"support set {name!r} is unknown; this server has {sorted(version.supports)}."
         raise RpcError(grpc.StatusCode.NOT_FOUND, message)
-    count = len(inputs[ALIAS].string_val)
-    return {alias: tf.repeat(tensor, count, 0) for alias, tensor in version.supports[name][1].items()}
+    return version.supports[name][1], shape[0]

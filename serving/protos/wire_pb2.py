@@ -12,10 +12,11 @@ from google.protobuf.internal import builder as _builder
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from google.protobuf import wrappers_pb2 as google_dot_protobuf_dot_wrappers__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19serving/protos/wire.proto\x12\x0epanet_bus.wire\x1a\x1egoogle/protobuf/wrappers.proto\"t\n\x0bTensorShape\x12,\n\x03\x64im\x18\x02 \x03(\x0b\x32\x1f.panet_bus.wire.TensorShape.Dim\x12\x14\n\x0cunknown_rank\x18\x03 \x01(\x08\x1a!\n\x03\x44im\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\"\xff\x01\n\x06Tensor\x12\r\n\x05\x64type\x18\x01 \x01(\x05\x12\x31\n\x0ctensor_shape\x18\x02 \x01(\x0b\x32\x1b.panet_bus.wire.TensorShape\x12\x16\n\x0eversion_number\x18\x03 \x01(\x05\x12\x16\n\x0etensor_content\x18\x04 \x01(\x0c\x12\x15\n\tfloat_val\x18\x05 \x03(\x02\x42\x02\x10\x01\x12\x16\n\ndouble_val\x18\x06 \x03(\x01\x42\x02\x10\x01\x12\x13\n\x07int_val\x18\x07 \x03(\x05\x42\x02\x10\x01\x12\x12\n\nstring_val\x18\x08 \x03(\x0c\x12\x15\n\tint64_val\x18\n \x03(\x03\x42\x02\x10\x01\x12\x14\n\x08\x62ool_val\x18\x0b \x03(\x08\x42\x02\x10\x01\"\x8c\x01\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x07version\x18\x02 \x01(\x0b\x32\x1b.google.protobuf.Int64ValueH\x00\x12\x17\n\rversion_label\x18\x04 \x01(\tH\x00\x12\x16\n\x0esignature_name\x18\x03 \x01(\tB\x10\n\x0eversion_choice\"\xd9\x01\n\x0ePredictRequest\x12-\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x19.panet_bus.wire.ModelSpec\x12:\n\x06inputs\x18\x02 \x03(\x0b\x32*.panet_bus.wire.PredictRequest.InputsEntry\x12\x15\n\routput_filter\x18\x03 \x03(\t\x1a\x45\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.panet_bus.wire.Tensor:\x02\x38\x01\"\xc7\x01\n\x0fPredictResponse\x12-\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x19.panet_bus.wire.ModelSpec\x12=\n\x07outputs\x18\x01 \x03(\x0b\x32,.panet_bus.wire.PredictResponse.OutputsEntry\x1a\x46\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.panet_bus.wire.Tensor:\x02\x38\x01\"F\n\x15GetModelStatusRequest\x12-\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x19.panet_bus.wire.ModelSpec\"\xa4\x01\n\x12ModelVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\r\n\x05state\x18\x02 \x01(\x05\x12\x39\n\x06status\x18\x03 \x01(\x0b\x32).panet_bus.wire.ModelVersionStatus.Status\x1a\x33\n\x06Status\x12\x12\n\nerror_code\x18\x01 \x01(\x05\x12\x15\n\rerror_message\x18\x02 \x01(\t\"Z\n\x16GetModelStatusResponse\x12@\n\x14model_version_status\x18\x01 \x03(\x0b\x32\".panet_bus.wire.ModelVersionStatusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19serving/protos/wire.proto\x12\x0epanet_bus.wire\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/wrappers.proto\"t\n\x0bTensorShape\x12,\n\x03\x64im\x18\x02 \x03(\x0b\x32\x1f.panet_bus.wire.TensorShape.Dim\x12\x14\n\x0cunknown_rank\x18\x03 \x01(\x08\x1a!\n\x03\x44im\x12\x0c\n\x04size\x18\x01 \x01(\x03\x12\x0c\n\x04name\x18\x02 \x01(\t\"\xff\x01\n\x06Tensor\x12\r\n\x05\x64type\x18\x01 \x01(\x05\x12\x31\n\x0ctensor_shape\x18\x02 \x01(\x0b\x32\x1b.panet_bus.wire.TensorShape\x12\x16\n\x0eversion_number\x18\x03 \x01(\x05\x12\x16\n\x0etensor_content\x18\x04 \x01(\x0c\x12\x15\n\tfloat_val\x18\x05 \x03(\x02\x42\x02\x10\x01\x12\x16\n\ndouble_val\x18\x06 \x03(\x01\x42\x02\x10\x01\x12\x13\n\x07int_val\x18\x07 \x03(\x05\x42\x02\x10\x01\x12\x12\n\nstring_val\x18\x08 \x03(\x0c\x12\x15\n\tint64_val\x18\n \x03(\x03\x42\x02\x10\x01\x12\x14\n\x08\x62ool_val\x18\x0b \x03(\x08\x42\x02\x10\x01\"\x8c\x01\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x07version\x18\x02 \x01(\x0b\x32\x1b.google.protobuf.Int64ValueH\x00\x12\x17\n\rversion_label\x18\x04 \x01(\tH\x00\x12\x16\n\x0esignature_name\x18\x03 \x01(\tB\x10\n\x0eversion_choice\"\xd9\x01\n\x0ePredictRequest\x12-\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x19.panet_bus.wire.ModelSpec\x12:\n\x06inputs\x18\x02 \x03(\x0b\x32*.panet_bus.wire.PredictRequest.InputsEntry\x12\x15\n\routput_filter\x18\x03 \x03(\t\x1a\x45\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.panet_bus.wire.Tensor:\x02\x38\x01\"\xc7\x01\n\x0fPredictResponse\x12-\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x19.panet_bus.wire.ModelSpec\x12=\n\x07outputs\x18\x01 \x03(\x0b\x32,.panet_bus.wire.PredictResponse.OutputsEntry\x1a\x46\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12%\n\x05value\x18\x02 \x01(\x0b\x32\x16.panet_bus.wire.Tensor:\x02\x38\x01\"F\n\x15GetModelStatusRequest\x12-\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x19.panet_bus.wire.ModelSpec\"\xa4\x01\n\x12ModelVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12\r\n\x05state\x18\x02 \x01(\x05\x12\x39\n\x06status\x18\x03 \x01(\x0b\x32).panet_bus.wire.ModelVersionStatus.Status\x1a\x33\n\x06Status\x12\x12\n\nerror_code\x18\x01 \x01(\x05\x12\x15\n\rerror_message\x18\x02 \x01(\t\"Z\n\x16GetModelStatusResponse\x12@\n\x14model_version_status\x18\x01 \x03(\x0b\x32\".panet_bus.wire.ModelVersionStatus\"`\n\x17GetModelMetadataRequest\x12-\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x19.panet_bus.wire.ModelSpec\x12\x16\n\x0emetadata_field\x18\x02 \x03(\t\"\xda\x01\n\x18GetModelMetadataResponse\x12-\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x19.panet_bus.wire.ModelSpec\x12H\n\x08metadata\x18\x02 \x03(\x0b\x32\x36.panet_bus.wire.GetModelMetadataResponse.MetadataEntry\x1a\x45\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.google.protobuf.Any:\x02\x38\x01\"\\\n\nTensorInfo\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\x05\x12\x31\n\x0ctensor_shape\x18\x03 \x01(\x0b\x32\x1b.panet_bus.wire.TensorShape\"\xb0\x02\n\x0cSignatureDef\x12\x38\n\x06inputs\x18\x01 \x03(\x0b\x32(.panet_bus.wire.SignatureDef.InputsEntry\x12:\n\x07outputs\x18\x02 \x03(\x0b\x32).panet_bus.wire.SignatureDef.OutputsEntry\x12\x13\n\x0bmethod_name\x18\x03 \x01(\t\x1aI\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.panet_bus.wire.TensorInfo:\x02\x38\x01\x1aJ\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.panet_bus.wire.TensorInfo:\x02\x38\x01\"\xae\x01\n\x0fSignatureDefMap\x12H\n\rsignature_def\x18\x01 \x03(\x0b\x32\x31.panet_bus.wire.SignatureDefMap.SignatureDefEntry\x1aQ\n\x11SignatureDefEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x1c.panet_bus.wire.SignatureDef:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,28 +37,54 @@ if _descriptor._USE_C_DESCRIPTORS == False:
   _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_options = b'8\001'
   _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._options = None
   _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_options = b'8\001'
-  _globals['_TENSORSHAPE']._serialized_start=77
-  _globals['_TENSORSHAPE']._serialized_end=193
-  _globals['_TENSORSHAPE_DIM']._serialized_start=160
-  _globals['_TENSORSHAPE_DIM']._serialized_end=193
-  _globals['_TENSOR']._serialized_start=196
-  _globals['_TENSOR']._serialized_end=451
-  _globals['_MODELSPEC']._serialized_start=454
-  _globals['_MODELSPEC']._serialized_end=594
-  _globals['_PREDICTREQUEST']._serialized_start=597
-  _globals['_PREDICTREQUEST']._serialized_end=814
-  _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_start=745
-  _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_end=814
-  _globals['_PREDICTRESPONSE']._serialized_start=817
-  _globals['_PREDICTRESPONSE']._serialized_end=1016
-  _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_start=946
-  _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_end=1016
-  _globals['_GETMODELSTATUSREQUEST']._serialized_start=1018
-  _globals['_GETMODELSTATUSREQUEST']._serialized_end=1088
-  _globals['_MODELVERSIONSTATUS']._serialized_start=1091
-  _globals['_MODELVERSIONSTATUS']._serialized_end=1255
-  _globals['_MODELVERSIONSTATUS_STATUS']._serialized_start=1204
-  _globals['_MODELVERSIONSTATUS_STATUS']._serialized_end=1255
-  _globals['_GETMODELSTATUSRESPONSE']._serialized_start=1257
-  _globals['_GETMODELSTATUSRESPONSE']._serialized_end=1347
+  _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._options = None
+  _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._serialized_options = b'8\001'
+  _globals['_SIGNATUREDEF_INPUTSENTRY']._options = None
+  _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_options = b'8\001'
+  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._options = None
+  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_options = b'8\001'
+  _globals['_SIGNATUREDEFMAP_SIGNATUREDEFENTRY']._options = None
+  _globals['_SIGNATUREDEFMAP_SIGNATUREDEFENTRY']._serialized_options = b'8\001'
+  _globals['_TENSORSHAPE']._serialized_start=104
+  _globals['_TENSORSHAPE']._serialized_end=220
+  _globals['_TENSORSHAPE_DIM']._serialized_start=187
+  _globals['_TENSORSHAPE_DIM']._serialized_end=220
+  _globals['_TENSOR']._serialized_start=223
+  _globals['_TENSOR']._serialized_end=478
+  _globals['_MODELSPEC']._serialized_start=481
+  _globals['_MODELSPEC']._serialized_end=621
+  _globals['_PREDICTREQUEST']._serialized_start=624
+  _globals['_PREDICTREQUEST']._serialized_end=841
+  _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_start=772
+  _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_end=841
+  _globals['_PREDICTRESPONSE']._serialized_start=844
+  _globals['_PREDICTRESPONSE']._serialized_end=1043
+  _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_start=973
+  _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_end=1043
+  _globals['_GETMODELSTATUSREQUEST']._serialized_start=1045
+  _globals['_GETMODELSTATUSREQUEST']._serialized_end=1115
+  _globals['_MODELVERSIONSTATUS']._serialized_start=1118
+  _globals['_MODELVERSIONSTATUS']._serialized_end=1282
+  _globals['_MODELVERSIONSTATUS_STATUS']._serialized_start=1231
+  _globals['_MODELVERSIONSTATUS_STATUS']._serialized_end=1282
+  _globals['_GETMODELSTATUSRESPONSE']._serialized_start=1284
+  _globals['_GETMODELSTATUSRESPONSE']._serialized_end=1374
+  _globals['_GETMODELMETADATAREQUEST']._serialized_start=1376
+  _globals['_GETMODELMETADATAREQUEST']._serialized_end=1472
+  _globals['_GETMODELMETADATARESPONSE']._serialized_start=1475
+  _globals['_GETMODELMETADATARESPONSE']._serialized_end=1693
+  _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._serialized_start=1624
+  _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._serialized_end=1693
+  _globals['_TENSORINFO']._serialized_start=1695
+  _globals['_TENSORINFO']._serialized_end=1787
+  _globals['_SIGNATUREDEF']._serialized_start=1790
+  _globals['_SIGNATUREDEF']._serialized_end=2094
+  _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_start=1945
+  _globals['_SIGNATUREDEF_INPUTSENTRY']._serialized_end=2018
+  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_start=2020
+  _globals['_SIGNATUREDEF_OUTPUTSENTRY']._serialized_end=2094
+  _globals['_SIGNATUREDEFMAP']._serialized_start=2097
+  _globals['_SIGNATUREDEFMAP']._serialized_end=2271
+  _globals['_SIGNATUREDEFMAP_SIGNATUREDEFENTRY']._serialized_start=2190
+  _globals['_SIGNATUREDEFMAP_SIGNATUREDEFENTRY']._serialized_end=2271
 # @@protoc_insertion_point(module_scope)

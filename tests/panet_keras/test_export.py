@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -5,10 +6,11 @@ import pytest
 import tensorflow as tf
 
 from panet_keras import PANet, PANetError, export_saved_model
+from panet_keras.pictures.decode import encode_png
 
 STATE = {"prototypes_0", "prototypes_1", "keys_1", "masks_1", "model_version"}
 SUPPORT = {"support_images", "support_masks"}
-ANSWER = {"probabilities", "masks"}
+ANSWER = {"probabilities", "masks", "presence"}
 
 FRESH = """
 import sys, numpy as np, tensorflow as tf
@@ -39,7 +41,7 @@ def test_signatures_in_a_process_that_never_saw_the_library(model, saved_model, 
     assert lines == [
         f"encode_support {sorted(SUPPORT)} {sorted(STATE)}",
         f"segment {sorted(STATE | {'query_images'})} {sorted(ANSWER)}",
-        f"segment_encoded {sorted(STATE | {'query_bytes'})} {sorted(ANSWER)}",
+        f"segment_encoded {sorted(STATE | {'query_bytes'})} {sorted(ANSWER | {'presence_threshold'})}",
         f"serving_default {sorted(SUPPORT | {'query_images'})} {sorted(ANSWER)}",
     ]
 
@@ -64,6 +66,11 @@ def test_bad_tensors_are_refused_in_the_graph(signatures, episode):
         ({"query_images": inputs["query_images"] * 255}, "expected finite values in"),
         ({"support_images": inputs["support_images"] * np.nan}, "expected finite values in"),
         ({"support_masks": inputs["support_masks"][..., :32, :32, :]}, "resize the masks"),
+        ({"support_masks": inputs["support_masks"] * 255}, "255 means ignore here and 1 is foreground"),
+        ({"support_masks": inputs["support_masks"] * 99 + 1}, r"values from\] \[1\] \[to\] \[100\].*expected 0 \(background\), 1"),
+        ({"support_images": inputs["support_images"][:, :, :0], "support_masks": inputs["support_masks"][:, :, :0]}, "one shot"),
+        ({"query_images": inputs["query_images"][:, :0]}, "at least one query"),
+        ({"query_images": tf.repeat(inputs["query_images"], 3, 0)}, r"has B =\] \[3\].*support_images B =\] \[1"),
     ):
         with pytest.raises(tf.errors.InvalidArgumentError, match=message):
             call(**{**inputs, **change})
@@ -76,6 +83,56 @@ def test_a_state_of_another_model_is_refused(signatures, episode):
     state["model_version"] = tf.constant(["0123456789abcdef"])
     with pytest.raises(tf.errors.InvalidArgumentError, match="support state is of model.*0123456789abcdef"):
         signatures["segment"](**state, query_images=queries)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda state: state["keys_1"] * np.nan, r"NaN or infinity in\] \[keys_1\]"),
+        (lambda state: state["keys_1"][:, :, :0], r"no value in\] \[keys_1\]"),
+        (lambda state: tf.repeat(state["keys_1"], 2, 0), r"query_images has B =\] \[1\].*the support state B =\] \[2 1 1 1\]"),
+    ],
+)
+def test_a_damaged_state_is_refused_by_name(signatures, episode, spoil, message):
+    inputs = tensors(episode)
+    queries = inputs.pop("query_images")
+    state = signatures["encode_support"](**inputs)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        signatures["segment"](**{**state, "keys_1": spoil(state)}, query_images=queries)
+
+
+def test_the_threshold_and_what_else_the_answer_depends_on_travel_with_the_export(model, tmp_path, episode):
+    """Two ways: the one below the threshold gets no pixel, and the frame's pixels go to the other or to the background."""
+    inputs = tensors(episode, 2, 1, 3, (40, 56))
+    probabilities = tf.nn.softmax(model(inputs)).numpy()
+    flat = np.sort(probabilities.reshape(3, -1, 3), 1)
+    presence = flat[:, -2:, 1:].mean(1)  # round(0.001 * 40 * 56) = 2 pixels
+    threshold = float(presence.min() + presence.max()) / 2
+    seen = np.concatenate([np.ones((3, 1), bool), presence >= threshold], 1)
+    assert seen[:, 1:].any() and not seen[:, 1:].all()
+    path = export_saved_model(model, tmp_path / "1", (32, 48), presence_threshold=threshold)
+    loaded = tf.saved_model.load(str(path)).signatures
+    answer = loaded["serving_default"](**inputs)
+    np.testing.assert_allclose(answer["presence"][0], presence, atol=1e-5)
+    np.testing.assert_allclose(answer["probabilities"][0], probabilities[0], atol=1e-5)
+    expected = np.where(seen[:, None, None], probabilities[0], -1).argmax(-1)
+    assert (answer["masks"][0].numpy() == expected).mean() > 0.999 and (probabilities[0].argmax(-1) != expected).any()
+    state = loaded["encode_support"](support_images=inputs["support_images"], support_masks=inputs["support_masks"])
+    pictures = tf.repeat([[encode_png(np.zeros((50, 70, 3), np.uint8))]], 2, 1)
+    encoded = loaded["segment_encoded"](**state, query_bytes=pictures)
+    assert encoded["presence"].shape == (1, 2, 2) and encoded["presence_threshold"].numpy() == [np.float32(threshold)]
+    assert loaded["segment_encoded"].structured_outputs["probabilities"].shape[2:4] == (32, 48)
+    facts = json.loads((path / "assets.extra" / "panet.json").read_text())
+    facts.pop("model_version")
+    assert facts == {
+        "image_size": [32, 48],
+        "temperature": 1.0,
+        "presence_threshold": threshold,
+        "warm_up_requests": 4,
+        "weights_dtype": "float32",
+    }
+    with pytest.raises(PANetError, match="presence_threshold=7; expected a probability"):
+        export_saved_model(model, tmp_path / "2", presence_threshold=7)
 
 
 def test_every_weight_is_stored_once(model, saved_model):

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from serving.api import tensors
 from serving.api.batching import Batcher
 from serving.client import Client, ServingError
 from serving.errors import RpcError
 from serving.models.config_files import Batching
 from serving.models.model_manager import Version
 from serving.server import create_server
-from tests.serving.test_server import base_path, predictions  # noqa: F401
 
 
 class Doubler:
@@ -69,6 +69,14 @@ def test_only_the_guilty_request_fails():
     assert good == 2 and other == 6 and isinstance(bad, tf.errors.InvalidArgumentError)
 
 
+def test_what_would_be_too_large_joined_is_not_joined(monkeypatch):
+    """Three episodes of 4 values each against a limit of 8: each batch holds two at most."""
+    monkeypatch.setattr(tensors, "MAX_ELEMENTS", 8)
+    function = Doubler()
+    answers = run_all(Batcher(Batching(batch_timeout_micros=200_000, num_batch_threads=1)), function, [np.ones((1, 4), "f4")] * 3)
+    assert [answer.shape for answer in answers] == [(1, 4)] * 3 and sum(function.sizes) == 3 and max(function.sizes) <= 2
+
+
 def test_a_late_request_costs_nothing_and_a_flood_is_shed():
     function = Doubler()
     [late] = run_all(Batcher(Batching()), function, [np.ones((1, 1), np.float32)], deadline=time.monotonic() - 1)
@@ -81,7 +89,7 @@ def test_a_late_request_costs_nothing_and_a_flood_is_shed():
     assert len(slow.sizes) == 8 - len(refused)
 
 
-def test_joined_answers_are_the_model_s(base_path, model, episode):  # noqa: F811
+def test_joined_answers_are_the_model_s(base_path, predictions, model, episode):
     service = predictions(base_path, batcher=Batcher(Batching(batch_timeout_micros=100_000)))
     server, port = create_server(service, "127.0.0.1", 0)
     requests = [episode(1, 1, 1, (32, 32), seed=seed)[0] for seed in range(4)]
@@ -98,7 +106,7 @@ def test_joined_answers_are_the_model_s(base_path, model, episode):  # noqa: F81
     server.stop(0)
 
 
-def test_more_than_the_queue_is_refused_and_the_next_is_answered(base_path, episode):  # noqa: F811
+def test_more_than_the_queue_is_refused_and_the_next_is_answered(base_path, predictions, episode):
     server, port = create_server(predictions(base_path), "127.0.0.1", 0, threads=1, queue=2)
     inputs, _ = episode(1, 1, 1, (256, 256))
     started = threading.Barrier(8)

@@ -16,7 +16,6 @@ from serving.client import PREDICT, Client, ServingError, write_tensor
 from serving.models.config_files import ConfigFileError, read_batching, read_credentials, read_monitoring
 from serving.protos import wire_pb2
 from serving.server import create_server
-from tests.serving.test_server import base_path, predictions, server  # noqa: F401
 
 
 def certificate(name, issuer=None):
@@ -47,7 +46,7 @@ def certificate(name, issuer=None):
     return pem.decode(), made.public_bytes(serialization.Encoding.PEM).decode(), (key, made)
 
 
-def test_tls_and_mutual_tls(base_path, episode, tmp_path):  # noqa: F811
+def test_tls_and_mutual_tls(base_path, predictions, episode, tmp_path):
     _, root, authority = certificate("authority")
     key, chain, _ = certificate("server", authority)
     client_key, client_chain, _ = certificate("client", authority)
@@ -146,7 +145,7 @@ quick = settings(max_examples=60, deadline=None, derandomize=True, suppress_heal
 
 @quick
 @given(place=st.floats(0, 1), content=st.binary(min_size=1, max_size=8), data=st.booleans())
-def test_damaged_requests_get_a_status(server, episode, place, content, data):  # noqa: F811
+def test_damaged_requests_get_a_status(server, episode, place, content, data):
     """Bytes overwritten or inserted anywhere; the head, where the structure is, twice as often."""
     whole = bytearray(good(episode))
     start = int(place * (len(whole) - 9)) if data else int(place * 200)
@@ -165,7 +164,7 @@ sizes = st.lists(st.sampled_from([-(2**63), -1, 0, 1, 2, 3, 16, 2**31, 2**62]), 
     dtype=st.integers(-1, 30),
     count=st.integers(0, 3),
 )
-def test_lying_shapes_and_types_get_a_status(server, episode, shape, name, dtype, count):  # noqa: F811
+def test_lying_shapes_and_types_get_a_status(server, episode, shape, name, dtype, count):
     request = wire_pb2.PredictRequest.FromString(good(episode))
     tensor = request.inputs[name]
     tensor.Clear()
@@ -196,7 +195,7 @@ def test_lying_shapes_and_types_get_a_status(server, episode, shape, name, dtype
         ),
     ],
 )
-def test_strange_values_get_a_status_and_the_next_is_answered(server, episode, spoil, message):  # noqa: F811
+def test_strange_values_get_a_status_and_the_next_is_answered(server, episode, spoil, message):
     inputs, _ = episode(1, 1, 1, (32, 32))
     spoil(inputs)
     with Client(f"127.0.0.1:{server}") as client:
@@ -211,7 +210,7 @@ def test_strange_values_get_a_status_and_the_next_is_answered(server, episode, s
         assert client.call("serving_default", episode(1, 1, 1, (32, 32))[0])["masks"].shape == (1, 1, 32, 32)
 
 
-def test_a_picture_bomb_is_refused_by_its_header(server, episode):  # noqa: F811
+def test_a_picture_bomb_is_refused_by_its_header(server, episode):
     """20,000 x 20,000 pixels of one bit in some tens of kilobytes (case 27)."""
     import io
 
@@ -234,7 +233,7 @@ def test_a_picture_bomb_is_refused_by_its_header(server, episode):  # noqa: F811
 
 
 @pytest.mark.parametrize("name", ["../panet", "panet/../../etc", "/etc", "panet\x00", "p" * 100000])
-def test_model_names_never_become_paths(server, name):  # noqa: F811
+def test_model_names_never_become_paths(server, name):
     with Client(f"127.0.0.1:{server}", name) as client, pytest.raises(ServingError) as caught:
         client.versions()
     # A message beyond 8 KB would arrive as RESOURCE_EXHAUSTED.

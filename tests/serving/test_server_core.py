@@ -105,7 +105,7 @@ def test_labels_and_reload_over_grpc(versions, episode):
         reload(both.replace("value: 3", "value: 1").replace("model_config_list {", "model_config_list { " + second))
         assert core.managers["panet"].labels == {"stable": 1, "canary": 1}
         with Client(address, "second") as client:
-            assert client.call("serving_default", inputs, version=3)["masks"].any() in (True, False)
+            assert client.call("serving_default", inputs, version=3)["masks"].shape == (1, 1, 32, 32)
         reload("model_config_list { " + second + " }")
         with Client(address) as client, pytest.raises(ServingError, match=r"this server has \['second'\]"):
             client.call("serving_default", inputs)
@@ -189,3 +189,43 @@ def test_a_support_set_is_named_by_the_client(saved_model, phantom, tmp_path):
         again = client.use_support_set("clinic").predict(query)
         assert np.abs(again.probability - named.probability).max() > 1e-6
     server.stop(0)
+
+
+def test_support_sets_are_read_as_people_name_them_and_faults_are_said_once(phantom, tmp_path, caplog):
+    """Endings and accents of any kind; a fault is in the log once for each version, until the folder changes."""
+    import unicodedata
+
+    from serving.models.model_manager import Version
+    from serving.models.support_sets import SupportSets, read_set
+
+    composed, apart = (unicodedata.normalize(form, "Ärzte") for form in ("NFC", "NFD"))
+    sets = tmp_path / "sets"
+    for folder in (apart, "broken"):
+        (sets / folder).mkdir(parents=True)
+        shutil.copy(f"{phantom}/images/PHAA_000.png", sets / folder / "Fall ü.png")
+    shutil.copy(f"{phantom}/masks/PHAA_000.png", sets / apart / "Fall ü_MASK.PNG")
+    images, masks = read_set(sets / apart, (32, 48))
+    assert images.shape == (1, 1, 1, 32, 48, 3) and masks.numpy().max() == 1
+
+    shapes = []
+    encode = {"encode_support": lambda support_images, support_masks: shapes.append(support_images.shape) or {}}
+    version, reader = Version(1, None, encode, {}), SupportSets(sets, (32, 48))
+    for _ in range(3):
+        reader.encode(version)
+    assert list(version.supports) == [composed] and shapes == [(1, 1, 1, 32, 48, 3)]
+    [fault] = [record.message for record in caplog.records]
+    assert (
+        "support set broken" in fault and "found none as its mask; expected one beside each image, such as Fall ü_mask.png" in fault
+    )
+    shutil.copy(f"{phantom}/masks/PHAA_000.png", sets / "broken" / "Fall ü_mask.tiff")
+    shutil.copy(f"{phantom}/masks/PHAA_000.png", sets / "broken" / "Fall ü_mask.png")
+    for _ in range(2):
+        reader.encode(version)
+    assert [record.message for record in caplog.records][1:] and "found ['Fall ü_mask.png', 'Fall ü_mask.tiff']" in caplog.text
+    (sets / "broken" / "Fall ü_mask.tiff").unlink()
+    reader.encode(version)
+    assert sorted(version.supports) == ["broken", composed] and len(caplog.records) == 2
+    shutil.rmtree(sets)
+    for _ in range(2):
+        reader.encode(version)
+    assert sorted(version.supports) == ["broken", composed] and len(caplog.records) == 3

@@ -1,0 +1,99 @@
+"""The shipped preset gives one answer, whichever door is asked: segmenter, graph, client, command line, REST."""
+
+import base64
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from panet_keras import FewShotSegmenter, export_saved_model
+from serving.api.rest import create_rest_server
+from serving.client import Client, main
+from serving.models.model_manager import ModelManager
+from serving.models.server_core import ServerCore
+from serving.models.support_sets import SupportSets
+from serving.server import create_server
+
+
+@pytest.fixture(scope="module")
+def segmenter(phantom):
+    return FewShotSegmenter().set_support([f"{phantom}/images/PHAA_000.png"], [f"{phantom}/masks/PHAA_000.png"])
+
+
+@pytest.fixture(scope="module")
+def preset(segmenter, phantom, tmp_path_factory):
+    """Base path with the preset as version 1, and ports of its gRPC and REST servers, which keep the support as set "kept"."""
+    from serving.api.prediction_service import PredictionService
+
+    folder = tmp_path_factory.mktemp("preset")
+    (folder / "sets" / "kept").mkdir(parents=True)
+    for kind, name in (("images", "a.png"), ("masks", "a_mask.png")):
+        (folder / "sets" / "kept" / name).write_bytes((phantom / kind / "PHAA_000.png").read_bytes())
+    export_saved_model(segmenter.model, folder / "models" / "1", segmenter.size, "float32", segmenter.presence_threshold)
+    manager = ModelManager("panet", folder / "models", 0, on_load=SupportSets(folder / "sets").encode).start()
+    service = PredictionService(ServerCore([manager]))
+    server, port = create_server(service, "127.0.0.1", 0)
+    rest, rest_port = create_rest_server(service, "127.0.0.1", 0)
+    yield folder / "models", port, rest_port
+    rest.shutdown()
+    server.stop(0)
+
+
+@pytest.fixture(scope="module")
+def queries(phantom, tmp_path_factory):
+    """A frame with a lesion, and one in which only the threshold keeps the model from marking something: a ramp of grey."""
+    ramp = tmp_path_factory.mktemp("queries") / "ramp.png"
+    Image.fromarray(np.tile(np.arange(120, dtype=np.uint8), (90, 1))).save(ramp)
+    return {"lesion": str(phantom / "images" / "PHAC_001.png"), "ramp": str(ramp)}
+
+
+@pytest.mark.parametrize(("name", "marked"), [("lesion", True), ("ramp", False)])
+def test_one_model_gives_one_answer(segmenter, preset, queries, phantom, ask, tmp_path, name, marked):
+    base, port, rest_port = preset
+    query = queries[name]
+    expected = segmenter.predict(query)
+    assert segmenter.presence_threshold == 0.7
+    assert expected.mask.any() == marked == (expected.presence >= 0.7) and (expected.probability > 0.5).any()
+
+    support = [f"{phantom}/images/PHAA_000.png"], [f"{phantom}/masks/PHAA_000.png"]
+    with Client(f"127.0.0.1:{port}") as client:
+        assert client.size == segmenter.size == (256, 256)
+        for asked in (client.set_support(*support).predict(query), client.use_support_set("kept").predict(query)):
+            np.testing.assert_allclose(asked.probability, expected.probability, atol=1e-4)
+            np.testing.assert_allclose(asked.presence, expected.presence, atol=1e-4)
+            assert asked.mask.any() == marked and (asked.mask != expected.mask).mean() < 1e-3
+        client.presence_threshold = 0.0
+        assert client.predict(query).mask.any()
+        client.presence_threshold = 1.0
+        assert not client.predict(query).mask.any()
+
+    signatures = tf.saved_model.load(str(base / "1")).signatures
+    with Client(f"127.0.0.1:{port}") as client:
+        state = client.set_support(*support)._state
+    content = open(query, "rb").read()
+    answer = signatures["segment_encoded"](**{k: tf.constant(v) for k, v in state.items()}, query_bytes=tf.constant([[content]]))
+    np.testing.assert_allclose(answer["presence"][0, 0, 0], expected.presence, atol=1e-4)
+    assert answer["masks"].numpy().any() == marked and answer["presence_threshold"].numpy() == np.float32(0.7)
+
+    body = {"query_bytes": [[{"b64": base64.b64encode(content).decode()}]], "support_set": ["kept"]}
+    code, rest = ask(rest_port, "POST", "/v1/models/panet:predict", {"signature_name": "segment_encoded", "inputs": body})
+    assert code == 200
+    np.testing.assert_array_equal(rest["outputs"]["masks"], answer["masks"])
+    np.testing.assert_allclose(rest["outputs"]["presence"], answer["presence"], atol=1e-5)
+
+    arguments = ["segment", "--server", f"127.0.0.1:{port}", "--support", f"{support[0][0]}={support[1][0]}", "--query", query]
+    assert main([*arguments, "--out", str(tmp_path)]) is None
+    [mask] = tmp_path.glob("*_mask.png")
+    assert ((np.asarray(Image.open(mask)) > 0) != expected.mask).mean() < 1e-3
+
+
+def test_raw_bytes_of_another_kind_get_a_message(preset):
+    """What TensorFlow says holds the bytes themselves."""
+    from serving.client import ServingError
+
+    _, port, _ = preset
+    with Client(f"127.0.0.1:{port}") as client, pytest.raises(ServingError, match="INVALID_ARGUMENT") as caught:
+        client.use_support_set("kept")
+        client.call("segment_encoded", {**client._state, "query_bytes": np.array([[b"GIF89a\xac\xff"]], object)})
+    assert "codec" not in str(caught.value) and "GIF89a" in str(caught.value)
