@@ -4,12 +4,15 @@ import keras
 import tensorflow as tf
 
 from panet_keras import encoders, presets
+from panet_keras.export.keras_export import KerasExport
 from panet_keras.heads.prototype_head import PROTOTYPES, Matcher
 from panet_keras.heads.unet_head import SimilarityDecoder
+from panet_keras.input_checks import check_values
 from panet_keras.losses.alignment import alignment_loss, reversed_episode
 from panet_keras.losses.contrast import contrast_loss, move_masks
 from panet_keras.losses.cross_entropy_dice import CrossEntropyDice
 from panet_keras.metrics import Dice
+from panet_keras.training.fit_checks import FitChecks
 from panet_keras.training.optimizers import PretrainedAdamW
 
 MATCHING_STRIDE = 16
@@ -21,7 +24,7 @@ RANKS = {"support_images": 6, "support_masks": 6, "query_images": 5}
 
 
 @keras.saving.register_keras_serializable(package="panet_keras")
-class PANet(keras.Model):
+class PANet(FitChecks, KerasExport, keras.Model):
     """Prototype Alignment Network (Wang et al., ICCV 2019, arXiv 1908.06391).
 
     Given k annotated support images of each way, it segments query images: masked average pooling turns the support
@@ -358,3 +361,4 @@ def _check_inputs(inputs):
         if inputs[name].shape.rank != rank:
             axes = "[B, Q, H, W, 3]" if rank == 5 else f"[B, N, K, H, W, {1 if name == 'support_masks' else 3}]"
             raise ValueError(f"{name} has shape {tuple(inputs[name].shape)}; expected {axes}.")
+    check_values(inputs)

@@ -52,7 +52,7 @@ def episodes(
         queries: Q.
         size: (height, width) of the model's images.
         batch_size: B, episodes of a step.
-        steps: batches of one iteration; None never ends.
+        steps: batches of one iteration; None never ends, which `fit` and `evaluate` refuse unless they are told the steps.
         seed: integer of at least 0.
         classes: names from `WAYS`, one for each way.
         support_from: `"cross-patient"` or `"same-patient"` (see `EpisodeRule`).
@@ -186,7 +186,9 @@ def _id_dataset(rule, seed, batch_size, steps, frozen, first_epoch, shares):
             tf.TensorSpec([], tf.float32),
         ),
     )
-    return dataset if steps is None else dataset.apply(tf.data.experimental.assert_cardinality(steps))
+    # Without it nobody can tell a dataset without end from one of unknown length.
+    length = tf.data.INFINITE_CARDINALITY if steps is None else steps
+    return dataset.apply(tf.data.experimental.assert_cardinality(length))
 
 
 class _EpisodeTensors:
