@@ -160,7 +160,8 @@ def read_support_folder(folder):
     if not pairs:
         raise PANetError(f"--support-dir {folder}: no picture in it; expected x.png with x_mask.png.")
     normals = folder / NORMALS
-    frames = [str(query.path) for query in find_queries([normals], option="--support-dir")[0]] if normals.is_dir() else []
+    filled = normals.is_dir() and any(normals.iterdir())
+    frames = [str(query.path) for query in find_queries([normals], option="--support-dir")[0]] if filled else []
     return pairs, frames
 
 

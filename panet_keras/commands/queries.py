@@ -11,6 +11,8 @@ PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
 DICOM = frozenset({".dcm", ".dicom", ".ima"})
 OURS = re.compile(r".+(_mask(_\d+)?|_overlay|_gradcam(\+\+)?)$", re.IGNORECASE)
 """Names, without ending, of masks and of what the commands write."""
+MASKS = frozenset({"mask", "masks"})
+"""Sub-folders that lie beside `images/` and hold no picture to segment."""
 SYSTEM = frozenset({"thumbs.db", "desktop.ini", "__macosx", "dicomdir"})
 
 
@@ -49,8 +51,8 @@ def is_picture(path):
 def find_queries(paths, recursive=False, out=None, option="--query"):
     """The pictures that are meant by files and folders.
 
-    Hidden files, system files, masks and what the commands write themselves are no queries where a folder is named; a file that is
-    named itself always is.
+    Hidden files, system files, masks, sub-folders of masks, and what the commands write themselves are no queries where a folder is
+    named; what is named itself always is.
 
     Args:
         paths: files and folders.
@@ -102,6 +104,8 @@ def _search(folder, recursive, out):
                 place = path.resolve()
                 if place == out:
                     skipped["folder of the outputs"].append(name)
+                elif path.name.lower() in MASKS:
+                    skipped["folder of masks"].append(name)
                 elif not recursive:
                     skipped["sub-folder"].append(name)
                 elif place not in seen:  # a link may lead back up

@@ -30,7 +30,17 @@ def folder(tmp_path):
     write(folder, "b.PNG", "a.jpg", "study.dcm", "deep/c.tif", "deep/deeper/d.bmp")
     write(folder, "1.2.840.113", content=bytes(128) + b"DICM")
     write(folder, "._a.jpg", "Thumbs.db", "desktop.ini", "DICOMDIR", ".cache/e.png", "__MACOSX/f.png")
-    write(folder, "a_mask.png", "a_mask_2.TIF", "a_overlay.png", "a_gradcam++.png", "out/g.png", "notes.txt", "labels.json")
+    write(
+        folder,
+        "a_mask.png",
+        "a_mask_2.TIF",
+        "a_overlay.png",
+        "a_gradcam++.png",
+        "out/g.png",
+        "Masks/a.png",
+        "notes.txt",
+        "labels.json",
+    )
     return folder
 
 
@@ -41,6 +51,7 @@ def test_pictures_are_found_by_name_or_content_and_all_else_is_counted(folder):
     assert {reason: len(names) for reason, names in skipped.items()} == {
         "hidden or system file": 6,
         "mask, overlay or map": 4,
+        "folder of masks": 1,
         "sub-folder": 2,
         ".txt": 1,
         ".json": 1,
