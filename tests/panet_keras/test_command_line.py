@@ -120,8 +120,19 @@ def test_two_pictures_of_one_name_are_found_before_the_first(common, folder, pha
     assert "PHAA_001.jpg and" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
-def test_explain_goes_past_a_broken_query_and_says_what_a_map_means(common, folder, tmp_path, capsys):
+def test_explain_goes_past_a_broken_query_and_says_what_a_map_means(tiny_encoder, common, folder, tmp_path, capsys):
+    from panet_keras import PANet
+
+    # Matching by cosine finds nothing in a black picture, of which this encoder has no features.
+    PANet(tiny_encoder()).save(tmp_path / "paper.keras")
+    Image.new("RGB", (50, 70)).save(folder / "black.png")
     out = tmp_path / "cam"
-    assert main(["explain", *common, "--query", str(folder), "--out", str(out)]) == 1
-    assert names(out) == ["PHAA_001_gradcam.png"]
-    assert "1 picture(s) could not be read; all others are done" in capsys.readouterr().err
+    assert main(["explain", *common, "--model", str(tmp_path / "paper.keras"), "--query", str(folder), "--out", str(out)]) == 1
+    assert names(out) == ["PHAA_001_gradcam.png", "black_gradcam.png"]
+    said = capsys.readouterr()
+    assert "PHAC_000.png: not a picture" in said.err and "1 picture(s) could not be read; all others are done" in said.err
+    line = next(line for line in said.out.splitlines() if "black.png" in line)
+    assert "no lesion was predicted: the query's map is of the whole frame" in line
+    assert "nothing contributed on the query" in line
+    # A map of nothing leaves its picture as it is.
+    assert not np.asarray(Image.open(out / "black_gradcam.png"))[:70, :50].any()
