@@ -5,6 +5,8 @@ ValueError
     ├── ImageError          one picture that cannot be decoded exactly
     │   └── MaskColourError a mask with a colour that stands for nothing
     └── DataError           a data set with problems; lists all of them
+ImportError
+└── KerasSettingsError      Keras is set to another backend, image format or float type
 UserWarning
 └── DataWarning             data that is used, after a repair that the message states
     ├── MaskSizeWarning     the mask was stretched to its image's size
@@ -36,6 +38,10 @@ class DataError(PANetError):
         self.problems = list(problems)
         lines = "\n".join(f"  - {problem}" for problem in self.problems)
         super().__init__(f"{where}: {len(self.problems)} problem(s)\n{lines}")
+
+
+class KerasSettingsError(ImportError):
+    """Keras is set to something that the library cannot run with; names the file or variable, and the mend."""
 
 
 class DataWarning(UserWarning):

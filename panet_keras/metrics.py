@@ -25,6 +25,8 @@ class Dice(keras.metrics.Metric):
 
     def __init__(self, ignore_class=IGNORE, name="dice", dtype=None):
         super().__init__(name=name, dtype=dtype)
+        # Where Keras' callbacks, in mode auto, look whether more is better.
+        self._direction = "up"
         self.ignore_class = ignore_class
         self.total = self.add_weight(name="total", initializer="zeros")
         self.defined = self.add_weight(name="defined", initializer="zeros")

@@ -4,6 +4,9 @@ import keras
 import tensorflow as tf
 
 from panet_keras import encoders, heads, presets
+from panet_keras.checks.fit import FitChecks
+from panet_keras.checks.inputs import check_values
+from panet_keras.export.keras_export import KerasExport
 from panet_keras.losses.contrast import contrast_loss, move_masks
 from panet_keras.losses.cross_entropy_dice import CrossEntropyDice
 from panet_keras.metrics import Dice
@@ -12,7 +15,7 @@ RANKS = {"support_images": 6, "support_masks": 6, "query_images": 5}
 
 
 @keras.saving.register_keras_serializable(package="panet_keras")
-class PANet(keras.Model):
+class PANet(FitChecks, KerasExport, keras.Model):
     """Prototype Alignment Network (Wang et al., ICCV 2019, arXiv 1908.06391).
 
     Given k annotated support images of each way, it segments query images: masked average pooling turns the support
@@ -284,3 +287,4 @@ def _check_inputs(inputs):
         if inputs[name].shape.rank != rank:
             axes = "[B, Q, H, W, 3]" if rank == 5 else f"[B, N, K, H, W, {1 if name == 'support_masks' else 3}]"
             raise ValueError(f"{name} has shape {tuple(inputs[name].shape)}; expected {axes}.")
+    check_values(inputs)

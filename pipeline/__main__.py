@@ -3,10 +3,12 @@
 import argparse
 import json
 import logging
-import os
 import pathlib
 import sys
 
+from panet_keras.commands import arguments as options
+from panet_keras.commands.start import prepare_tensorflow
+from panet_keras.errors import KerasSettingsError
 from pipeline.errors import PipelineError
 
 LOG = logging.getLogger("pipeline.command")
@@ -44,30 +46,27 @@ def main(argv=None):
         command.add_argument("--root", required=True, help="run.root of the runs")
         command.add_argument("--json", action="store_true", help="for programs")
         command.set_defaults(run=function)
-    infer = commands.add_parser("infer", help="segment a folder of any number of pictures, on a Beam runner if you like")
-    infer.add_argument("--model", help="a .keras file, or a preset's name or folder; the shipped preset without it")
-    infer.add_argument(
-        "--support", required=True, action="append", metavar="IMAGE=MASK", help="annotated pair; repeat for more shots"
+    infer = commands.add_parser(
+        "infer", help="segment any number of pictures, on a Beam runner if you like; goes on where it was cut off"
     )
-    infer.add_argument("--query", required=True, help="folder of pictures, with the folders in it")
-    infer.add_argument("--out", required=True, help="folder for masks and predictions.csv; an interrupted run goes on there")
+    options.add_model(infer)
+    options.add_support(infer)
+    options.add_queries(infer, recursive=True)
+    options.add_answers(infer)
     infer.add_argument("--beam_runner", default="", help="name of an Apache Beam runner; this process without it")
     infer.add_argument("--beam_option", action="append", default=[], metavar="--FLAG=VALUE", help="Beam's flags; repeat for more")
     infer.set_defaults(run=_infer)
     arguments = parser.parse_args(argv)
-    # TensorFlow's start-up notes would bury the progress.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # EfficientNet-Lite0 is scored twice as fast without oneDNN, and trained a tenth slower: benchmarks/results/speed.json.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     from pipeline.terminal import show_log
 
     show_log()
     try:
+        prepare_tensorflow()
         return arguments.run(arguments)
     except KeyboardInterrupt:
         LOG.error("pipeline %s: interrupted; run the same command again to go on", arguments.command)
         return 130
-    except (PipelineError, ValueError, OSError) as error:
+    except (ValueError, OSError, KerasSettingsError) as error:
         LOG.error("pipeline %s: %s", arguments.command, error)
         return 1
 
@@ -80,10 +79,6 @@ def _run(arguments):
         config.trainer.recipe.check()
     except ValueError as error:
         raise PipelineError(f"trainer.recipe.model: {error}") from None
-    import warnings
-
-    # A dependency of TensorFlow announces the end of Python 3.11 at every import.
-    warnings.filterwarnings("ignore", category=FutureWarning, module="google")
     from pipeline.orchestration.local_runner import LocalRunner
 
     runner = LocalRunner(config)
@@ -112,20 +107,25 @@ def _compile(arguments):
 
 def _infer(arguments):
     from panet_keras import presets
-    from panet_keras.errors import PANetError
-    from pipeline.bulk_inferrer import infer
+    from panet_keras.commands.queries import describe
+    from panet_keras.commands.table import name_unread
+    from pipeline.bulk_inferrer import Request, infer
 
-    pairs = [item.partition("=")[::2] for item in arguments.support]
-    wrong = [item for item, pair in zip(arguments.support, pairs) if not all(pair)]
-    if wrong:
-        raise PipelineError(f"--support {wrong[0]}: expected IMAGE=MASK, two files joined by '='.")
+    request = Request(
+        model=arguments.model or presets.DEFAULT,
+        support=options.read_support(arguments),
+        size=arguments.size and tuple(arguments.size),
+        presence_threshold=arguments.presence_threshold,
+        adapt=arguments.adapt,
+    )
     engine = {"runner": arguments.beam_runner, "options": arguments.beam_option}
-    try:
-        count, broken = infer(arguments.model or presets.DEFAULT, pairs, arguments.query, arguments.out, engine)
-    except PANetError as error:
-        raise PipelineError(str(error)) from None
-    print(f"{count} pictures, {broken} of them unreadable: {pathlib.Path(arguments.out) / 'predictions.csv'}")
-    return 1 if broken else 0
+    rows, skipped = infer(request, arguments.query, arguments.out, engine, arguments.recursive, arguments.overwrite, arguments.csv)
+    if skipped:
+        print(f"pipeline infer: not segmented: {describe(skipped)}", file=sys.stderr)
+    broken = sum(bool(row["error"]) for row in rows)
+    table = arguments.csv or pathlib.Path(arguments.out) / "predictions.csv"
+    print(f"{len(rows)} pictures, {broken} of them unreadable: {table}")
+    return name_unread("pipeline infer", rows) or 0
 
 
 def _metadata(root):

@@ -1,112 +1,160 @@
-"""Masks for a folder of any number of pictures, in this process or on a Beam runner; the same files either way.
+"""Masks for any number of pictures, in this process or on a Beam runner; the same files either way.
 
 OUT/
   PICTURE_mask.png        255 = lesion; the folders of the pictures are kept
-  PICTURE_mask.json       file, presence, area (share of the frame)
-  predictions.csv         the same of all pictures, and why some could not be read; written when all is done
-  request.json            what was asked, so that an interrupted run goes on and another request does not mix in
+  PICTURE_overlay.png     the picture with the mask drawn on it
+  predictions.csv         file, presence, area (share of the frame), and why some could not be read; written when all is done
+  .progress/
+    request.json          what was asked, so that an interrupted run goes on and another request does not mix in
+    PICTURE.png.json      the picture's row of the table, once its files are written
 """
 
-import csv
+import dataclasses
 import functools
 import hashlib
-import io
 import json
 import os
 import pathlib
+import shutil
 import tempfile
 
-import numpy as np
-
+from panet_keras.commands.arguments import Support
+from panet_keras.commands.outputs import ENDINGS, plan_outputs
+from panet_keras.commands.queries import Query, find_queries
 from panet_keras.files import write_whole
 from pipeline.errors import PipelineError
 from pipeline.orchestration.cache import digest_path
 
-FIELDS = ("file", "presence", "area", "error")
+PROGRESS = ".progress"
 
 
-def infer(model, support, query, out, engine):
-    """Segments all pictures of a folder and of the folders in it.
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What decides the masks.
+
+    Attributes:
+        model: `.keras` file, or a preset's name or folder.
+        support: `panet_keras.commands.arguments.Support`.
+        size: (height, width) of the model; None: a preset's own, else 256 x 256.
+        presence_threshold: from 0 to 1; None: the model's own.
+        adapt: whether a copy of the model is fine-tuned on the support first, in each process anew and each time alike.
+    """
+
+    model: str
+    support: Support
+    size: tuple | None = None
+    presence_threshold: float | None = None
+    adapt: bool = False
+
+    def fingerprint(self):
+        """Dictionary that is equal for requests that give the same masks: files count by content."""
+        digest = hashlib.sha256()
+        for images in (self.support.images, *self.support.masks, self.support.normals):
+            for path in images:
+                digest.update(digest_path(path).encode())
+            digest.update(b"\0")
+        return {
+            "model": digest_path(self.model) if os.path.exists(self.model) else self.model,
+            "support": digest.hexdigest(),
+            "shots": len(self.support.images),
+            "normals": len(self.support.normals),
+            "size": self.size and list(self.size),
+            "presence_threshold": self.presence_threshold,
+            "adapt": self.adapt,
+        }
+
+
+def infer(request, query, out, engine, recursive=True, overwrite=False, table=None):
+    """Segments pictures and folders of them.
 
     Args:
-        model: `.keras` file, or a preset's name or folder.
-        support: list of (image, mask) paths, one way.
-        query: folder.
-        out: folder to write. Pictures whose mask is there already are not segmented again.
+        request: `Request`.
+        query: list of files and folders.
+        out: folder to write. Pictures whose files are there already, by the same request, are not segmented again.
         engine: fields of `pipeline.config.Beam`.
+        recursive: whether sub-folders are searched.
+        overwrite: whether everything is segmented anew, in place of what `out` holds.
+        table: CSV file; `predictions.csv` in `out` without it.
 
     Returns:
-        (number of pictures, number of pictures that could not be read).
+        (list of rows, dictionary of reason to the names that were skipped).
 
     Raises:
-        PipelineError: no picture in the folder, or `out` belongs to another request.
-        PANetError: a model or support that cannot be used.
+        PipelineError: `out` belongs to another request, or to none.
+        PANetError: no picture, a model or support that cannot be used, outputs of one name or in place of an input.
     """
-    from panet_keras.data.readers.folder import SUFFIXES
+    out = pathlib.Path(out)
+    queries, skipped = find_queries(query, recursive, out)
+    goes_on = _goes_on(out, request) and not overwrite
+    if not overwrite and not goes_on and out.is_dir() and any(out.iterdir()):
+        raise PipelineError(
+            f"{out} has files of something else in it; expected a new folder, or one of an interrupted `infer`. Give --overwrite to use it."
+        )
+    inputs = request.support.files + ([request.model] if os.path.exists(request.model) else [])
+    done = functools.partial(_done, out) if goes_on else None
+    # Its own table may be written again by a run that goes on.
+    tables = [table] if table else [] if goes_on else [out / "predictions.csv"]
+    plan_outputs(queries, out, ENDINGS, inputs, overwrite, tables, done)
+    # A model or support that cannot be used is said once, before anything is written.
+    _segmenter(request)
+    if overwrite:
+        shutil.rmtree(out / PROGRESS, ignore_errors=True)
+    (out / PROGRESS).mkdir(parents=True, exist_ok=True)
+    write_whole(out / PROGRESS / "request.json", json.dumps(request.fingerprint(), indent=1))
+    rows = _map(functools.partial(_segment, request, str(out)), [(str(item.path), item.name) for item in queries], engine, out)
+    rows.sort(key=lambda row: row["file"])
+    from panet_keras.commands.table import write_table
+
+    write_table(table or out / "predictions.csv", rows)
+    return rows, skipped
+
+
+def _goes_on(out, request):
+    """Whether `out` holds an earlier run of the same request."""
+    file = out / PROGRESS / "request.json"
+    return file.is_file() and json.loads(file.read_text("utf-8")) == request.fingerprint()
+
+
+def _record(out, name):
+    return out / PROGRESS / f"{name}.json"
+
+
+def _done(out, query):
+    files = [_record(out, query.name), *(out / f"{query.stem}{ending}" for ending in ENDINGS)]
+    return all(file.is_file() for file in files)
+
+
+def _map(function, items, engine, out):
+    """Rows of all items, in this process or on the runner that `engine` names."""
+    if not engine["runner"]:
+        from panet_keras.commands.progress import progress
+
+        return [json.loads(function(item)) for item in progress(items, "pictures")]
     from pipeline.orchestration.beam import map_told
 
-    query, out = pathlib.Path(query), pathlib.Path(out)
-    names = sorted(str(path.relative_to(query)) for path in query.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
-    if not names:
-        raise PipelineError(f"{query}: no picture in it ({', '.join(sorted(SUFFIXES))}); expected a folder of query images.")
-    support = tuple((str(image), str(mask)) for image, mask in support)
-    # A model or support that cannot be used is said once, before anything is written.
-    _segmenter(str(model), support)
-    _claim(out, model, support)
-    segment = functools.partial(_segment, str(model), support, str(query), str(out))
     with tempfile.TemporaryDirectory(dir=out, prefix=".told-") as scratch:
-        rows = map_told(segment, names, engine, scratch, "pictures")
-    rows.sort(key=lambda row: row["file"])
-    table = io.StringIO()
-    writer = csv.DictWriter(table, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_whole(out / "predictions.csv", table.getvalue())
-    return len(rows), sum(bool(row["error"]) for row in rows)
-
-
-def _claim(out, model, support):
-    """Notes the request in `out`, or finds that an earlier one was the same."""
-    digest = hashlib.sha256()
-    for path in (path for pair in support for path in pair):
-        digest.update(digest_path(path).encode())
-    known = digest_path(model) if os.path.exists(model) else str(model)
-    request = {"model": known, "support": digest.hexdigest(), "shots": len(support)}
-    file = out / "request.json"
-    out.mkdir(parents=True, exist_ok=True)
-    if not file.exists() and any(out.iterdir()):
-        raise PipelineError(f"{out} has files of something else in it; expected a new folder, or one of an interrupted `infer`.")
-    if file.exists() and json.loads(file.read_text("utf-8")) != request:
-        raise PipelineError(f"{out} holds the masks of another model or support ({file}); name another folder.")
-    write_whole(file, json.dumps(request, indent=1))
+        return map_told(function, items, engine, scratch, "pictures")
 
 
 @functools.cache
-def _segmenter(model, support):
+def _segmenter(request):
     """One for each process, however often a runner makes the worker anew."""
-    from panet_keras.inference.segmenter import open_segmenter
+    from panet_keras.commands.model import open_model
 
-    return open_segmenter(model).set_support(*map(list, zip(*support)))
+    return open_model(request.model, request.size, request.support, request.presence_threshold, request.adapt)
 
 
-def _segment(model, support, query, out, name):
-    """Segments one picture; JSON text of its row."""
-    from panet_keras.errors import ImageError
-    from panet_keras.pictures.decode import encode_png
+def _segment(request, out, item):
+    """Segments one picture, given as (path, name); JSON text of its row."""
+    from panet_keras.commands.answer import write_answer
 
-    # The suffix stays in the name: a.png and a.jpg are two pictures.
-    target = pathlib.Path(out, f"{name}_mask.png")
-    if target.with_suffix(".json").is_file():
-        return target.with_suffix(".json").read_text("utf-8")
-    segmenter = _segmenter(model, support)
-    try:
-        answer = segmenter.predict(os.path.join(query, name))
-    except ImageError as error:
-        return json.dumps({"file": name, "presence": "", "area": "", "error": str(error)})
-    target.parent.mkdir(parents=True, exist_ok=True)
-    row = json.dumps(
-        {"file": name, "presence": round(answer.presence, 6), "area": round(float(answer.mask.mean()), 8), "error": ""}
-    )
-    write_whole(target, encode_png(answer.mask.astype(np.uint8) * 255))
-    write_whole(target.with_suffix(".json"), row)
-    return row
+    query, out = Query(pathlib.Path(item[0]), item[1]), pathlib.Path(out)
+    record = _record(out, query.name)
+    if _done(out, query):
+        return record.read_text("utf-8")
+    row = write_answer(_segmenter(request), query, [out / f"{query.stem}{ending}" for ending in ENDINGS])
+    text = json.dumps(row)
+    if not row["error"]:
+        record.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(record, text)
+    return text

@@ -1,6 +1,7 @@
 """Annotate a few images once, then segment any number of others."""
 
 import dataclasses
+import functools
 import os
 
 import keras
@@ -106,8 +107,9 @@ class FewShotSegmenter:
 
     def _use(self, model):
         self.model = model
-        self._encode = tf.function(model.encode_support, reduce_retracing=True)
-        self._segment = tf.function(lambda state, images: tf.nn.softmax(model.segment(state, images)), reduce_retracing=True)
+        # TensorFlow counts traces by code, and would warn of the fifth segmenter; a partial counts for itself.
+        self._encode = tf.function(functools.partial(model.encode_support), reduce_retracing=True)
+        self._segment = tf.function(functools.partial(_probabilities, model), reduce_retracing=True)
 
     def set_support(self, images, masks, normals=()):
         """Takes the annotated images, in place of earlier ones.
@@ -331,6 +333,10 @@ def open_segmenter(model=None, size=None):
     elif model.endswith(".keras"):
         raise PANetError(f"model {model}: no such file; expected a .keras file, as `model.save` or the pipeline writes it.")
     return FewShotSegmenter(model, size=size)
+
+
+def _probabilities(model, state, images):
+    return tf.nn.softmax(model.segment(state, images))
 
 
 def restore(probabilities, size):

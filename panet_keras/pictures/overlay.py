@@ -28,9 +28,14 @@ def draw_mask(image, mask, colours=COLOURS):
 
 
 def draw_heat(image, heat):
-    """Lays a map [H, W] in [0, 1] over an image: blue is low, red is high, and the map's weight grows with its value."""
+    """Lays a map [H, W] in [0, 1] over an image: blue is low, red is high, and the map's weight grows with its value.
+
+    A map that is zero everywhere has nothing to show: the image comes back as it is.
+    """
     import matplotlib
 
+    if not np.any(heat):
+        return image.copy()
     colour = matplotlib.colormaps["jet"](heat)[..., :3] * 255
     weight = 0.25 + 0.4 * heat[..., None]
     return (image * (1 - weight) + colour * weight).astype(np.uint8)

@@ -46,3 +46,28 @@ def test_another_layer_and_the_second_way(tiny_encoder, pictures):
     )
     assert len(maps) == 2
     np.testing.assert_array_equal(maps[1].image, images[1])
+
+
+def test_maps_are_drawn_at_their_own_size_with_a_scale():
+    from panet_keras.pictures.heat import colour_scale, draw_maps
+
+    rng = np.random.default_rng(0)
+    first, second = (rng.integers(0, 256, size, np.uint8) for size in ((64, 96, 3), (40, 30, 3)))
+    heat = np.zeros((40, 30), np.float32)
+    heat[10:20, 10:20] = 1
+    drawn = draw_maps([(first, np.zeros((64, 96), np.float32)), (second, heat)])
+    scale = colour_scale(64)
+    assert drawn.shape == (64, 96 + 6 + 30 + 6 + scale.shape[1], 3)
+    np.testing.assert_array_equal(drawn[:, :96], first)
+    assert (drawn[40:, 102:132] == 255).all() and not (drawn[:40, 102:132] == second).all()
+    # Red at 1, blue at 0, and numbers beside the bar.
+    np.testing.assert_array_equal(scale[[0, -1], 0], [[127, 0, 0], [0, 0, 127]])
+    assert [bool((scale[rows, 16:] < 128).any()) for rows in (slice(0, 16), slice(24, 40), slice(48, 64))] == [True] * 3
+
+
+def test_looking_does_not_warn(tiny_encoder, pictures):
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)
+        grad_cam(PANet(tiny_encoder()), *pictures, size=(32, 32))

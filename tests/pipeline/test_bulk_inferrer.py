@@ -19,12 +19,12 @@ def saved(model, tmp_path):
 
 @pytest.fixture
 def folder(phantom, tmp_path):
-    """Pictures in two folders, two of one stem, one of them broken."""
+    """Pictures in two folders, one of them broken."""
     folder = tmp_path / "query"
     (folder / "deep").mkdir(parents=True)
     images = sorted((phantom / "images").iterdir())
     shutil.copy(images[0], folder / "a.png")
-    Image.open(images[1]).convert("L").save(folder / "a.jpg")
+    Image.open(images[1]).convert("L").save(folder / "d.jpg")
     shutil.copy(images[2], folder / "deep" / "b.png")
     (folder / "c.png").write_bytes(images[0].read_bytes()[:300])
     (folder / "notes.txt").write_text("no picture")
@@ -41,35 +41,69 @@ def test_same_masks_on_every_engine(saved, folder, phantom, tmp_path, capsys):
         assert main([*command, "--out", str(out), *engine]) == 1
         assert "4 pictures, 1 of them unreadable" in capsys.readouterr().out
         rows = list(csv.DictReader((out / "predictions.csv").open()))
-        assert [row["file"] for row in rows] == ["a.jpg", "a.png", "c.png", "deep/b.png"]
-        assert "c.png: cannot be decoded" in rows[2]["error"] and 0 <= float(rows[1]["presence"]) <= 1
+        assert [row["file"] for row in rows] == ["a.png", "c.png", "d.jpg", "deep/b.png"]
+        assert "c.png: cannot be decoded" in rows[1]["error"] and 0 <= float(rows[0]["presence"]) <= 1
         masks = {str(path.relative_to(out)): np.array(Image.open(path)) for path in out.rglob("*_mask.png")}
-        assert sorted(masks) == ["a.jpg_mask.png", "a.png_mask.png", "deep/b.png_mask.png"]
-        assert float(rows[3]["area"]) == pytest.approx((masks["deep/b.png_mask.png"] > 0).mean(), abs=1e-8)
-        assert not list(out.rglob(".*"))
+        assert sorted(masks) == ["a_mask.png", "d_mask.png", "deep/b_mask.png"]
+        assert float(rows[3]["area"]) == pytest.approx((masks["deep/b_mask.png"] > 0).mean(), abs=1e-8)
+        assert len(list(out.rglob("*_overlay.png"))) == 3
+        assert [path.name for path in out.rglob(".*")] == [".progress"]
         found[name] = rows, masks
     assert found["here"][0] == found["beam"][0]
     for name, mask in found["here"][1].items():
         np.testing.assert_array_equal(mask, found["beam"][1][name])
 
     # Asked again, it goes on: what is there is not segmented a second time, and the mended picture is.
-    (tmp_path / "here" / "a.png_mask.png").write_bytes(b"kept")
+    here = tmp_path / "here"
+    (here / "a_mask.png").write_bytes(b"corrected")
     shutil.copy(folder / "a.png", folder / "c.png")
-    assert main([*command, "--out", str(tmp_path / "here")]) == 0
-    assert (tmp_path / "here" / "a.png_mask.png").read_bytes() == b"kept"
-    assert (tmp_path / "here" / "c.png_mask.png").is_file()
+    assert main([*command, "--out", str(here)]) == 0
+    assert (here / "a_mask.png").read_bytes() == b"corrected" and (here / "c_mask.png").is_file()
+    assert not any(row["error"] for row in csv.DictReader((here / "predictions.csv").open()))
 
-    # Another support must not mix in, and neither must foreign files.
-    other = [*command, "--support", f"{lesion.image}={lesion.masks[0]}"]
-    assert main([*other, "--out", str(tmp_path / "here")]) == 1
-    assert "another model or support" in capsys.readouterr().err
+    # Another support must not mix in, and neither must foreign files or a mask from elsewhere.
+    other = [*command, "--support", f"{lesion.image}={lesion.masks[0]}", "--out", str(here)]
+    assert main(other) == 1
+    assert "files of something else" in capsys.readouterr().err
+    assert main([*command, "--presence-threshold", "1", "--out", str(here)]) == 1
     assert main([*command, "--out", str(folder)]) == 1
     assert "files of something else" in capsys.readouterr().err
-    assert main(["infer", "--support", "x.png=y.png", "--query", str(tmp_path / "beam" / "deep" / "no"), "--out", "o"]) == 1
+    (here / "a_overlay.png").unlink()
+    assert main([*command, "--out", str(here)]) == 1
+    assert "a_mask.png: there already" in capsys.readouterr().err
+    assert main([*command, "--presence-threshold", "1", "--overwrite", "--csv", str(here / "new.csv"), "--out", str(here)]) == 0
+    assert not np.array(Image.open(here / "a_mask.png")).any() and (here / "new.csv").is_file()
+
+
+def test_mistakes_are_said_before_anything_is_written(saved, folder, phantom, tmp_path, capsys):
+    pair = f"{phantom}/images/PHAA_000.png={phantom}/masks/PHAA_000.png"
+    never = ["--out", str(tmp_path / "never")]
+    assert main(["infer", "--support", pair, "--query", str(folder / "no"), *never]) == 1
+    assert "no such file or folder" in capsys.readouterr().err
+    (folder / "empty").mkdir()
+    assert main(["infer", "--support", pair, "--query", str(folder / "empty"), *never]) == 1
     assert "no picture in it" in capsys.readouterr().err
     # A support that is not there is one mistake, not one for each picture, and nothing is written for it.
-    missing = ["infer", "--model", str(saved), "--support", f"{tmp_path}/no.png=y.png", "--query", str(folder)]
-    assert main([*missing, "--out", str(tmp_path / "never")]) == 1
-    assert "no.png: no such file" in capsys.readouterr().err and not (tmp_path / "never").exists()
-    assert main(["infer", "--support", "x.png", "--query", str(folder), "--out", "o"]) == 1
+    assert main(["infer", "--model", str(saved), "--support", f"{tmp_path}/no.png=y.png", "--query", str(folder), *never]) == 1
+    assert "no.png: no such file" in capsys.readouterr().err
+    assert main(["infer", "--support", "x.png", "--query", str(folder), *never]) == 1
     assert "--support x.png: expected IMAGE=MASK" in capsys.readouterr().err
+    shutil.copy(folder / "d.jpg", folder / "a.jpg")
+    assert main(["infer", "--support", pair, "--query", str(folder), *never]) == 1
+    assert "a.jpg and" in capsys.readouterr().err
+    assert not (tmp_path / "never").exists()
+
+
+def test_segment_writes_the_same_files(saved, folder, phantom, tmp_path):
+    from panet_keras.__main__ import main as library
+
+    (folder / "c.png").unlink()
+    pair = f"{phantom}/images/PHAA_000.png={phantom}/masks/PHAA_000.png"
+    command = ["--model", str(saved), "--support", pair, "--query", str(folder), "--size", "64", "64", "--recursive"]
+    assert main(["infer", *command, "--out", str(tmp_path / "a")]) == 0
+    assert library(["segment", *command, "--csv", str(tmp_path / "b" / "predictions.csv"), "--out", str(tmp_path / "b")]) is None
+    files = [sorted(path.relative_to(tmp_path / out) for path in (tmp_path / out).rglob("[!.]*.*")) for out in "ab"]
+    visible = [[path for path in found if path.parts[0] != ".progress"] for found in files]
+    assert visible[0] == visible[1] and len(visible[0]) == 7
+    for path in visible[0]:
+        assert (tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes(), path

@@ -30,7 +30,7 @@ def episodes(records, spec=None, batch_size=1, steps=None, seed=0, layouts=(), f
         records: of `Record`, from `load_bus_uclm`, `load_folder` or `read_examples`. Those of several hospitals differ in `source`.
         spec: `EpisodeSpec`, what an episode is.
         batch_size: B, episodes of a step.
-        steps: batches of one iteration; None never ends.
+        steps: batches of one iteration; None never ends, which `fit` and `evaluate` refuse unless they are told the steps.
         seed: integer of at least 0.
         layouts: of `Layout`, one of which is drawn for each step, in place of `batch_size`, `shots` and `normals`.
         frozen: whether every iteration gives the episodes of the first: for validation.
@@ -154,7 +154,9 @@ def _id_dataset(rule, spec, seed, batch_size, steps, layouts, frozen, first_epoc
             tf.TensorSpec([], tf.float32),
         ),
     )
-    return dataset if steps is None else dataset.apply(tf.data.experimental.assert_cardinality(steps))
+    # Without it nobody can tell a dataset without end from one of unknown length.
+    length = tf.data.INFINITE_CARDINALITY if steps is None else steps
+    return dataset.apply(tf.data.experimental.assert_cardinality(length))
 
 
 class _EpisodeTensors:

@@ -1,0 +1,35 @@
+"""One picture's mask, overlay and row."""
+
+import numpy as np
+
+from panet_keras.errors import ImageError
+from panet_keras.files import write_whole
+from panet_keras.inference.segmenter import read_image
+from panet_keras.pictures.decode import encode_png
+from panet_keras.pictures.overlay import draw_mask
+
+
+def write_answer(segmenter, query, targets):
+    """Segments a picture and writes its mask (255 = lesion) and its overlay.
+
+    Args:
+        segmenter: `FewShotSegmenter` with a support. query: `Query`. targets: paths of mask and overlay.
+
+    Returns:
+        Row of `panet_keras.commands.table`. A picture that cannot be read has its reason in `error`, and writes nothing: one bad
+        file among thousands is no reason to lose the rest.
+
+    Raises:
+        OSError: an output that cannot be written.
+    """
+    try:
+        picture = read_image(str(query.path), str(query.path))
+    except ImageError as error:
+        return {"file": query.name, "presence": "", "area": "", "error": str(error)}
+    answer = segmenter.predict(picture)
+    mask, overlay = targets
+    mask.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(mask, encode_png(answer.mask.astype(np.uint8) * 255))
+    write_whole(overlay, encode_png(draw_mask(picture, answer.mask)))
+    area = round(float(answer.mask.mean()), 8)
+    return {"file": query.name, "presence": round(answer.presence, 6), "area": area, "error": ""}

@@ -1,0 +1,20 @@
+"""What a command does before TensorFlow is imported."""
+
+import os
+import warnings
+
+from panet_keras.checks.keras_settings import check_keras_settings
+
+
+def prepare_tensorflow():
+    """Keeps TensorFlow's start-up notes from the user, and picks what scores the shipped preset fastest.
+
+    Raises:
+        KerasSettingsError: Keras is set to something that this library cannot run with.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # EfficientNet-Lite0 is scored twice as fast without oneDNN, and trained a tenth slower: benchmarks/results/speed.json.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    # A dependency of TensorFlow announces the end of Python 3.11 at every import.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="google")
+    check_keras_settings()
