@@ -26,6 +26,8 @@ FEATURES = {
     "image/marks": tf.io.FixedLenFeature([], tf.int64),
     "image/combined": tf.io.FixedLenFeature([], tf.int64),
 }
+OPTIONAL = {"source": tf.io.FixedLenFeature([], tf.string, default_value="")}
+"""Features that an Example has where its data set knows them; statistics and schema leave them alone."""
 
 
 def to_example(sample):
@@ -58,6 +60,8 @@ def to_example(sample):
         "image/marks": int(record.marks),
         "image/combined": int(record.combined),
     }
+    if record.source:
+        values["source"] = record.source
     return tf.train.Example(
         features=tf.train.Features(feature={name: _feature(value) for name, value in values.items()})
     ).SerializeToString(deterministic=True)
@@ -126,7 +130,7 @@ def read_examples(directory):
     records = []
     try:
         for serialised in tf.data.TFRecordDataset(files, compression_type="GZIP"):
-            values = {k: v.numpy() for k, v in tf.io.parse_single_example(serialised, FEATURES).items()}
+            values = {k: v.numpy() for k, v in tf.io.parse_single_example(serialised, FEATURES | OPTIONAL).items()}
             records.append(
                 Record(
                     filename=values["image/filename"].decode(),
@@ -138,6 +142,7 @@ def read_examples(directory):
                     doppler=bool(values["image/doppler"]),
                     marks=bool(values["image/marks"]),
                     combined=bool(values["image/combined"]),
+                    source=values["source"].decode(),
                 )
             )
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:

@@ -402,3 +402,15 @@ def test_the_client_s_copy_of_the_rules_is_the_library_s():
     names = sorted(path.name for path in ours.glob("*.py"))
     assert names == sorted(path.name for path in copy.glob("*.py"))
     assert filecmp.cmpfiles(ours, copy, names, shallow=False)[1:] == ([], [])
+
+
+def test_a_support_set_s_mask_may_have_any_ending(tmp_path):
+    from serving.models.support_sets import read_set
+
+    (tmp_path / "ä.jpg").write_bytes(saved(np.zeros(LEFT.shape, np.uint8), "JPEG"))
+    (tmp_path / "ä_mask.PNG").write_bytes(MASKS["instances 1, 2, 3"])
+    _, masks = read_set(tmp_path, LEFT.shape)
+    np.testing.assert_array_equal(masks[0, 0, 0, ..., 0], BOTH | SMALL)
+    (tmp_path / "b.png").write_bytes(WHOLE)
+    with pytest.raises(ValueError, match="b.png has no b_mask.png"):
+        read_set(tmp_path, LEFT.shape)

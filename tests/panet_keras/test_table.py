@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from panet_keras import DataError
-from panet_keras.data import load_bus_bra, load_csv
+from panet_keras.data import load_bus_bra, load_csv, read_examples, to_example, write_examples
 
 
 def picture(path, box=None):
@@ -67,6 +67,8 @@ def test_cells_may_hold_any_character(tmp_path):
         (tmp_path / "set.csv").write_bytes(text.encode())
         first, second = load_csv(tmp_path / "set.csv")
         assert (first.patient, first.source, second.patient, second.source) == ("7", "GE", "8", "")
+    write_examples([to_example(record.decode()) for record in (first, second)], tmp_path / "split")
+    assert [record.source for record in read_examples(tmp_path / "split")] == ["GE", ""]
     (tmp_path / "set.csv").write_text("image,mask,patient,label\np/a.png,p/m.png,7,Benign,more\n")
     with pytest.raises(DataError, match="row 2: 5 fields; the header has 4"):
         load_csv(tmp_path / "set.csv")

@@ -16,7 +16,7 @@ OTHER_MASK = re.compile(
 """Names that other tools give to masks; they count where the image of that stem lies beside them."""
 ANNOTATIONS = (".json", ".xml", ".csv", ".nii", ".nii.gz")
 HIDDEN = ("__MACOSX",)
-IMAGE_FOLDERS = {"images", "image", "imgs", "img", "imagestr", "imagests"}
+IMAGE_FOLDERS = {"images", "image", "imgs", "img", "imagestr", "imagests", "jpegimages"}
 MASK_FOLDERS = {
     "masks",
     "mask",
@@ -29,6 +29,7 @@ MASK_FOLDERS = {
     "ground_truth",
     "labelstr",
     "labelsts",
+    "segmentationclass",
 }
 """Folders side by side whose files have equal names."""
 
