@@ -11,9 +11,9 @@ import warnings
 import numpy as np
 from PIL import Image
 
-from serving.rules import rgb
-from serving.rules.kinds import kind_of
-from serving.rules.regions import array_levels, lesion, mask_pages, resize_mask
+from .rules import rgb
+from .rules.kinds import kind_of
+from .rules.regions import array_levels, lesion, mask_pages, resize_mask
 
 
 def open_rgb(source):

@@ -1,10 +1,12 @@
 """Trainer: `panet_keras.train` on the train split, and an export."""
 
 import json
+import logging
 
 from pipeline.orchestration.annotations import InputArtifact, OutputArtifact, Parameter, WorkDir, component
 from pipeline.orchestration.artifacts import Examples, Model
-from pipeline.terminal import LOG
+
+LOG = logging.getLogger(__name__)
 
 
 @component

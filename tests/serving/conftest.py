@@ -29,6 +29,17 @@ def predictions():
 
 
 @pytest.fixture(scope="session")
+def preset_cache(tmp_path_factory):
+    """Cache folder in which the server has exported the shipped preset, by the command line, and the preset's base path."""
+    from serving.models.default_model import model_base_path
+
+    cache = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(cache))
+        return cache, model_base_path()
+
+
+@pytest.fixture(scope="session")
 def service(base_path, predictions):
     """The service over the session's model, loaded once, for any number of doors."""
     return predictions(base_path)

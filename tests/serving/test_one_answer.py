@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from panet_keras import FewShotSegmenter, export_saved_model
+from panet_keras import FewShotSegmenter
 from serving.api.rest import create_rest_server
 from serving.client import Client, main
 from serving.models.model_manager import ModelManager
@@ -22,7 +22,7 @@ def segmenter(phantom):
 
 
 @pytest.fixture(scope="module")
-def preset(segmenter, phantom, tmp_path_factory):
+def preset(preset_cache, phantom, tmp_path_factory):
     """Base path with the preset as version 1, and ports of its gRPC and REST servers, which keep the support as set "kept"."""
     from serving.api.prediction_service import PredictionService
 
@@ -30,12 +30,12 @@ def preset(segmenter, phantom, tmp_path_factory):
     (folder / "sets" / "kept").mkdir(parents=True)
     for kind, name in (("images", "a.png"), ("masks", "a_mask.png")):
         (folder / "sets" / "kept" / name).write_bytes((phantom / kind / "PHAA_000.png").read_bytes())
-    export_saved_model(segmenter.model, folder / "models" / "1", segmenter.size, "float32", segmenter.presence_threshold)
-    manager = ModelManager("panet", folder / "models", 0, on_load=SupportSets(folder / "sets").encode).start()
+    base = preset_cache[1]
+    manager = ModelManager("panet", base, 0, on_load=SupportSets(folder / "sets").encode).start()
     service = PredictionService(ServerCore([manager]))
     server, port = create_server(service, "127.0.0.1", 0)
     rest, rest_port = create_rest_server(service, "127.0.0.1", 0)
-    yield folder / "models", port, rest_port
+    yield base, port, rest_port
     rest.shutdown()
     server.stop(0)
 

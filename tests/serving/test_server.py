@@ -219,13 +219,13 @@ def test_process_starts_refuses_a_taken_port_and_ends_cleanly(base_path, episode
     assert missing.returncode == 1 and "/nowhere: no such folder" in missing.stderr
 
 
-def test_without_a_model_the_shipped_preset_is_served(tmp_path, monkeypatch):
+def test_without_a_model_the_shipped_preset_is_served(preset_cache, monkeypatch):
     """Exported at the first start, found there at the second."""
     from serving.models import default_model
 
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    base = default_model.model_base_path()
-    assert base.is_relative_to(tmp_path / "panet-bus") and (base / "1" / "saved_model.pb").is_file()
+    cache, base = preset_cache
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    assert base.is_relative_to(cache / "panet-bus") and (base / "1" / "saved_model.pb").is_file()
     monkeypatch.setattr(default_model.subprocess, "run", None)
     assert default_model.model_base_path() == base
     monkeypatch.setattr(default_model, "PRESET", "nowhere")
