@@ -190,7 +190,7 @@ def checked(value, rules, name, where):
         near = difflib.get_close_matches(str(wrong[0]), map(str, choices), 1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         names = ", ".join(map(str, choices[:12])) + (f" ... ({len(choices)} in all)" if len(choices) > 12 else "")
-        refuse(f"has {wrong}" if many else f"is {value!r}", f"{'names of' if many else 'one of'}: {names}{hint}")
+        refuse(f"has {wrong}" if many else f"is {value!r}", f"{'names of' if many else 'one of'} [{names}]{hint}")
     wrong = [item for item in items if "range" in rules and not _within(item, rules["range"])]
     if wrong:
         refuse(f"has {wrong}" if many else f"is {value!r}", f"{'numbers' if many else 'a number'} in {rules['range']}")
