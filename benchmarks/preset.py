@@ -1,10 +1,11 @@
-"""The shipped preset: trained on every patient by the recipe that benchmarks/headline.py cross-validates.
+"""The preset of one hospital: trained on every patient by the recipe that benchmarks/headline.py cross-validates.
 
     python -m benchmarks.preset train BUS-UCLM WORK     about 20 minutes on 2 cores; run it again after an interruption
     python -m benchmarks.preset write WORK              writes panet_keras/presets/bus_uclm_lite0 with its model card
 
 The preset itself is scored on nobody: no patient here is new to it. Its card has the scores of models that were trained in the same
 way without the patients they are scored on: those in results/headline.json, or in results/bus_uclm_quick.json before there are any.
+The preset of several hospitals is benchmarks/preset_multi.py's.
 """
 
 import argparse

@@ -105,6 +105,7 @@ class PANet(FitChecks, KerasExport, keras.Model):
         for variable in self.encoder.variables:
             variable.learning_rate_factor = self.encoder_rate
         self.decoder.build_on(self.encoder)
+        self._episode_criterion = self.decoder.default_loss()
         self._loss_weights = {"align_loss": self.align_weight, "contrast_loss": self.contrast_weight}
         self._trackers = {name: keras.metrics.Mean(name=name) for name in self._loss_weights}
         # Every variable exists from here on: callbacks that restore a model need no first batch.

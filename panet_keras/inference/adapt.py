@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -48,7 +47,7 @@ def adapt(model, images, masks, learning_rate=5e-4, seed=0, progress=None):
     frames that the copy was not tuned on.
 
     Args:
-        model: `PANet`, one way. images: float32 [F, H, W, 3] in [0, 1]. masks: uint8 [F, H, W], all 0 for normal frames.
+        model: `PANet`, one way. images: float32 [F, H, W, 3] in [0, 1]. masks: uint8 [F, H, W], all 0 for normal frames; at least 2 lesions.
         learning_rate: peak, of `PretrainedAdamW`. seed: of folds and episodes. progress: function of (steps done, steps in all at most).
 
     Returns:
@@ -72,33 +71,25 @@ def adapt(model, images, masks, learning_rate=5e-4, seed=0, progress=None):
 
     answers = {steps: [None] * len(masks) for steps in (0, *tried)}
 
-    def judge(tuned, steps, inside):
-        features = SupportFeatures(tuned, images, masks)
+    def judge(features, steps, inside):
         for frame in np.flatnonzero(~inside):
             answers[steps][frame] = features.answer(frame, np.flatnonzero(inside))
 
+    tuner = Tuner(model, images, masks, learning_rate, seed, note)
+    before = SupportFeatures(model, images, masks)
     for number in range(FOLDS):
         inside = fold != number
-        if lesion[inside].any():
-            judge(model, 0, inside)
-            tune(
-                model,
-                images[inside],
-                masks[inside],
-                tried,
-                learning_rate,
-                seed + number,
-                note,
-                lambda m, s, i=inside: judge(m, s, i),
-            )
-    known = [i for i, answer in enumerate(answers[0]) if answer is not None]
-    held_out = {
-        steps: HeldOut(np.array([logits[i] for i in known]), masks[known] > 0, lesion[known]) for steps, logits in answers.items()
-    }
+        judge(before, 0, inside)
+        for steps in tuner.run(inside, tried, number):
+            judge(tuner.features(), steps, inside)
+    held_out = {steps: HeldOut(np.array(logits), masks > 0, lesion) for steps, logits in answers.items()}
     scores = {steps: score(answer) for steps, answer in held_out.items()}
     best = max(scores, key=lambda steps: (scores[steps], -steps))
-    tuned = tune(model, images, masks, (best,), learning_rate, seed, note) if best else model
-    return tuned, Adaptation(best, scores, held_out[best])
+    if not best:
+        return model, Adaptation(0, scores, held_out[0])
+    for _ in tuner.run(np.ones(len(masks), bool), (best,), FOLDS):
+        pass
+    return tuner.copy, Adaptation(best, scores, held_out[best])
 
 
 def score(held_out):
@@ -107,23 +98,46 @@ def score(held_out):
     return float(held_out.dice[held_out.lesion].mean() - MARKED_COST * (marked.mean() if len(marked) else 0.0))
 
 
-def tune(model, images, masks, marks, learning_rate, seed, note=None, judge=None):
-    """Trains a copy on episodes of the frames; calls judge(copy, steps) at each number of steps in `marks`, the last of which ends it."""
-    copy = model.__class__.from_config(model.get_config())
-    copy.set_weights(model.get_weights())
-    steps = marks[-1]
-    rate = keras.optimizers.schedules.CosineDecay(
-        learning_rate / 5, steps, 0.05, warmup_target=learning_rate, warmup_steps=max(1, steps // 10)
-    )
-    copy.compile(optimizer=PretrainedAdamW(rate, weight_decay=1e-4, clipnorm=1.0), metrics=[])
-    step = tf.function(lambda inputs, labels: copy.train_step((inputs, labels)), reduce_retracing=True)
-    for number in range(1, steps + 1):
-        step(*episodes_of(images, masks, np.random.default_rng([seed, number])))
-        if note:
-            note()
-        if judge and number in marks:
-            judge(copy, number)
-    return copy
+class Tuner:
+    """A copy of a model that is trained again and again from the model's weights: its graph, which takes longer to build than to run, is built once.
+
+    Args:
+        model: `PANet`. images: float32 [F, H, W, 3]. masks: uint8 [F, H, W]. learning_rate: peak. seed: of the episodes.
+        note: function that is called after each step.
+    """
+
+    def __init__(self, model, images, masks, learning_rate, seed, note):
+        self.images, self.masks, self.learning_rate, self.seed, self.note = images, masks, learning_rate, seed, note
+        self.start = model.get_weights()
+        self.copy = model.__class__.from_config(model.get_config())
+        self.copy.compile(optimizer=PretrainedAdamW(learning_rate, weight_decay=1e-4, clipnorm=1.0), metrics=[])
+        self.fresh = [variable.numpy() for variable in self.copy.optimizer.variables]
+        self.step = tf.function(lambda inputs, labels: self.copy.train_step((inputs, labels)), reduce_retracing=True)
+        self.judged = None
+
+    def features(self):
+        """`SupportFeatures` of the copy as it is now."""
+        self.judged = self.judged or SupportFeatures(self.copy, self.images, self.masks)
+        self.judged.refresh()
+        return self.judged
+
+    def run(self, inside, marks, run):
+        """Trains on the frames `inside` [F] from the start, and yields each number of steps in `marks`, the last of which ends it."""
+        self.copy.set_weights(self.start)
+        for variable, value in zip(self.copy.optimizer.variables, self.fresh):
+            variable.assign(value)
+        images, masks, steps = self.images[inside], self.masks[inside], marks[-1]
+        for number in range(1, steps + 1):
+            self.copy.optimizer.learning_rate.assign(self.learning_rate * _rate(number / steps))
+            self.step(*episodes_of(images, masks, np.random.default_rng([self.seed, run, number])))
+            self.note()
+            if number in marks:
+                yield number
+
+
+def _rate(done):
+    """Share of the peak rate: up in the first tenth of the steps, then down along a cosine to a twentieth."""
+    return max(0.2, 10 * done) if done < 0.1 else 0.05 + 0.95 * (1 + np.cos(np.pi * (done - 0.1) / 0.9)) / 2
 
 
 def episodes_of(images, masks, rng, count=EPISODES):
@@ -133,10 +147,10 @@ def episodes_of(images, masks, rng, count=EPISODES):
         images: float32 [F, H, W, 3] in [0, 1]. masks: uint8 [F, H, W]. rng: numpy Generator. count: B.
 
     Returns:
-        inputs and labels as `PANet` takes them; half of the steps have a normal frame as second support, where there are any.
+        inputs and labels as `PANet` takes them; where there are normal frames, one is the second support.
     """
     lesions, normals = np.flatnonzero(masks.any((1, 2))), np.flatnonzero(~masks.any((1, 2)))
-    beside = bool(len(normals)) and rng.random() < 0.5
+    beside = len(normals) > 0
     ids = []
     for _ in range(count):
         support, query = rng.choice(lesions, 2, replace=len(lesions) < 2)

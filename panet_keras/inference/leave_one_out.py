@@ -45,9 +45,14 @@ class SupportFeatures:
     def __init__(self, model, images, masks):
         self.model, self.masks = model, np.asarray(masks) > 0
         self.lesion = self.masks.any((1, 2))
-        parts = [model.features(tf.constant(images[start : start + 8])) for start in range(0, len(images), 8)]
-        self.features = [tf.concat(scale, 0) for scale in zip(*parts)]
+        self.images = images
         self._answer = tf.function(self._segment, reduce_retracing=True)
+        self.refresh()
+
+    def refresh(self):
+        """Computes the features anew, after the model has changed."""
+        parts = [self.model.features(tf.constant(self.images[start : start + 8])) for start in range(0, len(self.images), 8)]
+        self.features = [tf.concat(scale, 0) for scale in zip(*parts)]
 
     def _segment(self, support, masks, query):
         state = self.model.decoder.encode_support([x[None, None] for x in support], masks[None, None, ..., None])

@@ -412,5 +412,5 @@ def test_a_support_set_s_mask_may_have_any_ending(tmp_path):
     _, masks = read_set(tmp_path, LEFT.shape)
     np.testing.assert_array_equal(masks[0, 0, 0, ..., 0], BOTH | SMALL)
     (tmp_path / "b.png").write_bytes(WHOLE)
-    with pytest.raises(ValueError, match="b.png has no b_mask.png"):
+    with pytest.raises(ValueError, match="b.png: found none as its mask"):
         read_set(tmp_path, LEFT.shape)

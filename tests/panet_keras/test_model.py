@@ -104,7 +104,7 @@ def test_wrong_inputs_are_refused_by_name(model, episode, change, message):
 )
 def test_wrong_switches_are_refused_with_the_known_values(tiny_encoder, argument, value):
     with pytest.raises(ValueError, match=f"{argument}=.*expected"):
-        PANet(tiny_encoder(), **{argument: value})
+        PANet(tiny_encoder(), **{"decoder": "unet", argument: value})
 
 
 def weight_change(policy, decoder, tiny_encoder, episode):

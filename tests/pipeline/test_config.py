@@ -29,11 +29,11 @@ def test_committed_configurations_load_and_round_trip(name, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["trainer.step=7"], "^--set trainer.step=7: unknown key trainer.step; did you mean trainer.steps"),
+        (["trainer.step=7"], "^--set trainer.step=7: unknown key trainer.step; did you mean trainer.recipe.steps"),
         (["trianer.steps=7"], "^--set trianer.steps=7: unknown key trianer; did you mean trainer"),
-        (["trainer.steps=many"], r"^--set trainer.steps=many: trainer.steps is 'many' \(str\); expected int"),
-        (["trainer.steps=true"], r"trainer.steps is True \(bool\); expected int"),
-        (["trainer.steps.more=1"], "trainer.steps is a value and has no key more"),
+        (["trainer.steps=many"], r"^--set trainer.steps=many: trainer.recipe.steps is 'many' \(str\); expected int"),
+        (["trainer.steps=true"], r"trainer.recipe.steps is True \(bool\); expected int"),
+        (["trainer.steps.more=1"], "trainer.recipe.steps is a value and has no key more"),
         (["trainer"], "expected SECTION.KEY=VALUE"),
         (["trainer=5"], "expected SECTION.KEY=VALUE"),
         (["run.root="], "run.root is not set; give it in the file or with --set run.root=DIR"),
@@ -65,7 +65,7 @@ def test_a_wrong_setting_is_blamed_on_the_command_line(settings, message, tmp_pa
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("trainer:\n  seed: 1\n  stepz: 3\n", r"bad.yaml:3: unknown key trainer.stepz; did you mean trainer.steps\?"),
+        ("trainer:\n  seed: 1\n  stepz: 3\n", r"bad.yaml:3: unknown key trainer.stepz; did you mean trainer.recipe.steps\?"),
         ("evaluator:\n  shots: [1, two]\n", "bad.yaml:2: evaluator.shots is .1, 'two'. .list.; expected a list .* of int"),
         ("evaluator:\n  min_dice: 0.1\n  min_dice: 0.2\n", "bad.yaml:3: evaluator.min_dice is there already in line 2"),
         ("data: 5\n", "bad.yaml:1: data is 5; expected keys: path, layout"),

@@ -108,5 +108,5 @@ def test_a_folder_is_its_pictures_and_no_input_is_overwritten(server, phantom, t
 
 
 def test_empty_support_is_refused_by_the_server(server, phantom):
-    with Client(f"127.0.0.1:{server}", size=(64, 64)) as client, pytest.raises(ServingError, match="no pixel equals 1"):
+    with Client(f"127.0.0.1:{server}", size=(64, 64)) as client, pytest.raises(ServingError, match="no pixel of any shot equals 1"):
         client.set_support([f"{phantom}/images/PHAA_002.png"], [f"{phantom}/masks/PHAA_002.png"])

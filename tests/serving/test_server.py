@@ -90,7 +90,7 @@ def test_stock_stubs_understand_the_server(server, episode):
             "INVALID_ARGUMENT",
             r"has shape \[8, 8, 3\]; expected \['\?'",
         ),
-        ({"empty_mask": True}, "INVALID_ARGUMENT", r"no pixel equals 1 \(foreground\)"),
+        ({"empty_mask": True}, "INVALID_ARGUMENT", r"no pixel of any shot equals 1 \(foreground\)"),
     ],
 )
 def test_mistakes_get_tensorflow_serving_s_status_and_a_useful_message(server, episode, change, code, message):
