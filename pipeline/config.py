@@ -28,8 +28,7 @@ class Source:
         path: folder of the data set, or the CSV file; a relative one is looked for in `data.path`, where that is set.
         layout: as `data.layout`.
         name: of the hospital, which stands before its files and patients (`NAME/PATIENT`); without it the folder's name.
-        share: how often a training episode is of this source, against the others; 0 for all: all as often. Where others have a
-            share, one of 0 is scored on and not trained on.
+        share: how often a training episode is of this source, against the others; 0 for all: all as often.
     """
 
     path: str = _field("", path=True)
@@ -75,6 +74,12 @@ class Data:
         twice = sorted({source.name for source in self.sources if names.count(source.name.casefold()) > 1})
         if twice:
             raise ValueError(f"data.sources has more than one named {', '.join(twice)}; give each a name of its own.")
+        without = [source.name for source in self.sources if not source.share]
+        if 0 < len(without) < len(self.sources):
+            raise ValueError(
+                f"data.sources has no share for {', '.join(without)}; expected one for each, or none at all. A source that is to be scored "
+                "on and not trained on is left out of trainer.recipe.episodes.source_shares."
+            )
 
     @property
     def paths(self):

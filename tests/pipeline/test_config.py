@@ -58,6 +58,7 @@ def test_committed_configurations_load_and_round_trip(name, tmp_path):
         (["data.sources=[{path: a, name: a/b}]"], "name is 'a/b'; expected a plain name"),
         (["data.sources=[{path: a.csv}]"], "the source at a.csv has the name ''; expected a plain one"),
         (["data.sources=[{path: x/A}, {path: y/a}]"], "data.sources has more than one named A, a; give each a name"),
+        (["data.sources=[{path: A, share: 1}, {path: B}]"], "data.sources has no share for B; expected one for each, or none"),
         (["data.path=~no-such-user-here/x"], "there is no such user; expected a path"),
     ],
 )

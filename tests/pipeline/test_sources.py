@@ -30,14 +30,14 @@ def test_the_committed_configuration_is_the_preset_s(tmp_path):
 
 
 def test_shares_are_the_recipe_s_where_it_has_none():
-    sources = "data.sources=[{path: /a/A/t.csv, share: 2}, {path: ~/B, layout: folder}, {path: /c, name: Ü, share: 1}]"
+    sources = "data.sources=[{path: /a/A/t.csv, share: 2}, {path: ~/B, layout: folder, share: 0.5}, {path: /c, name: Ü, share: 1}]"
 
     def settings(*more):
         nodes = {node.component.name: node.arguments for node in create_pipeline(load_config(None, ["run.root=/r", *more]))}
         return nodes["Trainer"]["settings"]["recipe"]["episodes"]["source_shares"], nodes["ExampleGen"]
 
     shares, gen = settings(sources)
-    assert shares == {"A": 2.0, "B": 0.0, "Ü": 1.0}
+    assert shares == {"A": 2.0, "B": 0.5, "Ü": 1.0}
     assert gen["sources"] == ({"name": "A", "layout": "csv"}, {"name": "B", "layout": "folder"}, {"name": "Ü", "layout": "csv"})
     assert gen["data_path"][0] == "/a/A/t.csv" and "~" not in gen["data_path"][1]
     assert settings(sources, "trainer.recipe.episodes.source_shares={A: 1, B: 1}")[0] == {"A": 1.0, "B": 1.0}
