@@ -1,6 +1,7 @@
 """One typed configuration: a YAML file, changed by --set; each value's type, range and choices are declared beside it, here only."""
 
 import dataclasses
+import pathlib
 
 import yaml
 
@@ -20,22 +21,85 @@ def _field(default, **rules):
 
 
 @dataclasses.dataclass(frozen=True)
+class Source:
+    """One hospital's data.
+
+    Attributes:
+        path: folder of the data set, or the CSV file; a relative one is looked for in `data.path`, where that is set.
+        layout: as `data.layout`.
+        name: of the hospital, which stands before its files and patients (`NAME/PATIENT`); without it the folder's name.
+        share: how often a training episode is of this source, against the others; 0 for all: all as often.
+    """
+
+    path: str = _field("", path=True)
+    layout: str = _field("csv", choices=LAYOUTS)
+    name: str = _field("", name=True)
+    share: float = _field(0.0, range="[0, inf)")
+
+    def __post_init__(self):
+        if not self.path:
+            raise ValueError("a source has no path; expected {path: FOLDER or CSV FILE, layout: ..., name: ..., share: ...}.")
+        if not self.name:
+            place = pathlib.PurePath(self.path)
+            object.__setattr__(self, "name", (place.parent if place.suffix.lower() in (".csv", ".json") else place).name)
+        if not self.name or "/" in self.name:
+            raise ValueError(
+                f"the source at {self.path} has the name {self.name!r}; expected a plain one: {{path: ..., name: ...}}."
+            )
+
+
+@dataclasses.dataclass(frozen=True)
 class Data:
     """Where the images are and how they are split.
 
     Attributes:
-        path: folder of the data set, or the CSV file.
+        path: folder of the data set, or the CSV file. With `sources` it need not be set.
         layout: `bus_uclm`, `bus_bra`, `busi`, `folder`, `csv`, `coco`, `labelme`, `nifti`, or `dicom` (whose salt is in the environment: PANET_DICOM_SALT).
-        test_patients: identifiers of the patients to test on; empty draws them at random.
+        sources: data sets of several hospitals, in place of the one of `path` and `layout`; each is split by patient on its own.
+        test_patients: identifiers of the patients to test on (with sources `NAME/PATIENT`, or the patient alone where only one source has
+            it); empty draws them at random.
         test_share: share of the patients that is drawn then.
         split_seed: seed of that draw.
     """
 
     path: str = _field("", path=True)
     layout: str = _field("bus_uclm", choices=LAYOUTS)
+    sources: tuple[Source, ...] = ()
     test_patients: tuple[str, ...] = ()
     test_share: float = _field(0.34, range="(0, 1)")
     split_seed: int = _field(0, range="[0, inf)")
+
+    def __post_init__(self):
+        names = [source.name.casefold() for source in self.sources]
+        twice = sorted({source.name for source in self.sources if names.count(source.name.casefold()) > 1})
+        if twice:
+            raise ValueError(f"data.sources has more than one named {', '.join(twice)}; give each a name of its own.")
+        without = [source.name for source in self.sources if not source.share]
+        if 0 < len(without) < len(self.sources):
+            raise ValueError(
+                f"data.sources has no share for {', '.join(without)}; expected one for each, or none at all. A source that is to be scored "
+                "on and not trained on is left out of trainer.recipe.episodes.source_shares."
+            )
+
+    @property
+    def paths(self):
+        """Absolute path of the one data set, or a tuple of those of all sources."""
+        if not self.sources:
+            return str(pathlib.Path(self.path).resolve())
+        return tuple(str(pathlib.Path(self.path, source.path).resolve()) for source in self.sources)
+
+    @property
+    def shares(self):
+        """Share of each source, by name, for `EpisodeSpec.source_shares`; empty: all as often."""
+        told = len(self.sources) > 1 and any(source.share for source in self.sources)
+        return {source.name: source.share for source in self.sources} if told else {}
+
+    @property
+    def title(self):
+        """The data in a few words, for people."""
+        if not self.sources:
+            return self.path
+        return ", ".join(f"{source.name} ({path})" for source, path in zip(self.sources, self.paths))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +143,8 @@ class Validator:
     schema: str = _field("", path=True)
     stop_on_anomalies: bool = True
     go_on: tuple[str, ...] = _field(
-        ("MASK_SIZE", "MASK_MIXED_COLOURS", "FLAG_TELLS_LABEL", "DATA_SKEW", "DATA_DRIFT"), choices=known_anomalies
+        ("MASK_SIZE", "MASK_MIXED_COLOURS", "FLAG_TELLS_LABEL", "SOURCE_ON_ONE_SIDE", "DATA_SKEW", "DATA_DRIFT"),
+        choices=known_anomalies,
     )
 
 
@@ -167,12 +232,12 @@ def load_config(path=None, settings=()):
         `Config`.
 
     Raises:
-        ConfigError: no such file, not YAML, an unknown key, a value of another type or out of its range, or `data.path` / `run.root` not
-            set. The message begins with the line of the file or the setting that is to blame.
+        ConfigError: no such file, not YAML, an unknown key, a value of another type or out of its range, or `data.path` (and no
+            `data.sources`) or `run.root` not set. The message begins with the line of the file or the setting that is to blame.
     """
     given = read_file(path, Config) if path is not None else []
     config = build(Config, [*given, *map(read_setting, settings)])
-    for key, value in {"data.path": config.data.path, "run.root": config.run.root}.items():
+    for key, value in {"data.path": config.data.path or config.data.sources, "run.root": config.run.root}.items():
         if not value:
             raise ConfigError(f"{key} is not set; give it in the file or with --set {key}=DIR.")
     return config

@@ -30,8 +30,10 @@ def create_pipeline(config):
     """
     data, trainer = config.data, config.trainer
     example_gen = ExampleGen(
-        data_path=str(pathlib.Path(data.path).resolve()),
+        data_path=data.paths,
         layout=data.layout,
+        # Not their shares, with which the Examples do not change.
+        sources=tuple({"name": source.name, "layout": source.layout} for source in data.sources),
         test_patients=data.test_patients,
         test_share=data.test_share,
         split_seed=data.split_seed,
@@ -48,7 +50,7 @@ def create_pipeline(config):
         stop_on_anomalies=config.validator.stop_on_anomalies,
         go_on=config.validator.go_on,
     )
-    training = Trainer(examples=example_gen["examples"], settings=dataclasses.asdict(trainer))
+    training = Trainer(examples=example_gen["examples"], settings=_trainer_settings(config))
     evaluator = Evaluator(
         examples=example_gen["examples"],
         model=training["model"],
@@ -70,3 +72,11 @@ def create_pipeline(config):
         destination=str(pathlib.Path(destination).resolve()),
     )
     return [example_gen, statistics_gen, schema_gen, example_validator, training, evaluator, infra_validator, pusher]
+
+
+def _trainer_settings(config):
+    """Fields of the Trainer, with the sources' shares where its recipe has none."""
+    settings = dataclasses.asdict(config.trainer)
+    episodes = settings["recipe"]["episodes"]
+    episodes["source_shares"] = episodes["source_shares"] or config.data.shares
+    return settings

@@ -144,7 +144,8 @@ def _instance(kind, source, where):
         raise WrongType
     if set(given) - set(hints):
         raise WrongType
-    values = {name: typed_value(hints[name], value, where) for name, value in given.items()}
+    rules = {field.name: field.metadata for field in dataclasses.fields(kind)}
+    values = {name: checked(typed_value(hints[name], value, where), rules[name], name, where) for name, value in given.items()}
     try:
         return kind(**values)
     except (ValueError, TypeError) as error:

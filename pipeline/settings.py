@@ -9,7 +9,7 @@ A dataclass declares everything once: the type of a field, and beside it, in `da
     "filled"    True: an empty text or tuple is refused
     "keys"      of a mapping: the keys it may have, or a function that gives them; without it any
 
-Sections may nest to any depth, be optional, and come from any package. What a section itself refuses (`ValueError`, `TypeError` in its
+The rules hold inside lists of dataclasses, too. Sections may nest to any depth, be optional, and come from any package. What a section itself refuses (`ValueError`, `TypeError` in its
 `__post_init__`) is told like a wrong value.
 
 One rule for short keys: inside a section, a name that the section lacks and exactly one of its nested sections or mappings has, means that

@@ -26,8 +26,8 @@ FEATURES = {
     "image/marks": tf.io.FixedLenFeature([], tf.int64),
     "image/combined": tf.io.FixedLenFeature([], tf.int64),
 }
-OPTIONAL = {"source": tf.io.FixedLenFeature([], tf.string, default_value="")}
-"""Features that an Example has where its data set knows them; statistics and schema leave them alone."""
+OPTIONAL = {name: tf.io.FixedLenFeature([], tf.string, default_value="") for name in ("source", "device")}
+"""Features that an Example has where its data set knows them."""
 
 
 def to_example(sample):
@@ -60,8 +60,7 @@ def to_example(sample):
         "image/marks": int(record.marks),
         "image/combined": int(record.combined),
     }
-    if record.source:
-        values["source"] = record.source
+    values |= {name: getattr(record, name) for name in OPTIONAL if getattr(record, name)}
     return tf.train.Example(
         features=tf.train.Features(feature={name: _feature(value) for name, value in values.items()})
     ).SerializeToString(deterministic=True)
@@ -142,7 +141,7 @@ def read_examples(directory):
                     doppler=bool(values["image/doppler"]),
                     marks=bool(values["image/marks"]),
                     combined=bool(values["image/combined"]),
-                    source=values["source"].decode(),
+                    **{name: values[name].decode() for name in OPTIONAL},
                 )
             )
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:

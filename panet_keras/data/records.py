@@ -32,6 +32,7 @@ class Record:
         mask_format: `"colour"` (`MASK_COLOURS`), `"binary"` (not black = lesion), or `"index"` (grey = class index).
         doppler, marks, combined: acquisition flags of BUS-UCLM: colour Doppler, calliper marks, two views in one frame.
         source: hospital or device; episodes are of one source.
+        device: the scanner, where it is known beside the hospital.
     """
 
     filename: str
@@ -44,6 +45,7 @@ class Record:
     marks: bool = False
     combined: bool = False
     source: str = ""
+    device: str = ""
 
     def decode(self):
         """Decodes image and mask.

@@ -75,6 +75,8 @@ def hold_out(records, test_share=1 / 3, seed=0):
 def k_folds(records, k, seed=0):
     """Deals the patients into k folds, balanced by lesion images of each label; patients that share a picture come into one fold.
 
+    Patients without any lesion are balanced by their normal frames, where there are at least k of them.
+
     Pictures are the same where their files have equal bytes.
 
     Args:
@@ -116,11 +118,15 @@ def _folds(records, groups, k, seed):
     # The largest first, each to the fold where the worst label's share grows least; ties fall by the permutation.
     ranked = sorted((names[i] for i in order), key=lambda name: -counts[name][:3].sum())
     folds, loads = [[] for _ in range(k)], np.zeros((k, len(labels)))
+    # Where the normal frames are other people's than the lesions, these people would all come into one fold. Fewer of them than folds
+    # (BUS-UCLM, whose folds are published, has one) are dealt as ever.
+    apart = sum(not count[:3].any() for count in counts.values()) >= k
     for rank, name in enumerate(ranked):
         left = len(ranked) - rank
         empty = [i for i in range(k) if not folds[i]]
         choices = empty if left <= len(empty) else range(k)
-        best = min(choices, key=lambda i: (((loads[i] + counts[name]) / total)[:3].max(), len(folds[i])))
+        part = slice(3, 4) if apart and not counts[name][:3].any() else slice(0, 3)
+        best = min(choices, key=lambda i: (((loads[i] + counts[name]) / total)[part].max(), len(folds[i])))
         folds[best].append(name)
         loads[best] += counts[name]
     return [sorted(patient for patient, group in groups.items() if group in fold) for fold in folds]

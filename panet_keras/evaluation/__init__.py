@@ -1,6 +1,8 @@
 """The evaluation protocol: per-image scores at original size, patients apart, intervals over patients."""
 
+from panet_keras.evaluation.by_source import by_source
 from panet_keras.evaluation.evaluate import evaluate
+from panet_keras.evaluation.lesions import find_lesions, froc, lesion_figures
 from panet_keras.evaluation.protocol import (
     PROTOCOLS,
     Episode,
@@ -39,14 +41,18 @@ __all__ = [
     "Row",
     "TestImages",
     "bootstrap",
+    "by_source",
     "calibration_counts",
     "dice",
     "episode_list",
     "evaluate",
     "expected_calibration_error",
+    "find_lesions",
     "fit_temperature",
     "fixed_episodes",
+    "froc",
     "iou",
+    "lesion_figures",
     "own_probability",
     "paired_difference",
     "per_image",

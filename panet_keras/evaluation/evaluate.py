@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 
 from panet_keras.errors import PANetError
+from panet_keras.evaluation.lesions import lesion_figures
 from panet_keras.evaluation.protocol import PROTOCOLS, Row, episode_list, fixed_episodes, run_protocol
 from panet_keras.evaluation.summary import summarise, summarise_normal
 from panet_keras.files import write_whole
@@ -44,7 +45,8 @@ def evaluate(
     Returns:
         Three dictionaries by row name (the text of a `Row`, `"cross-patient, 1 shot"` ...): the scores and supports of each episode, the
         table's entries and the calibration counts; and a list of what could not be scored, with the reason. A table's entry is that
-        of `summarise` with protocol, shots, and annotated: the number of different annotated images that were supports.
+        of `summarise` with protocol, shots, and annotated: the number of different annotated images that were supports; cross-patient
+        ones have normal (`summarise_normal`) and marks (`lesion_figures`), too.
 
     Raises:
         PANetError: too few supports for the headline, or an unknown protocol.
@@ -60,7 +62,7 @@ def evaluate(
             drawn = fixed_episodes(test.patients, test.lesion, supports, kind)
         else:
             drawn = episode_list(
-                test.patients, test.lesion, row.shots, repeats, seed, row.protocol, kind, test.labels, test.digests
+                test.patients, test.lesion, row.shots, repeats, seed, row.protocol, kind, test.labels, test.digests, test.sources
             )
         if asked is not None:
             drawn = [episode for episode in drawn if episode.query in asked]
@@ -93,7 +95,7 @@ def evaluate(
         calibration[key] = counts.tolist()
         if row.protocol == "cross-patient":
             normal, _ = score(f"{key}, normal", row, 1, "normal")
-            table[key]["normal"] = summarise_normal(normal, rows[key])
+            table[key] |= {"normal": summarise_normal(normal, rows[key]), "marks": lesion_figures(rows[key], normal)}
             rows[f"{key}, normal"] = normal
     return rows, table, calibration, skipped
 

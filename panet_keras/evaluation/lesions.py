@@ -36,19 +36,16 @@ def find_lesions(truth, probability, threshold=0.5):
     """
     lesions, count = ndimage.label(truth, EIGHT)
     marks, marked = ndimage.label(probability > threshold, EIGHT)
-    found, false = [0.0] * count, []
-    centres = [np.argwhere(lesions == number).mean(0).round().astype(int) for number in range(1, count + 1)]
-    for mark in range(1, marked + 1):
-        inside = marks == mark
-        score, hits = float(probability[inside].max()), False
-        for number, centre in enumerate(centres):
-            lesion = lesions == number + 1
-            overlap = 2.0 * (lesion & inside).sum() / (lesion.sum() + inside.sum())
-            if overlap >= FOUND_DICE or inside[tuple(centre)]:
-                found[number], hits = max(found[number], score), True
-        if not hits:
-            false.append(score)
-    return Marks(tuple(found), tuple(false))
+    # An untrained model makes marks by the thousand: all pairs at once.
+    pixels = np.bincount((lesions * (marked + 1) + marks).ravel(), minlength=(count + 1) * (marked + 1))
+    pixels = pixels.reshape(count + 1, marked + 1)
+    hits = 2.0 * pixels[1:, 1:] >= FOUND_DICE * (pixels.sum(1)[1:, None] + pixels.sum(0)[None, 1:])
+    for number in range(count):
+        centre = tuple(np.argwhere(lesions == number + 1).mean(0).round().astype(int))
+        if marks[centre]:
+            hits[number, marks[centre] - 1] = True
+    scores = np.array(ndimage.maximum(probability, marks, np.arange(1, marked + 1)), float)
+    return Marks(tuple((hits * scores).max(1, initial=0.0).tolist()), tuple(scores[~hits.any(0)].tolist()))
 
 
 def froc(images):
@@ -69,3 +66,28 @@ def froc(images):
         lowest = np.nextafter(false[allowed], 2) if len(false) > allowed else 0.0
         result[rate] = float((found >= max(lowest, 1e-12)).mean()) if len(found) else float("nan")
     return result
+
+
+def lesion_figures(rows, normal_rows=()):
+    """Lesion-level figures of one row of the table; a normal frame, which is answered once, counts as often as a lesion image.
+
+    Args:
+        rows: from `run_protocol`, of images with a lesion. normal_rows: of normal images.
+
+    Returns:
+        Dictionary: lesions (their number), found (share of the lesions that a mark finds), false_marks (an image), and froc: the share
+        found at so many false marks an image (`FALSE_MARKS`, as text). Empty for rows of an earlier version, which have no marks.
+    """
+    repeats = max((row["repeat"] for row in rows), default=0) + 1
+    chosen = [*rows, *list(normal_rows) * repeats]
+    if not rows or not all("found" in row for row in chosen):
+        return {}
+    images = [Marks(tuple(row["found"]), tuple(row["false"])) for row in chosen]
+    curve = froc(images)
+    scores = [score for marks in images for score in marks.found]
+    return {
+        "lesions": curve.pop("lesions") // repeats,
+        "found": float(np.mean(np.array(scores) > 0)) if scores else float("nan"),
+        "false_marks": float(np.mean([len(marks.false) for marks in images])),
+        "froc": {str(rate): share for rate, share in curve.items()},
+    }

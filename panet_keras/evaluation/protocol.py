@@ -9,6 +9,7 @@ import tensorflow as tf
 from panet_keras.data.episodic.superpixels import superpixels
 from panet_keras.data.records import decode_all, digests
 from panet_keras.errors import PANetError
+from panet_keras.evaluation.lesions import find_lesions
 from panet_keras.evaluation.scores import calibration_counts, score_mask
 from panet_keras.inference.presence import presence
 from panet_keras.inference.segmenter import restore
@@ -40,7 +41,9 @@ class Episode:
     repeat: int
 
 
-def episode_list(patients, lesion, shots, repeats=5, seed=0, protocol="cross-patient", queries="lesion", labels=None, digests=None):
+def episode_list(
+    patients, lesion, shots, repeats=5, seed=0, protocol="cross-patient", queries="lesion", labels=None, digests=None, sources=None
+):
     """Draws the supports of every query.
 
     Args:
@@ -56,6 +59,7 @@ def episode_list(patients, lesion, shots, repeats=5, seed=0, protocol="cross-pat
         queries: `"lesion"` or `"normal"` images; a superpixel's query is of either kind.
         labels: [R] label of each image, for the protocols that ask for it.
         digests: [R] equal where pictures are: a query's copy under another name never supports it.
+        sources: [R] source (hospital) of each image: supports are of the query's own. None: of any.
 
     Returns:
         List of `Episode`; queries without enough supports are left out.
@@ -74,6 +78,8 @@ def episode_list(patients, lesion, shots, repeats=5, seed=0, protocol="cross-pat
         allowed[query] = False
         if digests is not None:
             allowed &= np.asarray(digests) != digests[query]
+        if sources is not None:
+            allowed &= np.asarray(sources) == sources[query]
         if protocol == "other-label":
             allowed &= labels != labels[query]
         pools = [allowed & (labels == label) for label in LABELS] if protocol == "two-way" else [allowed]
@@ -158,6 +164,7 @@ class TestImages:
             self.masks.append(resize_mask(sample.mask > 0, size))
         self.digests = digests(self.images)
         self.patients = np.array([record.patient for record in self.records])
+        self.sources = np.array([record.source for record in self.records])
         self.labels = np.array([record.label for record in self.records])
         self.lesion = np.array([mask.any() for mask in self.masks])
 
@@ -219,7 +226,8 @@ def run_protocol(predict, test, episodes, protocol="cross-patient", seed=0, surf
         progress: function of (done, total), called now and then.
 
     Returns:
-        List of rows, one for each episode: query index, repeat, supports (indices), presence, scores; and calibration counts [3, 10].
+        List of rows, one for each episode: query index, repeat, supports (indices), presence, scores, and of the cross-patient protocol `found` and
+        `false`, the scores of `find_lesions`; and calibration counts [3, 10].
         With more ways than one the scores are those of the query's own way, which has a pixel where it is the most probable.
     """
     rows, counts, last = [], np.zeros((3, 10)), 0.0
@@ -232,7 +240,8 @@ def run_protocol(predict, test, episodes, protocol="cross-patient", seed=0, surf
         probability = own_probability(np.asarray(restore(small, truth.shape)), way)
         scores = score_mask(truth, probability, surface=surface)
         drawn = {"query": episode.query, "repeat": episode.repeat, "supports": list(episode.supports)}
-        rows.append({**drawn, "presence": presence(small[..., way]), **scores})
+        marks = dataclasses.asdict(find_lesions(truth, probability)) if protocol == "cross-patient" else {}
+        rows.append({**drawn, "presence": presence(small[..., way]), **scores, **marks})
         counts += calibration_counts(truth, probability)
         if progress and (time.monotonic() - last > 5 or number + 1 == len(episodes)):
             last = time.monotonic()

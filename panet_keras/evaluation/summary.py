@@ -102,7 +102,7 @@ def summarise(rows, patients, counts=None, seed=0):
 
 
 def strata(rows, records, area):
-    """Mean Dice by label, lesion-size tercile, Doppler, marks and combined frames; and by source where there are several.
+    """Mean Dice by label, lesion-size tercile, Doppler, marks and combined frames; and by source and device where there are several.
 
     Args:
         rows: from `run_protocol`. records: test records. area: [R] lesion share of each test image.
@@ -120,11 +120,11 @@ def strata(rows, records, area):
     for flag in ("doppler", "marks", "combined"):
         for value, word in ((True, "yes"), (False, "no")):
             groups[f"{flag}: {word}"] = np.array([getattr(records[q], flag) == value for q in queries])
-    # Hospital or device, which not every reader knows.
-    sources = [str(getattr(records[q], "source", "") or "not told") for q in queries]
-    if len(set(sources)) > 1:
-        for source in sorted(set(sources)):
-            groups[f"source: {source}"] = np.array([one == source for one in sources])
+    # Hospital and device, which not every reader knows.
+    for fact in ("source", "device"):
+        told = [str(getattr(records[q], fact, "") or "not told") for q in queries]
+        for value in sorted(set(told)) if len(set(told)) > 1 else ():
+            groups[f"{fact}: {value}"] = np.array([one == value for one in told])
     return {
         name: {"dice": float(np.nanmean(values[inside])), "n": int(inside.sum())} for name, inside in groups.items() if inside.any()
     }

@@ -104,10 +104,10 @@ def summarised(rows, table, test, settings):
         rows, table: of `panet_keras.evaluation.evaluate`. test: `TestImages`. settings: of the Evaluator.
 
     Returns:
-        Dictionary: headline, table, strata, settings, gallery (name to file, Dice and supports), per_image (file to Dice, patient and the
+        Dictionary: headline, table, strata, sources (`by_source`), settings, gallery (name to file, Dice and supports), per_image (file to Dice, patient and the
         support files of each repeat), and supports: the files of all annotated images that were supports of the headline.
     """
-    from panet_keras.evaluation import strata
+    from panet_keras.evaluation import by_source, strata
 
     headline = next(iter(table))
     files = [record.filename for record in test.records]
@@ -126,6 +126,7 @@ def summarised(rows, table, test, settings):
         "headline": headline,
         "table": table,
         "strata": strata(rows[headline], test.records, [float(mask.mean()) for mask in test.truths]),
+        "sources": by_source(rows[headline], rows.get(f"{headline}, normal", ()), test.records, settings["seed"]),
         "settings": dict(settings),
         "gallery": gallery,
         "per_image": per_image,

@@ -62,12 +62,18 @@ def validate(statistics, schema, previous):
     Returns:
         TFDV's `Anomalies` by split, and the list of anomalies.
     """
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    from panet_keras.data.examples import OPTIONAL
     from pipeline.validation.image_checks import anomaly
     from pipeline.validation.statistics import read_statistics
     from pipeline.validation.tfdv import import_tfdv
 
     tfdv = import_tfdv()
     curated = tfdv.load_schema_text(str(schema.schema))
+    # A schema of one's own may be older than these.
+    for name in OPTIONAL.keys() - {feature.name for feature in curated.feature}:
+        curated.feature.add(name=name, type=schema_pb2.BYTES)
     stats = {split: read_statistics(statistics.split(split)) for split in Examples.SPLITS}
     counts = {split: stats[split].datasets[0].num_examples for split in Examples.SPLITS}
     diffs, found = {}, []

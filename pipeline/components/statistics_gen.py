@@ -15,13 +15,13 @@ def StatisticsGen(examples: InputArtifact[Examples], engine: Engine[dict], stati
     Args:
         examples: input. engine: fields of `pipeline.config.Beam`. statistics: output.
     """
-    from panet_keras.data.examples import FEATURES
+    from panet_keras.data.examples import FEATURES, OPTIONAL
     from pipeline.orchestration.beam import pipeline_options
     from pipeline.validation.tfdv import import_tfdv
 
     tfdv = import_tfdv()
 
-    options = tfdv.StatsOptions(feature_allowlist=[name for name in FEATURES if name not in PICTURES])
+    options = tfdv.StatsOptions(feature_allowlist=[name for name in (*FEATURES, *OPTIONAL) if name not in PICTURES])
     total = 0
     for split in Examples.SPLITS:
         target = statistics.split(split)

@@ -57,13 +57,15 @@ def forward(metadata, name):
     Raises:
         PipelineError: no run had it.
     """
-    found = []
+    found, near = [], set()
     for examples in metadata.all_artifacts(Examples.type_name()):
         if not examples.findings.is_file():
             continue
         findings = json.loads(examples.findings.read_text("utf-8"))
         split = next((s for s in findings["files"] if name in findings["files"][s] or name in findings["patients"][s]), None)
         if split is None:
+            names = {known for group in (findings["files"], findings["patients"]) for part in group.values() for known in part}
+            near |= {known for known in names if known.endswith(f"/{name}")}
             continue
         made = []
         for artifact in metadata.descendants(examples.id):
@@ -71,7 +73,10 @@ def forward(metadata, name):
             made.append({"artifact": artifact.id, "type": artifact.type_name(), "path": str(artifact.path), "pushed": pushed})
         found.append({"examples": examples.id, "path": str(examples.path), "split": split, "descendants": made})
     if not found:
-        raise PipelineError(f"no run had an image or a patient {name!r}; expected a file name such as ALWI_000.png, or ALWI.")
+        meant = f"; did you mean {' or '.join(sorted(near)[:3])}?" if near else ""
+        raise PipelineError(
+            f"no run had an image or a patient {name!r}; expected a file name such as ALWI_000.png, or ALWI{meant or '.'}"
+        )
     return found
 
 

@@ -3,8 +3,8 @@
     @component
     def SchemaGen(statistics: InputArtifact[ExampleStatistics], schema_file: InputPath, schema: OutputArtifact[Schema]): ...
 
-The annotations are those of TFX's light components, and three more: `InputPath`, a file or folder from outside whose content
-counts in the cache key, `Engine`, settings that do not, and `WorkDir`, a folder that survives an interrupted execution. A function may return
+The annotations are those of TFX's light components, and three more: `InputPath`, a file or folder from outside (or a tuple of them)
+whose content counts in the cache key, `Engine`, settings that do not, and `WorkDir`, a folder that survives an interrupted execution. A function may return
 `{"summary": line}` for people, `{"stop": reason}` to end the run after its outputs are recorded, and `{"keep": False}` where the machine and
 not the inputs decided the outcome: the next run tries again instead of taking it from the cache.
 """
@@ -40,7 +40,7 @@ class Engine(_Marker):
 
 
 class InputPath(_Marker):
-    """A path outside the run; its content is part of the cache key."""
+    """A path outside the run, or a tuple of paths; their content is part of the cache key."""
 
 
 class WorkDir(_Marker):

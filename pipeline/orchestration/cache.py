@@ -40,6 +40,11 @@ def digest_path(path):
     return digest.hexdigest()
 
 
+def digest_paths(paths):
+    """`digest_path` of a path, or the list of those of a tuple."""
+    return list(map(digest_path, paths)) if isinstance(paths, tuple) else digest_path(paths)
+
+
 def is_whole(artifact):
     """Whether an artifact is on disk with the content it was recorded with."""
     return artifact.path.is_dir() and digest_path(artifact.path) == artifact.digest
@@ -68,6 +73,7 @@ def _library_digest():
         "validation/image_checks",
         "report/gallery",
         "components/shards",
+        "components/sources",
         "validation/statistics",
     ):
         digest.update((PROJECT / "pipeline" / f"{name}.py").read_bytes())
@@ -95,7 +101,7 @@ def cache_key(node, inputs, root=None):
         "component": component.name,
         "inputs": {name: artifact and artifact.digest for name, artifact in inputs.items()},
         "parameters": {name: _from_root(node.arguments.get(name), root) for name in component.parameters},
-        "paths": {name: digest_path(node.arguments[name]) for name in component.paths},
+        "paths": {name: digest_paths(node.arguments[name]) for name in component.paths},
         "code": hashlib.sha256(pathlib.Path(inspect.getfile(component.function)).read_bytes()).hexdigest(),
         "library": _library_digest(),
         "versions": versions(),

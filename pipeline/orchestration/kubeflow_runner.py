@@ -13,7 +13,7 @@ from pipeline.pipeline import create_pipeline
 
 NAME = "panet-bus"
 FROM_OUTSIDE = ("data_path", "destination")
-"""Arguments that whoever starts a run may give anew."""
+"""Arguments that whoever starts a run may give anew; with several sources `data_path` is a JSON list of their paths."""
 ANNOTATIONS = {"parameter": "{}", "input": "dsl.Input[dsl.Artifact]", "output": "dsl.Output[dsl.Artifact]"}
 
 

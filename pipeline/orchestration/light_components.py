@@ -19,21 +19,20 @@ from pipeline.terminal import show_log
 
 LOG = logging.getLogger(__name__)
 PLAIN = (str, int, float, bool)
+SEVERAL = '["'
+"""The beginning of several paths as JSON text, which no path of its own has."""
 
 
 def parameters(node):
     """A node's parameters, settings and paths as plain values: name to str, int, float or bool.
 
-    Structures become JSON text: Kubeflow's Struct would make 1200 steps 1200.0, and TFX takes no dictionaries. Paths inside the project
-    become relative to it, because it lies elsewhere in a container.
+    Structures, and several paths, become JSON text: Kubeflow's Struct would make 1200 steps 1200.0, and TFX takes no dictionaries. Paths
+    inside the project become relative to it, because it lies elsewhere in a container.
     """
     component = node.component
     values = {name: node.arguments[name] for name in (*component.parameters, *component.engines)}
     values = {name: json.dumps(value) if name in _structures(component) else value for name, value in values.items()}
-    for name in component.paths:
-        path = pathlib.Path(node.arguments[name])
-        values[name] = str(path.relative_to(PROJECT)) if path.is_relative_to(PROJECT) else str(path)
-    return values
+    return values | {name: _portable(node.arguments[name]) for name in component.paths}
 
 
 def channels(node):
@@ -96,7 +95,10 @@ def execute(name, parameters, inputs, outputs, work_root):
     show_log()
     component = getattr(pipeline.components, name)
     structures = _structures(component)
-    given = {key: _tuples(json.loads(value)) if key in structures else value for key, value in parameters.items()}
+    given = {
+        key: _tuples(json.loads(value)) if key in structures or (key in component.paths and value.startswith(SEVERAL)) else value
+        for key, value in parameters.items()
+    }
     read = {key: component.inputs[key](path, None, digest_path(path)) for key, path in inputs.items()}
     written = {key: component.outputs[key](path) for key, path in outputs.items()}
     for artifact in written.values():
@@ -115,6 +117,14 @@ def execute(name, parameters, inputs, outputs, work_root):
     if said.get("stop"):
         raise PipelineError(f"stopped after {name}: {said['stop']}")
     return {key: artifact.properties for key, artifact in written.items()}
+
+
+def _portable(path):
+    """A path as text; of several JSON text."""
+    if isinstance(path, tuple):
+        return json.dumps([_portable(one) for one in path])
+    path = pathlib.Path(path)
+    return str(path.relative_to(PROJECT)) if path.is_relative_to(PROJECT) else str(path)
 
 
 def _structures(component):

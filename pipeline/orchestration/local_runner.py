@@ -80,7 +80,7 @@ class LocalRunner:
         name, folder = self._new_run()
         (folder / "config.yaml").write_text(to_yaml(self.config), "utf-8")
         context = self.metadata.start_run(
-            name, code=_code_version(), data=self.config.data.path, **{f"{k} version": v for k, v in versions().items()}
+            name, code=_code_version(), data=self.config.data.title, **{f"{k} version": v for k, v in versions().items()}
         )
         results, stop = [], None
         for number, node in enumerate(nodes, 1):

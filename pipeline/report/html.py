@@ -39,7 +39,7 @@ def write_report(path, name, config, results, stop, metadata):
     done = {result.component: result for result in results}
     page = {
         "name": name,
-        "data_path": config.data.path,
+        "data_path": config.data.title,
         "stop": stop,
         "stopped_after": results[-1].component,
         "stages": [(r.component, "from the cache" if r.state == "CACHED" else f"{r.seconds:.1f} s", r.summary) for r in results],
@@ -91,6 +91,13 @@ def _data(done):
         patients, labels = findings["patients"][split], findings["labels"][split]
         shown = ", ".join(f"{label} {number}" for label, number in labels.items())
         told["splits"].append((split, count, f"{len(patients)}: {', '.join(patients)}", shown))
+    told["sources"] = [
+        (
+            source or "not told",
+            *(f"{n['lesions']} + {n['normals']} ({n['patients']})" for n in (sides[split] for split in findings["counts"])),
+        )
+        for source, sides in findings.get("sources", {}).items()
+    ]
     if "ExampleValidator" in done:
         validator = done["ExampleValidator"]
         anomalies = validator.outputs["anomalies"]
@@ -146,6 +153,8 @@ def _evaluation(done):
         "lesions": {split: sum(n for label, n in found.items() if label != "Normal") for split, found in labels.items()},
         "normal": {split: found.get("Normal", 0) for split, found in labels.items()},
         "frames": [_frame(key, row) for key, row in frames.items()],
+        "marks": [(key, *_marks(row["marks"])) for key, row in table.items() if row.get("marks")],
+        "hospitals": [_hospital(name, row) for name, row in scores.get("sources", {}).items()],
         "thresholds": [(t, f"{row['false_any']:.1%}", _number(row["cost"])) for t, row in first["by_threshold"].items()],
         "by_patient": [(name, _number(dice)) for name, dice in sorted(table[scores["headline"]]["by_patient"].items())],
         "by_image": [
@@ -176,6 +185,26 @@ def _frame(key, row):
         f"{row['false_area']:.2%}",
         _number(row["presence_auroc"]),
         _number(row["dice_all"]),
+    )
+
+
+def _marks(figures):
+    """Of `lesion_figures`."""
+    shares = (f"{share:.1%}" for share in figures["froc"].values())
+    return figures["lesions"], f"{figures['found']:.1%}", _number(figures["false_marks"], 2), *shares
+
+
+def _hospital(name, row):
+    """Of `panet_keras.evaluation.by_source`."""
+    dice, marks = row["dice"], row["marks"]
+    return (
+        name,
+        f"{row['images']} ({row['patients']})",
+        f"{_number(dice['mean'])} ({_number(dice['low'])} to {_number(dice['high'])})",
+        f"{row['miss_rate']:.1%}",
+        f"{marks['found']:.1%} of {marks['lesions']}" if marks else "",
+        _number(marks["false_marks"], 2) if marks else "",
+        f"{row['false_any']:.1%} of {row['normals']}" if row["normals"] else "no such frame",
     )
 
 

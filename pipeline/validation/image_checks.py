@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import itertools
 
 ANOMALIES = {
     "IMAGE_UNREADABLE": "a picture cannot be decoded; it is left out",
@@ -12,6 +13,7 @@ ANOMALIES = {
     "LESION_WITHOUT_MASK": "the label says lesion, the mask shows none",
     "DUPLICATE_IMAGE": "one picture lies in the set twice",
     "PATIENT_IN_TWO_SPLITS": "a patient is on both sides of the split",
+    "SOURCE_ON_ONE_SIDE": "all images of a hospital are on one side of the split",
     "FLAG_TELLS_LABEL": "a burned-in mark goes with the label: a model may read the mark instead of the tissue",
 }
 """Names of the anomalies, beside those of TFDV (`AnomalyInfo.Type`)."""
@@ -41,21 +43,24 @@ class Row:
     doppler: bool
     marks: bool
     combined: bool
+    source: str = ""
 
 
 def read_rows(directory, split):
     """`Row`s of a split's Examples; no picture is decoded."""
     import tensorflow as tf
 
-    from panet_keras.data.examples import FEATURES, example_files
+    from panet_keras.data.examples import FEATURES, OPTIONAL, example_files
 
-    wanted = {name: spec for name, spec in FEATURES.items() if not name.endswith("/encoded")}
+    wanted = {name: spec for name, spec in (FEATURES | OPTIONAL).items() if not name.endswith("/encoded")}
     rows = []
     for serialised in tf.data.TFRecordDataset(example_files(directory), compression_type="GZIP"):
         values = {name: value.numpy() for name, value in tf.io.parse_single_example(serialised, wanted).items()}
         texts = (values[name].decode() for name in ("image/filename", "patient/id", "label"))
         flags = (bool(values[f"image/{name}"]) for name in ("doppler", "marks", "combined"))
-        rows.append(Row(split, *texts, int(values["mask/classes"]), values["image/digest"].decode(), *flags))
+        rows.append(
+            Row(split, *texts, int(values["mask/classes"]), values["image/digest"].decode(), *flags, values["source"].decode())
+        )
     return rows
 
 
@@ -72,7 +77,7 @@ def check_rows(rows):
     Returns:
         List of dictionaries: split, feature, type (of `ANOMALIES`), description.
     """
-    return [*_labels(rows), *_duplicates(rows), *_split_patients(rows), *_flags(rows)]
+    return [*_labels(rows), *_duplicates(rows), *_split_patients(rows), *_sources(rows), *_flags(rows)]
 
 
 def _labels(rows):
@@ -94,7 +99,9 @@ def _duplicates(rows):
     for group in groups.values():
         if len(group) > 1:
             patients = {row.patient for row in group}
+            sources = {row.source for row in group}
             whose = f"of {len(patients)} patients" if len(patients) > 1 else "of one patient"
+            whose += f" of {len(sources)} sources" if len(sources) > 1 else ""
             sides = " and ".join(sorted({row.split for row in group}))
             names = ", ".join(row.filename for row in group)
             text = f"{names}: one picture, pixel for pixel, {whose}, in {sides}. Keep one."
@@ -116,12 +123,33 @@ def _split_patients(rows):
             yield anomaly("PATIENT_IN_TWO_SPLITS", " and ".join(sides), "patient/id", text)
 
 
+def _by_source(rows):
+    """(source, its rows), one pair for each."""
+    groups = collections.defaultdict(list)
+    for row in rows:
+        groups[row.source].append(row)
+    return sorted(groups.items())
+
+
+def _sources(rows):
+    groups = _by_source(rows)
+    for source, members in groups if len(groups) > 1 else ():
+        sides = {row.split for row in members}
+        if len(sides) == 1:
+            [side] = sides
+            what = "no score is of it" if side == "train" else "nothing was learned from it"
+            text = f"source {source or '(not told)'}: all {len(members)} images are in {side}, so that {what}. Test some of its patients."
+            yield anomaly("SOURCE_ON_ONE_SIDE", side, "source", text)
+
+
 def _flags(rows):
-    for flag in ("marks", "doppler", "combined"):
-        table, phi, p = flag_association(rows, flag)
+    groups = _by_source(rows)
+    for (source, members), flag in itertools.product(groups, ("marks", "doppler", "combined")):
+        table, phi, p = flag_association(members, flag)
         if abs(phi) >= TELLING and p < CERTAIN:
             (both, flag_only), (lesion_only, neither) = table
             text = (
+                f"{f'{source}: ' if len(groups) > 1 else ''}"
                 f"{flag} go with the label: {both} of {both + lesion_only} lesion images have it, and {flag_only} of {flag_only + neither} "
                 f"others (phi {phi:.2f}, Fisher p {p:.1g}). A model may read the mark instead of the tissue; crop or mask it."
             )

@@ -74,6 +74,12 @@ def test_episode_list_is_frozen_and_keeps_to_the_protocol():
     for episode in episode_list(patients, lesion, 2, 3, seed=5, digests=digests):
         assert digests[episode.query] not in digests[list(episode.supports)]
     assert episode_list(patients, lesion, 2, 3, seed=5, digests=np.arange(24)) == first
+    # Patients of three hospitals, two of each.
+    sources = np.repeat(["A", "B", "C"], 8)
+    for episode in episode_list(patients, lesion, 2, 3, seed=5, sources=sources):
+        assert set(sources[list(episode.supports)]) == {sources[episode.query]}
+        assert patients[episode.query] not in patients[list(episode.supports)]
+    assert episode_list(patients, lesion, 2, 3, seed=5, sources=np.full(24, "")) == first
     for episode in episode_list(patients, lesion, 2, 1, protocol="same-patient"):
         assert set(patients[list(episode.supports)]) == {patients[episode.query]} and episode.query not in episode.supports
     assert {e.query for e in episode_list(patients, lesion, 1, 1, queries="normal")} == set(np.flatnonzero(~lesion))
@@ -112,6 +118,10 @@ def test_evaluation_goes_on_where_it_was_cut_off(records, tmp_path):
     first = evaluate(oracle, test, shots=(1,), repeats=1, protocols=("same-patient", "superpixel"), work_dir=tmp_path)
     assert first[1]["cross-patient, 1 shot"]["dice"]["mean"] > 0.9 > first[1]["superpixel, 1 shot"]["dice"]["mean"]
     assert len(calls) == sum(map(len, first[0].values()))
+    assert first[1]["cross-patient, 1 shot"]["marks"]["found"] == 1.0 and "marks" not in first[1]["same-patient, 1 shot"]
+    assert first[1]["cross-patient, 1 shot"]["marks"]["lesions"] == sum(
+        len(row["found"]) for row in first[0]["cross-patient, 1 shot"]
+    )
     calls.clear()
     again = evaluate(oracle, test, shots=(1,), repeats=1, protocols=("same-patient", "superpixel"), work_dir=tmp_path)
     assert not calls and json.dumps(again) == json.dumps(first)

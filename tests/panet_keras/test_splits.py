@@ -36,6 +36,16 @@ def test_real_folds_are_balanced(bus_uclm):
         assert {r.label for r in lesions} == {"Benign", "Malignant"}
 
 
+def test_normal_frames_of_other_people_are_on_both_sides():
+    records = synthetic_records(6, 2) + [
+        dataclasses.replace(record, patient=f"N{record.patient}", filename=f"N{record.filename}")
+        for record in synthetic_records(9, 1, "Normal")
+    ]
+    for seed in range(20):
+        assert [sum(name.startswith("N") for name in fold) for fold in k_folds(records, 3, seed)] == [3, 3, 3]
+        assert sum(record.label == "Normal" for record in hold_out(records, seed=seed)["test"]) == 3
+
+
 def test_one_patient_cannot_be_held_out():
     with pytest.raises(PANetError, match=r"hold_out got 1 patient\(s\) \(P00\); a split by patient needs at least 2"):
         hold_out(synthetic_records(1, 5))

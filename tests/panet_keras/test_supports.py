@@ -82,6 +82,7 @@ class Scanned:
     doppler: bool = False
     marks: bool = False
     combined: bool = False
+    device: str = ""
 
 
 def test_several_sources_are_strata():
@@ -89,4 +90,6 @@ def test_several_sources_are_strata():
     images = [Scanned("Benign", source) for source in ("Hospital Ü", "Hospital Ü", "")]
     found = strata(rows, images, [0.1, 0.2, 0.3])
     assert found["source: Hospital Ü"] == {"dice": pytest.approx(0.3), "n": 2} and found["source: not told"]["n"] == 1
+    images = [dataclasses.replace(image, device=device) for image, device in zip(images, ("A", "B", "B"))]
+    assert strata(rows, images, [0.1, 0.2, 0.3])["device: B"] == {"dice": pytest.approx(0.65), "n": 2}
     assert not any(name.startswith("source") for name in strata(rows[:2], images[:2], [0.1, 0.2]))

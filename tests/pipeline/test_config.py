@@ -14,7 +14,7 @@ CONFIGS = pathlib.Path(__file__).resolve().parent.parent.parent / "pipeline" / "
 PATHS = ["data.path=/d", "run.root=/r"]
 
 
-@pytest.mark.parametrize("name", ["demo", "bus_uclm"])
+@pytest.mark.parametrize("name", ["demo", "bus_uclm", "hospitals"])
 def test_committed_configurations_load_and_round_trip(name, tmp_path):
     settings = ["trainer.steps=7", "trainer.learning_rate=1e-4", "data.test_patients=[001,Müller #2]", "evaluator.quick=yes"]
     config = load_config(CONFIGS / f"{name}.yaml", [*PATHS, *settings])
@@ -51,6 +51,14 @@ def test_committed_configurations_load_and_round_trip(name, tmp_path):
         (["validator.go_on=[MASK_COLOR]"], r"has \['MASK_COLOR'\]; expected names of .*did you mean MASK_COLOUR"),
         (["infra_validator.timeout=0"], r"infra_validator.timeout is 0.0; expected a number in \(0, inf\)"),
         (["pusher.model_name=a/b"], "pusher.model_name is 'a/b'; expected a plain name"),
+        (["data.sources=[{layout: csv}]"], "a source has no path; expected {path: FOLDER or CSV FILE"),
+        (["data.sources=[{path: a, layot: csv}]"], r"expected a list \[..., ...\] of \{path, layout, name, share\}"),
+        (["data.sources=[{path: a, layout: cvs}]"], "layout is 'cvs'; expected one of .*did you mean csv"),
+        (["data.sources=[{path: a, share: -1}]"], r"share is -1.0; expected a number in \[0, inf\)"),
+        (["data.sources=[{path: a, name: a/b}]"], "name is 'a/b'; expected a plain name"),
+        (["data.sources=[{path: a.csv}]"], "the source at a.csv has the name ''; expected a plain one"),
+        (["data.sources=[{path: x/A}, {path: y/a}]"], "data.sources has more than one named A, a; give each a name"),
+        (["data.sources=[{path: A, share: 1}, {path: B}]"], "data.sources has no share for B; expected one for each, or none"),
         (["data.path=~no-such-user-here/x"], "there is no such user; expected a path"),
     ],
 )

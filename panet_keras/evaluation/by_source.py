@@ -1,0 +1,40 @@
+"""Scores of each hospital apart."""
+
+import numpy as np
+
+from panet_keras.evaluation.lesions import lesion_figures
+from panet_keras.evaluation.scores import MISS_DICE
+from panet_keras.evaluation.summary import bootstrap, per_image
+
+
+def by_source(rows, normal_rows, records, seed=0):
+    """Scores of the images of each source, with its own interval: a mean over hospitals hides the one where a model fails.
+
+    Args:
+        rows, normal_rows: from `run_protocol`, of images with and without a lesion. records: test records. seed: of the bootstrap.
+
+    Returns:
+        Dictionary of source to: images, patients, dice (mean, low, high), miss_rate, marks (`lesion_figures`), normals (their number),
+        and false_any, the share of the normal frames with any falsely marked pixel (None without normal frames). Empty where all
+        images are of one source.
+    """
+    sources = np.array([record.source for record in records])
+    patients = np.array([record.patient for record in records])
+    result = {}
+    for source in sorted(set(sources.tolist())) if len(set(sources.tolist())) > 1 else ():
+        own, own_normal = ([row for row in group if sources[row["query"]] == source] for group in (rows, normal_rows))
+        if not own:
+            continue
+        queries, dice = per_image(own, "dice")
+        low, high = bootstrap(dice, patients[queries], seed)
+        _, marked = per_image(own_normal, "false_any")
+        result[source or "not told"] = {
+            "images": len(queries),
+            "patients": len(set(patients[queries].tolist())),
+            "dice": {"mean": float(np.nanmean(dice)), "low": low, "high": high},
+            "miss_rate": float(np.nanmean(dice < MISS_DICE)),
+            "marks": lesion_figures(own, own_normal),
+            "normals": len(marked),
+            "false_any": float(marked.mean()) if len(marked) else None,
+        }
+    return result
