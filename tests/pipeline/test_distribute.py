@@ -3,15 +3,14 @@
 import json
 
 CODE = """
-import dataclasses, json, sys, warnings
+import json, sys, warnings
 warnings.simplefilter("ignore")
 import keras
-from panet_keras import PANet, data
-from pipeline.components import trainer
-from pipeline.config import Trainer
+from panet_keras import PANet, Recipe, data, training
+from pipeline.components.trainer import strategy_of
 devices, folder, path = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 
-def build(settings, rate):
+def build(recipe):
     x = images = keras.Input((None, None, 3))
     outputs = []
     for stage in range(3):
@@ -23,13 +22,15 @@ def build(settings, rate):
     return network
 
 records = [r for r in data.load_bus_uclm(path) if r.patient != "PHAB"]
-settings = Trainer(size=32, steps=6, steps_per_epoch=2, batch_size=2, augment=False, pasted_lesions=0.0, invented_lesions=0.0,
-                   normal_queries=0.0, strategy="mirrored" if devices > 1 else "", devices=devices)
+recipe = Recipe().change(size=32, steps=6, steps_per_epoch=2, batch_size=2, augment=False, pasted_lesions=0.0, invented_lesions=0.0,
+                         normal_queries=0.0)
+strategy = strategy_of({"recipe": recipe.as_dict(), "strategy": "mirrored" if devices > 1 else "", "devices": devices})
 if devices == 1:
     # Under a strategy Keras looks at a batch before it begins, and so begins with the second pass.
-    given = data.episodes
-    data.episodes = lambda *arguments, first_epoch, **options: given(*arguments, first_epoch=1, **options)
-model, history = trainer.train(records, dataclasses.asdict(settings), folder, build)
+    module = sys.modules["panet_keras.training.train"]
+    given = module.episodes
+    module.episodes = lambda *arguments, first_epoch, **options: given(*arguments, first_epoch=1, **options)
+model, history = training.train(records, recipe, folder, strategy, build)
 assert model.distribute_strategy.num_replicas_in_sync == devices
 print(json.dumps([[row["loss"], row["align_loss"], row["dice"]] for row in history]))
 """

@@ -70,7 +70,7 @@ def test_compiled_pipeline_loads_and_keeps_the_order(tmp_path):
     cached = {name for name, task in tasks.items() if task["cachingOptions"].get("enableCache")}
     assert cached == {"statisticsgen", "examplevalidator", "trainer", "evaluator", "infravalidator"}
     constant = tasks["trainer"]["inputs"]["parameters"]["settings"]["runtimeValue"]["constant"]
-    assert json.loads(constant)["steps"] == 7
+    assert json.loads(constant)["recipe"]["steps"] == 7
     images = {executor["container"]["image"] for executor in document["deploymentSpec"]["executors"].values()}
     assert images == {"registry/panet:1"}
 

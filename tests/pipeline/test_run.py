@@ -112,7 +112,11 @@ def test_lineage_answers_both_ways(first, capsys):
     assert code == 0 and entries[0]["type"] == "PushedModel"
     examples = next(entry for entry in entries if entry["type"] == "Examples")
     trainer = next(entry for entry in entries if entry.get("component") == "Trainer")
-    assert json.loads(trainer["parameters"])["settings"]["recipe"]["seed"] == 0 and trainer["code"] and "tensorflow" in trainer["packages"]
+    assert (
+        json.loads(trainer["parameters"])["settings"]["recipe"]["seed"] == 0
+        and trainer["code"]
+        and "tensorflow" in trainer["packages"]
+    )
     assert ask(name)[1].splitlines()[0] == ask(str(entries[0]["artifact"]))[1].splitlines()[0]
 
     seen = examples["files"]["train"][0]
