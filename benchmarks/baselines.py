@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from panet_keras import CrossEntropyDice, Dice, encoders
-from panet_keras.training.train import optimizer
+from panet_keras.training.loop import optimizer
 
 
 class SupervisedUNet(keras.Model):

@@ -111,7 +111,7 @@ def one(table, row, split, folder):
     from panet_keras import train
     from panet_keras.evaluation import PROTOCOLS, TestImages, evaluate
     from panet_keras.training import checkpoints
-    from panet_keras.training.train import build
+    from panet_keras.training.loop import build
 
     recipe = recipe_of(table, row)
     scores = dict(TABLES[table]["scores"])
@@ -143,7 +143,7 @@ def one(table, row, split, folder):
 
 def trained(work, fold, row="ours"):
     """A row of ours, as `run` trained it on a fold; None where it did not."""
-    from panet_keras.training.train import build
+    from panet_keras.training.loop import build
 
     weights = pathlib.Path(work) / f"{row.replace(' ', '_')}-{fold}-training" / "model.weights.h5"
     if not weights.is_file():

@@ -55,7 +55,7 @@ _ROOMS = {
     "Segmentation": "inference.segmenter",
     "export_saved_model": "export.saved_model",
     "grad_cam": "grad_cam",
-    "train": "training.train",
+    "train": "training.loop",
 }
 _COMMANDS = ("panet_keras.__main__", "pipeline.__main__")
 

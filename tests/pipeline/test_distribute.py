@@ -27,7 +27,7 @@ recipe = Recipe().change(size=32, steps=6, steps_per_epoch=2, batch_size=2, augm
 strategy = strategy_of({"recipe": recipe.as_dict(), "strategy": "mirrored" if devices > 1 else "", "devices": devices})
 if devices == 1:
     # Under a strategy Keras looks at a batch before it begins, and so begins with the second pass.
-    module = sys.modules["panet_keras.training.train"]
+    module = sys.modules["panet_keras.training.loop"]
     given = module.episodes
     module.episodes = lambda *arguments, first_epoch, **options: given(*arguments, first_epoch=1, **options)
 model, history = training.train(records, recipe, folder, strategy, build)
