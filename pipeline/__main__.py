@@ -66,7 +66,7 @@ def main(argv=None):
     except KeyboardInterrupt:
         LOG.error("pipeline %s: interrupted; run the same command again to go on", arguments.command)
         return 130
-    except (ValueError, OSError, KerasSettingsError) as error:
+    except (PipelineError, ValueError, OSError, KerasSettingsError) as error:
         LOG.error("pipeline %s: %s", arguments.command, error)
         return 1
 
