@@ -47,15 +47,16 @@ def run(arguments):
     if segmenter.adaptation is None:
         segmenter.calibrate()
     found = segmenter.expected()
-    tuned = not found.curve
-    print("\n".join(describe(found, support, own, before.curve if tuned else found.curve, tuned)))
+    if found.curve:  # the model is as it was
+        before = None
+    print("\n".join(describe(found, support, own, before)))
     if arguments.out:
         from panet_keras.files import write_whole
         from panet_keras.pictures.curve import draw_curve
 
-        points = before.curve if tuned else found.curve
+        picture = draw_curve(before.curve, found.dice) if before else draw_curve(found.curve)
         pathlib.Path(arguments.out).parent.mkdir(parents=True, exist_ok=True)
-        write_whole(arguments.out, draw_curve(points, found.dice if tuned else None))
+        write_whole(arguments.out, picture)
         print(f"\nDrawn: {arguments.out}")
     if arguments.save:
         segmenter.save(arguments.save)
@@ -64,18 +65,18 @@ def run(arguments):
         )
 
 
-def describe(found, support, own, curve, tuned=False):
+def describe(found, support, own, before=None):
     """What `FewShotSegmenter.expected` says, in words.
 
     Args:
         found: `Expected`. support: `Support`. own: the model's own threshold, of before.
-        curve: list of (number of annotated pictures, Dice), of the model before fine-tuning where `tuned`.
-        tuned: whether the model was fine-tuned.
+        before: `Expected` of the model before fine-tuning, where it was fine-tuned; it has the curve then.
 
     Returns:
         List of lines.
     """
-    how = "by a model fine-tuned on other pictures of the set" if tuned else "with all the others as examples"
+    how = "by a model fine-tuned on other pictures of the set" if before else "with all the others as examples"
+    curve, more_helps = (before or found).curve, (before or found).more_helps
     rows = [
         ("Dice", f"{found.dice:.2f} in the mean (1: the outlines are the same, 0: they do not touch)"),
         ("Missed", f"{_share(found.missed, found.lesions)} lesions: left empty, or marked elsewhere (Dice below 0.1)"),
@@ -84,8 +85,8 @@ def describe(found, support, own, curve, tuned=False):
             "Threshold",
             f"{found.threshold:.2f}, set by these pictures (the model's own: {own:.2f}); a picture whose presence is below it stays empty",
         ),
-        ("Examples", _examples(curve, tuned)),
-        ("More pictures", _more(curve, tuned)),
+        ("Examples", _examples(curve, before)),
+        ("More pictures", _more(curve, more_helps, before)),
         ("Worst", _worst(found, support)),
     ]
     width = max(len(name) for name, _ in rows) + 2
@@ -129,17 +130,16 @@ def _marked(found):
 
 def _examples(curve, tuned):
     points = ", ".join(f"{dice:.2f} with {count}" for count, dice in curve)
-    return f"Dice {points} annotated picture{'s' if curve[-1][0] > 1 else ''}, before any threshold{' and before fine-tuning' if tuned else ''}"
+    pictures = "annotated pictures" if curve[-1][0] > 1 else "annotated picture"
+    return f"Dice {points} {pictures}, before any threshold{' and before fine-tuning' if tuned else ''}"
 
 
-def _more(curve, tuned):
-    if len(curve) < 2:
+def _more(curve, more_helps, tuned):
+    if more_helps is None:
         return "not known: at least 3 annotated pictures are needed to see whether the curve rises"
     (few, low), (many, high) = curve[-2:]
-    gain = f"from {few} to {many} Dice changed by {high - low:+.2f}"
-    if high - low >= 0.01:
-        return f"would probably help: {gain}"
-    return f"would hardly help{' without fine-tuning' if tuned else ' (try --adapt)'}: {gain}"
+    said = "would probably help" if more_helps else f"would hardly help{' without fine-tuning' if tuned else ' (try --adapt)'}"
+    return f"{said}: from {few} to {many} Dice changed by {high - low:+.3f}"
 
 
 def _worst(found, support):

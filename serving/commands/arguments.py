@@ -41,7 +41,7 @@ def add_queries(command, recursive):
 
 
 def add_answers(command):
-    """Adds what changes the masks, and `--csv`: the library's, less what a client cannot do."""
+    """Adds what changes the masks, and `--csv`: the library's, less `--adapt`, which a client cannot do."""
     command.add_argument(
         "--normal", nargs="+", action="extend", default=[], metavar="FILE", help="frames without lesion, or folders of them"
     )

@@ -30,7 +30,7 @@ def support(scanner):
 def test_the_words_say_the_numbers():
     support = Support(("a.png", "b.png", "c.png"), ((), (), ()), ("n.png",) * 4)
     found = Expected(0.7, 1 / 3, 0.25, 0.6, 3, 4, [(1, 0.5), (2, 0.52)], True, [0.9, 0.0, 0.8])
-    said = "\n".join(describe(found, support, 0.7, found.curve))
+    said = "\n".join(describe(found, support, 0.7))
     for words in (
         "3 annotated pictures with a lesion, 4 normal frames",
         "with all the others as examples",
@@ -39,16 +39,18 @@ def test_the_words_say_the_numbers():
         "1 of 4 (25%) normal frames got a mask",
         "0.60, set by these pictures (the model's own: 0.70)",
         "0.50 with 1, 0.52 with 2 annotated pictures",
-        "would probably help: from 1 to 2 Dice changed by +0.02",
+        "would probably help: from 1 to 2 Dice changed by +0.020",
         "b.png (Dice 0.00)",
         "One lesion is 33% of these figures",
     ):
         assert words in said
     bare = dataclasses.replace(found, marked=None, normals=0, curve=[(1, 0.5)], more_helps=None)
-    said = "\n".join(describe(bare, support, 0.7, bare.curve))
+    said = "\n".join(describe(bare, support, 0.7))
     assert "there is no normal frame. Put some into normals/" in said and "0.50 with 1 annotated picture," in said
     assert "not known: at least 3 annotated pictures" in said
-    said = "\n".join(describe(found, support, 0.7, [(1, 0.5), (2, 0.505)], tuned=True))
+    before = dataclasses.replace(found, curve=[(1, 0.5), (2, 0.505)], more_helps=False)
+    tuned = dataclasses.replace(found, curve=[], more_helps=None)
+    said = "\n".join(describe(tuned, support, 0.7, before))
     assert "by a model fine-tuned on other pictures" in said and "before fine-tuning" in said
     assert "would hardly help without fine-tuning" in said
 
@@ -62,7 +64,7 @@ def test_check_prints_draws_and_saves(saved, scanner, support, tmp_path, capsys)
     masks = [masks[0] for masks in support.masks]
     found = segmenter.set_support(list(support.images), masks, normals=list(support.normals)).calibrate().expected()
     assert (found.lesions, found.normals, len(found.each)) == (4, 2, 4) and found.dice == pytest.approx(np.mean(found.each))
-    assert "\n".join(describe(found, support, 0.0, found.curve)) in said
+    assert "\n".join(describe(found, support, 0.0)) in said
     assert Image.open(picture).size == (660, 440)
 
     again = open_segmenter(str(folder))
