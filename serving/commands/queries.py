@@ -5,7 +5,7 @@ import dataclasses
 import pathlib
 import re
 
-PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"})
+PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
 DICOM = frozenset({".dcm", ".dicom", ".ima"})
 OURS = re.compile(r".+(_mask(_\d+)?|_overlay|_gradcam(\+\+)?)$", re.IGNORECASE)
 """Names, without ending, of masks and of what the commands write."""
