@@ -7,6 +7,7 @@ OUT/
   .progress/
     request.json          what was asked, so that an interrupted run goes on and another request does not mix in
     PICTURE.png.json      the picture's row of the table, once its files are written
+    adapted/              with --adapt: the model that was fine-tuned once, as a preset that every process opens
 """
 
 import dataclasses
@@ -22,10 +23,12 @@ from panet_keras.commands.arguments import Support
 from panet_keras.commands.outputs import ENDINGS, plan_outputs
 from panet_keras.commands.queries import Query, find_queries
 from panet_keras.files import write_whole
+from panet_keras.presets import read
 from pipeline.errors import PipelineError
 from pipeline.orchestration.cache import digest_path
 
 PROGRESS = ".progress"
+ADAPTED = "adapted"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,8 +39,8 @@ class Request:
         model: `.keras` file, or a preset's name or folder.
         support: `panet_keras.commands.arguments.Support`.
         size: (height, width) of the model; None: a preset's own, else 256 x 256.
-        presence_threshold: from 0 to 1; None: the model's own.
-        adapt: whether a copy of the model is fine-tuned on the support first, in each process anew and each time alike.
+        presence_threshold: from 0 to 1; None: as `panet_keras.commands.model.open_model` sets it.
+        adapt: whether a copy of the model is fine-tuned on the support first, once for all processes.
     """
 
     model: str
@@ -95,18 +98,33 @@ def infer(request, query, out, engine, recursive=True, overwrite=False, table=No
     # Its own table may be written again by a run that goes on.
     tables = [table] if table else [] if goes_on else [out / "predictions.csv"]
     plan_outputs(queries, out, ENDINGS, inputs, overwrite, tables, done)
-    # A model or support that cannot be used is said once, before anything is written.
-    _segmenter(request)
+    # A model or support that cannot be used is said once, before anything is written; what takes minutes is done once.
+    adapted = out / PROGRESS / ADAPTED
+    tuned_before = request.adapt and goes_on and (adapted / "preset.json").is_file()
+    segmenter = None if tuned_before else _segmenter(request)
     if overwrite:
         shutil.rmtree(out / PROGRESS, ignore_errors=True)
     (out / PROGRESS).mkdir(parents=True, exist_ok=True)
     write_whole(out / PROGRESS / "request.json", json.dumps(request.fingerprint(), indent=1))
-    rows = _map(functools.partial(_segment, request, str(out)), [(str(item.path), item.name) for item in queries], engine, out)
+    if segmenter and request.adapt:
+        segmenter.save(adapted)
+    work = _decided(request, segmenter, adapted)
+    rows = _map(functools.partial(_segment, work, str(out)), [(str(item.path), item.name) for item in queries], engine, out)
     rows.sort(key=lambda row: row["file"])
     from panet_keras.commands.table import write_table
 
     write_table(table or out / "predictions.csv", rows)
     return rows, skipped
+
+
+def _decided(request, segmenter, adapted):
+    """The request that every process opens: nothing is left to decide in it."""
+    if request.adapt:
+        threshold = read(adapted)[0]["presence_threshold"]
+        return dataclasses.replace(request, model=str(adapted), presence_threshold=threshold, adapt=False)
+    if request.presence_threshold is None and segmenter.calibrated:
+        return dataclasses.replace(request, presence_threshold=segmenter.presence_threshold)
+    return request
 
 
 def _goes_on(out, request):

@@ -1,6 +1,6 @@
 """A client with grpcio and numpy; it imports no TensorFlow, and talks to tensorflow_model_server just as well.
 
-python -m serving.client segment --server HOST:PORT --support IMG=MASK ... --query IMG_OR_FOLDER ... --out DIR
+python -m serving.client segment --server HOST:PORT --support-dir DIR --query IMG_OR_FOLDER ... --out DIR
 """
 
 import argparse
@@ -8,13 +8,16 @@ import dataclasses
 import os
 import pathlib
 import sys
-import tempfile
 
 import grpc
 import numpy as np
-from PIL import Image
 
-from .pictures import enlarge, open_mask, open_rgb, overlay, query_bytes, shrink, shrink_mask
+from .commands import arguments as options
+from .commands.files import write_whole
+from .commands.outputs import ENDINGS, plan_outputs
+from .commands.queries import describe, find_queries
+from .commands.table import name_unread, write_table
+from .pictures import encode_png, enlarge, open_mask, open_rgb, overlay, query_bytes, shrink, shrink_mask, unite_masks
 from .protos import wire_pb2
 
 DTYPES = {1: np.float32, 2: np.float64, 3: np.int32, 4: np.uint8, 6: np.int8, 9: np.int64, 10: np.bool_}
@@ -23,11 +26,10 @@ STRING = 7
 PRESENCE_SHARE = 0.001
 COMMAND = "python -m serving.client" if __package__ == "serving" else "panet-client"
 """What a person typed: this file is also installed alone, as panet_client (serving/pyproject.toml)."""
+NAME = COMMAND.split()[-1]
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
 STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
-PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff")
-"""Endings of the files that `--query FOLDER` takes, in any case."""
 
 
 class ServingError(Exception):
@@ -177,29 +179,39 @@ class Client:
         found = self._send(self._status, request).model_version_status
         return [(item.version, item.state, item.status.error_message) for item in found]
 
-    def set_support(self, images, masks):
+    def set_support(self, images, masks, normals=()):
         """Encodes K annotated images on the server, once.
 
         Args:
             images: list of paths, file bytes or arrays. masks: their masks; not black is foreground.
+            normals: images without lesion, of the same scanner; they tell what normal tissue looks like there.
 
         Returns:
             The client itself.
 
         Raises:
-            ValueError: numbers or sizes differ. ServingError: the server refused, for example an empty mask.
+            ValueError: numbers or sizes differ, or a mask is empty. ServingError: the server refused.
         """
-        if len(images) != len(masks) or not images:
+        if len(images) != len(masks) or not len(images):
             raise ValueError(f"set_support got {len(images)} images and {len(masks)} masks; expected as many, at least 1.")
+        if isinstance(normals, (str, bytes, os.PathLike)):
+            raise ValueError("set_support expects a list of normals: set_support(images, masks, normals=[image]).")
         pictures, labels = [open_rgb(image) for image in images], [open_mask(mask) for mask in masks]
         for shot, (picture, label) in enumerate(zip(pictures, labels)):
             if picture.shape[:2] != label.shape:
                 raise ValueError(f"support shot {shot}: image is {picture.shape[:2]}, mask {label.shape}; expected one size.")
+            if not label.any():
+                raise ValueError(
+                    f"support shot {shot}: its mask has no foreground pixel. Mark the lesion, or give a frame without one in normals."
+                )
+        pictures += [open_rgb(image) for image in normals]
+        small_masks = [shrink_mask(label, self.size) for label in labels]
+        small_masks += [np.zeros(self.size, np.uint8)] * (len(pictures) - len(labels))
         self._state = self.call(
             "encode_support",
             {
                 "support_images": np.stack([shrink(picture, self.size) for picture in pictures])[None, None],
-                "support_masks": np.stack([shrink_mask(label, self.size) for label in labels])[None, None, ..., None],
+                "support_masks": np.stack(small_masks)[None, None, ..., None],
             },
         )
         return self
@@ -293,108 +305,74 @@ def main(argv=None):
     segment = commands.add_parser("segment", help="write masks and overlays of the query images")
     segment.add_argument("--server", default="127.0.0.1:8500", metavar="HOST:PORT")
     segment.add_argument("--model_name", default="panet")
-    support = segment.add_mutually_exclusive_group(required=True)
-    support.add_argument("--support", action="append", metavar="IMAGE=MASK", help="repeat for more shots")
-    support.add_argument("--support_set", help="name of a set that the server keeps")
+    options.add_support(segment)
+    segment.add_argument("--support_set", metavar="NAME", help="a set that the server keeps, in place of pictures sent to it")
     segment.add_argument("--ssl_root", metavar="PEM", help="certificate of the authority that the server's is signed by: TLS")
     segment.add_argument("--version_label", help="such as stable; the latest version without it")
-    segment.add_argument("--query", required=True, nargs="+", metavar="IMAGE", help="pictures, or folders of them")
-    segment.add_argument("--out", required=True)
+    options.add_queries(segment, recursive=False)
+    options.add_answers(segment)
     segment.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="model size; the served model's own without it")
-    segment.add_argument("--presence_threshold", type=float, help="below it nothing is marked; the model's own without it")
     segment.add_argument("--timeout", type=float, default=60.0, help="seconds for a request")
     arguments = parser.parse_args(argv)
     try:
         return _segment(arguments)
+    except KeyboardInterrupt:
+        print(f"{NAME}: interrupted; what was written is whole", file=sys.stderr)
+        return 130
     except (ServingError, OSError, ValueError) as error:
-        print(f"{COMMAND.split()[-1]}: {error}", file=sys.stderr)
+        print(f"{NAME}: {error}", file=sys.stderr)
         return 1
 
 
 def _segment(arguments):
-    pairs = [item.partition("=") for item in arguments.support or ()]
-    for image, equals, mask in pairs:
-        if not (image and equals and mask):
-            raise ValueError(f"--support {image + equals + mask}: expected IMAGE=MASK, two files joined by '='.")
-    queries = _pictures(arguments.query)
-    out = pathlib.Path(arguments.out)
-    _check_targets(queries, [path for image, _, mask in pairs for path in (image, mask)], out)
-    credentials = grpc.ssl_channel_credentials(pathlib.Path(arguments.ssl_root).read_bytes()) if arguments.ssl_root else None
-    options = {
-        "credentials": credentials,
+    """Writes `STEM_mask.png` and `STEM_overlay.png` for every query; 1 if some could not be read."""
+    sent = bool(arguments.support or arguments.support_dir or arguments.normal)
+    if arguments.support_set and sent:
+        raise ValueError(
+            "--support_set names pictures that the server keeps; give it, or --support, --support-dir and --normal, not both."
+        )
+    support = options.Support((), ()) if arguments.support_set else options.read_support(arguments)
+    queries, skipped = find_queries(arguments.query, arguments.recursive, arguments.out)
+    given = support.files + ([arguments.ssl_root] if arguments.ssl_root else [])
+    outputs = plan_outputs(queries, arguments.out, ENDINGS, given, arguments.overwrite, [arguments.csv])
+    if skipped:
+        print(f"{NAME}: not segmented: {describe(skipped)}", file=sys.stderr)
+    settings = {
+        "credentials": grpc.ssl_channel_credentials(pathlib.Path(arguments.ssl_root).read_bytes()) if arguments.ssl_root else None,
         "version_label": arguments.version_label,
         "presence_threshold": arguments.presence_threshold,
     }
-    with Client(arguments.server, arguments.model_name, arguments.size, arguments.timeout, **options) as client:
+    with Client(arguments.server, arguments.model_name, arguments.size, arguments.timeout, **settings) as client:
         if arguments.support_set:
             client.use_support_set(arguments.support_set)
         else:
-            client.set_support([image for image, _, _ in pairs], [mask for _, _, mask in pairs])
-        out.mkdir(parents=True, exist_ok=True)
-        for path in queries:
-            answer = client.predict(path)
-            target, drawn = _targets(path, out)
-            _save(target, answer.mask.astype(np.uint8) * 255)
-            _save(drawn, overlay(open_rgb(path), answer.mask))
-            print(f"{path}: presence {answer.presence:.3f}, area {answer.mask.mean():.2%}, {target}")
+            masks = [masks[0] if len(masks) == 1 else unite_masks(masks) for masks in support.masks]
+            client.set_support(support.images, masks, support.normals)
+        pathlib.Path(arguments.out).mkdir(parents=True, exist_ok=True)
+        rows = []
+        for query in queries:
+            rows.append(_write_answer(client, query, outputs[query]))
+            row = rows[-1]
+            if not row["error"]:
+                print(f"{query.path}: presence {row['presence']:.3f}, area {row['area']:.2%}, {outputs[query][0]}", flush=True)
+    if arguments.csv:
+        write_table(arguments.csv, rows)
+    return name_unread(NAME, rows)
 
 
-def _pictures(paths):
-    """The paths, and for a folder the pictures in it, sorted; hidden files and masks (x_mask.png) are no queries.
-
-    Raises:
-        ValueError: a folder without a picture.
-    """
-    found = []
-    for path in map(pathlib.Path, paths):
-        if not path.is_dir():
-            found.append(path)
-            continue
-        inside = [
-            file
-            for file in sorted(path.iterdir())
-            if file.suffix.lower() in PICTURES
-            and file.is_file()
-            and not file.name.startswith(".")
-            and not file.stem.lower().endswith("_mask")
-        ]
-        if not inside:
-            raise ValueError(f"--query {path}: no picture in this folder; expected files ending in {', '.join(PICTURES)}.")
-        found += inside
-    return found
-
-
-def _targets(query, out):
-    """Paths of the mask and the overlay of a query."""
-    return out / f"{query.stem}_mask.png", out / f"{query.stem}_overlay.png"
-
-
-def _check_targets(queries, support, out):
-    """Refuses names that would overwrite one another or an input, before anything is asked or written.
-
-    Raises:
-        ValueError: names the two files.
-    """
-    inputs = {pathlib.Path(path).resolve(): path for path in (*queries, *support)}
-    taken = {}
-    for query in queries:
-        for target in _targets(query, out):
-            other = taken.setdefault(target, query)
-            if other.resolve() != query.resolve():
-                raise ValueError(
-                    f"--query {query}: its mask would overwrite that of {other}; rename one, or give them an --out of their own."
-                )
-            if target.resolve() in inputs:
-                raise ValueError(f"--out {out}: {target} is an input; name another folder, so that it is not overwritten.")
-
-
-def _save(path, array):
-    """Writes beside the place and moves into it, so that no half picture is ever seen."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".png")
-    os.close(handle)
-    Image.fromarray(array).save(temporary)
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
+def _write_answer(client, query, targets):
+    """Segments a picture and writes its mask (255 = lesion) and its overlay; its row of the table."""
+    try:
+        picture = open_rgb(query.path)
+    except ValueError as error:
+        return {"file": query.name, "presence": "", "area": "", "error": str(error)}
+    answer = client.predict(query.path)
+    mask, drawn = targets
+    mask.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(mask, encode_png(answer.mask.astype(np.uint8) * 255))
+    write_whole(drawn, encode_png(overlay(picture, answer.mask)))
+    area = round(float(answer.mask.mean()), 8)
+    return {"file": query.name, "presence": round(answer.presence, 6), "area": area, "error": ""}
 
 
 if __name__ == "__main__":

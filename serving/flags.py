@@ -76,7 +76,7 @@ def parse_flags(argv=None):
     add("--ssl_config_file", help="text file with an SSLConfig; gRPC speaks TLS then")
     add("--grpc_max_threads", type=_count, default=8, help="requests that are answered at once")
     add("--max_queued_requests", type=_count, default=QUEUE, help="more at once are refused with RESOURCE_EXHAUSTED")
-    add("--support_dir", help="folder of named support sets: folders of x.png and x_mask.png")
+    add("--support_dir", help="folder of named support sets: folders of x.png and x_mask.png, and normals/")
     add("--support_size", type=_count, nargs=2, metavar=("H", "W"), help="their size for the model; the model's own without it")
     add(
         "--grpc_channel_arguments",

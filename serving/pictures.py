@@ -99,9 +99,27 @@ def query_bytes(source):
             return content
         if kind_of(content)[0] == "JPEG" and Image.open(io.BytesIO(content)).getexif().get(0x0112, 1) == 1:
             return content
+    return encode_png(picture)
+
+
+def encode_png(array):
+    """PNG bytes of uint8 [H, W] or [H, W, 3]."""
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
+    Image.fromarray(array).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def unite_masks(paths):
+    """bool [H, W] of several masks of one picture, as `panet_keras.commands.model.support_masks` unites them.
+
+    Raises:
+        ValueError: masks of different sizes, or one that cannot be read.
+    """
+    parts = [open_mask(path) for path in paths]
+    if len({part.shape for part in parts}) > 1:
+        sizes = ", ".join(f"{path}: {part.shape[1]} x {part.shape[0]}" for path, part in zip(paths, parts))
+        raise ValueError(f"masks of one picture have different sizes ({sizes}); expected that of the picture.")
+    return np.logical_or.reduce(parts)
 
 
 def overlay(picture, mask):

@@ -102,6 +102,43 @@ def episode():
 
 
 @pytest.fixture(scope="session")
+def scanner(tmp_path_factory):
+    """Support folder of a made-up scanner, 64 x 64: four dark squares on tissue (l0.png, l0_mask.png ...), and normals/n0.png, n1.png."""
+    from PIL import Image
+
+    rng, folder = np.random.default_rng(2), tmp_path_factory.mktemp("scanner")
+    (folder / "normals").mkdir()
+    for number in range(4):
+        image, mask = rng.integers(90, 160, (64, 64), np.uint8), np.zeros((64, 64), np.uint8)
+        if number < 2:
+            Image.fromarray(image).save(folder / "normals" / f"n{number}.png")
+        y, x = rng.integers(4, 40, 2)
+        mask[y : y + 18, x : x + 18] = 255
+        image[mask > 0] //= 4
+        Image.fromarray(image).save(folder / f"l{number}.png")
+        Image.fromarray(mask).save(folder / f"l{number}_mask.png")
+    return folder
+
+
+@pytest.fixture
+def quick_tuning(monkeypatch):
+    """In place of training, which tests/panet_keras/test_segmenter.py does: a copy with slightly larger weights, judged as ever."""
+
+    def tune(model, images, masks, marks, learning_rate, seed, note=None, judge=None):
+        copy = model.__class__.from_config(model.get_config())
+        copy.set_weights([weight * 1.01 for weight in model.get_weights()])
+        for number in range(1, marks[-1] + 1):
+            if note:
+                note()
+            if judge and number in marks:
+                judge(copy, number)
+        return copy
+
+    monkeypatch.setattr("panet_keras.inference.adapt.tune", tune)
+    monkeypatch.setattr("panet_keras.inference.adapt.lengths", lambda lesions: (1, 2))
+
+
+@pytest.fixture(scope="session")
 def python():
     """Runs a script in a fresh process: `python(code)` gives its output."""
     import subprocess

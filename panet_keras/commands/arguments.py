@@ -1,4 +1,4 @@
-"""Options that `segment`, `explain` and `python -m pipeline infer` share, and the support that they name."""
+"""Options that `segment`, `check`, `explain` and `python -m pipeline infer` share, and the support that they name."""
 
 import argparse
 import dataclasses
@@ -47,17 +47,25 @@ def add_queries(command, recursive):
     command.add_argument("--overwrite", action="store_true", help="replace older outputs; inputs are never replaced")
 
 
-def add_answers(command):
-    """Adds what changes the masks of `segment` and `infer`, and `--csv`."""
+def add_normals(command):
+    """Adds `--normal` and `--adapt`."""
     command.add_argument(
         "--normal", nargs="+", action="extend", default=[], metavar="FILE", help="frames without lesion, or folders of them"
     )
-    command.add_argument("--adapt", action="store_true", help="fine-tune a copy of the model on the annotated pictures first")
+    command.add_argument(
+        "--adapt", action="store_true", help="fine-tune a copy of the model on the annotated pictures first, where that helps"
+    )
+
+
+def add_answers(command):
+    """Adds what changes the masks of `segment` and `infer`, and `--csv`."""
+    add_normals(command)
     command.add_argument(
         "--presence-threshold",
         type=_probability,
         metavar="P",
-        help="from 0 to 1; a picture whose presence is below it gets an empty mask; a preset's own, else 0",
+        help="from 0 to 1; a picture whose presence is below it gets an empty mask; without it calibrated on two or more annotated "
+        "pictures with normal frames, else the model's own",
     )
     command.add_argument("--csv", metavar="FILE", help="table of file, presence, area and error of every picture")
 

@@ -23,4 +23,5 @@ def run(arguments):
     from panet_keras.inference.segmenter import open_segmenter
 
     segmenter = open_segmenter(arguments.model, arguments.size)
-    print(export_saved_model(segmenter.model, arguments.out, segmenter.size, arguments.weights_dtype))
+    threshold = segmenter.presence_threshold
+    print(export_saved_model(segmenter.model, arguments.out, segmenter.size, arguments.weights_dtype, threshold))

@@ -1,29 +1,73 @@
-"""From the arguments to a segmenter that knows its support."""
+"""From the arguments to a segmenter that knows its support, and what it decided on the way."""
+
+import sys
 
 import numpy as np
 
+from panet_keras.commands.progress import counted
 from panet_keras.errors import PANetError
-from panet_keras.inference.segmenter import open_segmenter, read_mask
+from panet_keras.inference.adapt import MARKED_COST
+from panet_keras.inference.segmenter import FEWEST_TO_ADAPT, open_segmenter, read_mask
 
 
 def open_model(model, size, support, presence_threshold=None, adapt=False):
-    """`FewShotSegmenter` with its support set.
+    """`FewShotSegmenter` with its support set; what was decided is said on stderr.
 
     Args:
         model, size: as in `panet_keras.inference.open_segmenter`.
         support: `Support`.
-        presence_threshold: from 0 to 1; None: the model's own.
-        adapt: whether a copy of the model is fine-tuned on the support.
+        presence_threshold: from 0 to 1; wins over all else. None: set by `adapt`; with a normal frame and two lesions calibrated on
+            the support, unless the model is a preset that was calibrated before; else the model's own.
+        adapt: whether a copy of the model is fine-tuned on the support, where that helps.
 
     Raises:
         PANetError: a model or a support that cannot be used.
     """
-    segmenter = open_segmenter(model, size)
+    segmenter = set_support(open_segmenter(model, size), support)
+    own = segmenter.presence_threshold
+    if adapt:
+        adapt_model(segmenter)
     if presence_threshold is not None:
         segmenter.presence_threshold = presence_threshold
-    more = {"normals": list(support.normals)} if support.normals else {}
-    segmenter.set_support(list(support.images), support_masks(support), **more)
-    return segmenter.adapt() if adapt else segmenter
+        return segmenter
+    if not segmenter.calibrated and support.normals and len(support.images) > 1:
+        segmenter.calibrate()
+    elif segmenter.adaptation is None:
+        return segmenter
+    tell(
+        f"presence threshold {segmenter.presence_threshold:.2f}, set by {len(support.images)} annotated pictures and "
+        f"{len(support.normals)} normal frames (the model's own: {own:.2f}); --presence-threshold sets another"
+    )
+    return segmenter
+
+
+def set_support(segmenter, support):
+    """Gives a segmenter the pictures of a `Support`; the segmenter."""
+    return segmenter.set_support(list(support.images), support_masks(support), normals=list(support.normals))
+
+
+def adapt_model(segmenter):
+    """Fine-tunes a segmenter on its support where that helps, with a bar, and says what was decided."""
+    with counted("steps of fine-tuning at most") as progress:
+        segmenter.adapt(progress=progress)
+    decided = segmenter.adaptation
+    if decided is None:
+        tell(
+            f"adapt: too few annotated pictures with a lesion; at least {FEWEST_TO_ADAPT} are needed to decide anything. The model "
+            "stays as it is."
+        )
+        return
+    before, best = decided.scores[0], max(score for steps, score in decided.scores.items() if steps)
+    if decided.steps:
+        said = f"fine-tuned for {decided.steps} steps: score {before:.3f} before, {best:.3f} after"
+    else:
+        said = f"the model stays as it is: score {before:.3f}, and {best:.3f} at best after fine-tuning"
+    tell(f"adapt: {said} (mean Dice - {MARKED_COST} x share of normal frames marked, of pictures left out)")
+
+
+def tell(line):
+    """Says something of the work, beside the answers: on stderr."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def support_masks(support):

@@ -1,5 +1,6 @@
 """n of m and the time left, on stderr."""
 
+import contextlib
 import sys
 import time
 
@@ -18,14 +19,47 @@ def progress(items, unit):
     if sys.stderr.isatty():
         yield from tqdm(items, unit=f" {unit}", file=sys.stderr, dynamic_ncols=True)
         return
-    began = shown = time.monotonic()
+    note = _lines(unit)
     for number, item in enumerate(items):
-        now = time.monotonic()
-        if number and now - shown >= SECONDS:
-            shown = now
-            left = tqdm.format_interval((now - began) / number * (len(items) - number))
-            print(f"{number} of {len(items)} {unit}, {left} left", file=sys.stderr, flush=True)
+        note(number, len(items))
         yield item
+
+
+@contextlib.contextmanager
+def counted(unit):
+    """The same for work that counts itself.
+
+    Args:
+        unit: what it counts.
+
+    Yields:
+        Function of (how many are done, how many there are), to be called after each.
+    """
+    if not sys.stderr.isatty():
+        yield _lines(unit)
+        return
+    with tqdm(unit=f" {unit}", file=sys.stderr, dynamic_ncols=True) as bar:
+
+        def note(done, total):
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield note
+
+
+def _lines(unit):
+    """Function of (done, total) that prints a line now and then."""
+    began = shown = time.monotonic()
+
+    def note(done, total):
+        nonlocal shown
+        now = time.monotonic()
+        if done and now - shown >= SECONDS:
+            shown = now
+            left = tqdm.format_interval((now - began) / done * (total - done))
+            print(f"{done} of {total} {unit}, {left} left", file=sys.stderr, flush=True)
+
+    return note
 
 
 def say(line):

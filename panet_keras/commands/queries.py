@@ -7,7 +7,7 @@ import re
 
 from panet_keras.errors import PANetError
 
-PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp"})
+PICTURES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"})
 DICOM = frozenset({".dcm", ".dicom", ".ima"})
 OURS = re.compile(r".+(_mask(_\d+)?|_overlay|_gradcam(\+\+)?)$", re.IGNORECASE)
 """Names, without ending, of masks and of what the commands write."""

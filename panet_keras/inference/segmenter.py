@@ -50,6 +50,7 @@ class Expected:
         threshold: the presence threshold in use. lesions, normals: numbers of frames.
         curve: list of (number of supports, Dice).
         more_helps: whether the curve still rises at its end by 0.01 or more; None where it has one point.
+        each: Dice of each lesion frame after the threshold, in the order of the support.
     """
 
     dice: float
@@ -60,6 +61,7 @@ class Expected:
     normals: int
     curve: list
     more_helps: bool | None
+    each: list
 
 
 class FewShotSegmenter:
@@ -73,6 +75,10 @@ class FewShotSegmenter:
         presence_threshold: from 0 to 1; a way whose presence is below it gets no pixel: "nothing here". Calibrate it
             on patients that the model was not trained on; 0 marks whatever is more probable than not. None: a preset's own,
             else 0.
+
+    Attributes:
+        calibrated: whether the threshold was set from annotated frames, by `calibrate` or `adapt`, here or before `save`.
+        adaptation: `panet_keras.inference.adapt.Adaptation` of `adapt`; None where nothing was decided.
 
     Raises:
         PANetError: a threshold outside [0, 1], or an unknown preset.
@@ -103,6 +109,7 @@ class FewShotSegmenter:
         self.presence_threshold = presence_threshold
         self._support = self._state = None
         self.adaptation = None
+        self.calibrated = bool(preset.get("about", {}).get("calibrated"))
         self._use(model)
 
     def _use(self, model):
@@ -186,6 +193,7 @@ class FewShotSegmenter:
         seen = np.array([presence(p) for p in held_out.probabilities()])
         found = held_out.lesion & (np.nan_to_num(held_out.dice) >= FOUND_DICE)
         self.presence_threshold = fit_threshold(seen[found], seen[~held_out.lesion], self.presence_threshold)
+        self.calibrated = True
 
     def expected(self):
         """What to expect on this scanner, from the annotated frames alone.
@@ -218,6 +226,7 @@ class FewShotSegmenter:
             normals=len(masks) - lesions,
             curve=curve,
             more_helps=bool(curve[-1][1] - curve[-2][1] >= 0.01) if len(curve) > 1 else None,
+            each=[float(value) for value in dice],
         )
 
     def adapt(self, learning_rate=5e-4, seed=0, progress=None):
@@ -252,7 +261,8 @@ class FewShotSegmenter:
         Raises:
             FileExistsError: the folder exists.
         """
-        presets.write(self.model, folder, self.size, self.presence_threshold)
+        about = {"calibrated": self.calibrated, "adaptation_steps": self.adaptation.steps if self.adaptation else 0}
+        presets.write(self.model, folder, self.size, self.presence_threshold, about)
 
     def predict(self, image):
         """Segments one image.

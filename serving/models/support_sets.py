@@ -7,6 +7,8 @@ import unicodedata
 import numpy as np
 import tensorflow as tf
 
+from serving.commands.arguments import NORMALS
+from serving.commands.queries import OURS
 from serving.errors import RpcError, status_of
 from serving.pictures import open_mask, open_rgb, shrink, shrink_mask
 
@@ -19,7 +21,7 @@ MASK = "_mask"
 
 
 class SupportSets:
-    """The sub-folders of a folder, each with pairs of a picture `x.png` and its mask `x_mask.png`.
+    """The sub-folders of a folder, each with pairs of a picture `x.png` and its mask `x_mask.png`, and frames without lesion in `normals/`.
 
     Args:
         folder: of the sets; a set's name is its folder's.
@@ -56,7 +58,9 @@ class SupportSets:
                     images, masks = read_set(path, self._size(version))
                     state = version.signatures["encode_support"](support_images=images, support_masks=masks)
                     supports[name] = (print_, state)
-                    log.info("support set %s: %d shots, encoded for version %d", name, images.shape[2], version.number)
+                    normal = int((~masks.numpy().any((0, 1, 3, 4, 5))).sum())
+                    message = "support set %s: %d shots, %d of them without lesion, encoded for version %d"
+                    log.info(message, name, images.shape[2], normal, version.number)
             except Exception as error:  # a picture of any kind may lie there
                 if print_ is None and version.refused.get(name) == str(error):
                     continue
@@ -80,11 +84,12 @@ def name_of(path):
 
 def _print(folder):
     """What changes when a set does."""
-    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(folder.iterdir()) if file.is_file()]
+    files = [file for place in (folder, folder / NORMALS) if place.is_dir() for file in sorted(place.iterdir()) if file.is_file()]
+    return [(str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 
 def read_set(folder, size):
-    """Images float32 [1, 1, K, H, W, 3] and masks uint8 [1, 1, K, H, W, 1] of a folder.
+    """Images float32 [1, 1, K, H, W, 3] and masks uint8 [1, 1, K, H, W, 1] of a folder; those of `normals/` come last, with empty masks.
 
     Args:
         folder: `pathlib.Path`; pictures and masks end in `SUFFIXES`, in any case, and need not end alike. size: (H, W).
@@ -92,11 +97,7 @@ def read_set(folder, size):
     Raises:
         ValueError: no pair, an image without mask or with two, other sizes, or a mask without foreground; names the file.
     """
-    pictures = [
-        file
-        for file in sorted(folder.iterdir())
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
-    ]
+    pictures = _pictures(folder)
     masks = {}
     for file in pictures:
         if file.stem.lower().endswith(MASK):
@@ -117,12 +118,22 @@ def read_set(folder, size):
             raise ValueError(f"{found[0]} is {mask.shape}, its image {image.shape[:2]}; expected one size")
         small = shrink_mask(mask, size)
         if not (small == 1).any():
-            raise ValueError(f"{found[0]} has no foreground pixel; mark the lesion or remove the pair")
+            raise ValueError(f"{found[0]} has no foreground pixel; mark the lesion, or move the image into {NORMALS}/ without it")
         small_images.append(shrink(image, size))
         small_masks.append(small)
     if not small_images:
         raise ValueError(f"{folder} has no pair x.png and x{MASK}.png ({', '.join(SUFFIXES)})")
+    # BUSI has an empty mask beside each normal frame.
+    for file in (file for file in _pictures(folder / NORMALS) if not OURS.match(file.stem)):
+        small_images.append(shrink(open_rgb(str(file)), size))
+        small_masks.append(np.zeros(size, np.uint8))
     return tf.constant(np.stack(small_images)[None, None]), tf.constant(np.stack(small_masks)[None, None, ..., None])
+
+
+def _pictures(folder):
+    """Files of a folder that are pictures by their ending; none where there is no folder."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [file for file in files if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()]
 
 
 def resolve(version, proto):

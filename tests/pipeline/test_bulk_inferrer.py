@@ -107,3 +107,40 @@ def test_segment_writes_the_same_files(saved, folder, phantom, tmp_path):
     assert visible[0] == visible[1] and len(visible[0]) == 7
     for path in visible[0]:
         assert (tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes(), path
+
+
+def test_the_model_is_adapted_once_for_all(saved, scanner, quick_tuning, tmp_path, monkeypatch, capsys):
+    """A run that goes on, and every process, opens the model that was fine-tuned; `segment` gives its masks, too."""
+    from panet_keras import presets
+    from panet_keras.__main__ import main as library
+    from panet_keras.inference.segmenter import FewShotSegmenter
+
+    query, out = tmp_path / "query", tmp_path / "out"
+    (query / "adapted").mkdir(parents=True)
+    shutil.copy(scanner / "l0.png", query / "a.png")
+    shutil.copy(scanner / "normals" / "n0.png", query / "adapted" / "b.png")
+    command = ["--size", "64", "64", "--support-dir", str(scanner), "--query", str(query)]
+    adapted = ["infer", "--model", str(saved), *command, "--adapt", "--out", str(out)]
+    assert main(adapted) == 0
+    said = capsys.readouterr().err
+    assert said.count("adapt: ") == said.count("set by 4 annotated pictures and 2 normal frames") == 1
+    folder = out / ".progress" / "adapted"
+    assert presets.read(folder)[0]["about"]["calibrated"]
+
+    def never(self, *args, **options):
+        raise AssertionError("adapted a second time")
+
+    monkeypatch.setattr(FewShotSegmenter, "adapt", never)
+    shutil.copy(scanner / "l1.png", query / "c.png")
+    assert main(adapted) == 0
+    again = ["segment", "--model", str(folder), *command, "--recursive", "--out", str(tmp_path / "again")]
+    assert library(again) is None and "presence threshold" not in capsys.readouterr().err
+    masks = sorted(path.relative_to(out) for path in out.rglob("*_mask.png"))
+    assert [str(path) for path in masks] == ["a_mask.png", "adapted/b_mask.png", "c_mask.png"]
+    for path in masks:
+        assert (out / path).read_bytes() == (tmp_path / "again" / path).read_bytes()
+
+    # Without --adapt the threshold is calibrated, once.
+    calibrated = ["infer", "--model", str(saved), *command, "--out", str(tmp_path / "calibrated")]
+    assert main(calibrated) == 0
+    assert capsys.readouterr().err.count("set by 4 annotated pictures and 2 normal frames") == 1

@@ -1,3 +1,6 @@
+import csv
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -99,14 +102,74 @@ def test_a_folder_is_its_pictures_and_no_input_is_overwritten(server, phantom, t
         "b_overlay.png",
     ]
     mine = f"{phantom}/images/PHAA_000.png={folder}/a_mask.png"
+    none = ["--out", str(tmp_path / "none")]
     for wrong, message in (
-        ([*arguments, "--support", mine, "--out", str(folder)], f"{folder}/a_mask.png is an input; name another folder"),
-        ([*arguments[:-1], str(folder / "deeper.png"), "--out", str(tmp_path / "none")], "deeper.png: no picture in this folder"),
+        ([*arguments, "--support", mine, "--out", str(folder)], f"{folder}/a_mask.png: given as an input"),
+        ([*arguments[:-1], str(folder / "deeper.png"), *none], "deeper.png: no picture in it"),
+        ([*arguments, "--out", str(tmp_path / "out")], "a_mask.png, "),  # there already
+        ([*arguments, "--support_set", "kept", *none], "give it, or --support, --support-dir and --normal, not both"),
+        ([*arguments[:3], *arguments[5:], *none], "no annotated picture; expected --support IMAGE=MASK"),
     ):
         assert main(wrong) == 1 and message in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
 
 
-def test_empty_support_is_refused_by_the_server(server, phantom):
-    with Client(f"127.0.0.1:{server}", size=(64, 64)) as client, pytest.raises(ServingError, match="no pixel of any shot equals 1"):
-        client.set_support([f"{phantom}/images/PHAA_002.png"], [f"{phantom}/masks/PHAA_002.png"])
+def test_a_support_folder_with_normal_frames_is_the_segmenter_s(server, model, phantom, tmp_path, capsys):
+    """A picture with two masks and a normal frame, from a folder; a broken query is named, and the others are done."""
+    from panet_keras import FewShotSegmenter
+
+    folder, query = tmp_path / "support", tmp_path / "query"
+    for place in (folder / "normals", query / "deep"):
+        place.mkdir(parents=True)
+    shutil.copy(phantom / "images" / "PHAA_000.png", folder / "a.png")
+    mask = np.asarray(Image.open(phantom / "masks" / "PHAA_000.png").convert("L")) > 0
+    top = np.zeros_like(mask)
+    top[: np.flatnonzero(mask.any(1)).mean().astype(int)] = True
+    for number, part in enumerate((mask & top, mask & ~top), 1):
+        assert part.any()
+        Image.fromarray(part).save(folder / f"a_mask_{number}.png")
+    normal = folder / "normals" / "n.png"
+    shutil.copy(phantom / "images" / "PHAA_002.png", normal)
+    shutil.copy(phantom / "images" / "PHAC_001.png", query / "deep")
+    (query / "broken.png").write_bytes(b"cut off")
+
+    local = FewShotSegmenter(model, (64, 64)).set_support([str(folder / "a.png")], [mask], normals=[str(normal)])
+    expected = local.predict(str(query / "deep" / "PHAC_001.png"))
+    without = local.set_support([str(folder / "a.png")], [mask]).predict(str(query / "deep" / "PHAC_001.png"))
+    assert np.abs(expected.probability - without.probability).max() > 1e-3
+    with Client(f"127.0.0.1:{server}") as client:
+        served = client.set_support([str(folder / "a.png")], [mask], normals=[str(normal)]).predict(query / "deep" / "PHAC_001.png")
+    np.testing.assert_allclose(served.probability, expected.probability, atol=1e-4)
+
+    table, out = tmp_path / "tables" / "t.csv", tmp_path / "out"
+    command = ["segment", "--server", f"127.0.0.1:{server}", "--support-dir", str(folder), "--query", str(query), "--recursive"]
+    assert main([*command, "--csv", str(table), "--out", str(out)]) == 1
+    error = capsys.readouterr().err
+    assert "broken.png: not a picture" in error and "1 picture(s) could not be read; all others are done" in error
+    rows = list(csv.DictReader(table.open()))
+    assert [(row["file"], bool(row["error"])) for row in rows] == [("broken.png", True), ("deep/PHAC_001.png", False)]
+    assert float(rows[1]["presence"]) == pytest.approx(served.presence, abs=1e-5)
+    found = np.asarray(Image.open(out / "deep" / "PHAC_001_mask.png")) > 0
+    np.testing.assert_array_equal(found, served.mask)
+    assert float(rows[1]["area"]) == pytest.approx(found.mean(), abs=1e-8)
+    # Asked again with a threshold above any presence; outputs of before are replaced where that is said.
+    (query / "broken.png").unlink()
+    again = [*command, "--presence-threshold", "1", "--csv", str(table), "--out", str(out)]
+    assert main(again) == 1 and "--overwrite" in capsys.readouterr().err
+    assert main([*again, "--overwrite"]) is None
+    assert not np.asarray(Image.open(out / "deep" / "PHAC_001_mask.png")).any()
+
+
+def test_an_empty_mask_is_refused_here_and_by_the_server(server, phantom, episode):
+    image, empty = f"{phantom}/images/PHAA_002.png", f"{phantom}/masks/PHAA_002.png"
+    support = episode()[0]
+    with Client(f"127.0.0.1:{server}", size=(64, 64)) as client:
+        with pytest.raises(ValueError, match="support shot 1: its mask has no foreground pixel.*in normals"):
+            client.set_support([f"{phantom}/images/PHAA_000.png", image], [f"{phantom}/masks/PHAA_000.png", empty])
+        with pytest.raises(ValueError, match="expects a list of normals"):
+            client.set_support([image], [empty], normals=image)
+        with pytest.raises(ServingError, match="no pixel of any shot equals 1"):
+            client.call(
+                "encode_support",
+                {"support_images": support["support_images"], "support_masks": np.zeros_like(support["support_masks"])},
+            )

@@ -188,6 +188,17 @@ def test_a_support_set_is_named_by_the_client(saved_model, phantom, tmp_path):
         manager.refresh()
         again = client.use_support_set("clinic").predict(query)
         assert np.abs(again.probability - named.probability).max() > 1e-6
+        # So are frames without lesion; they count as those that a client sends, and an empty mask beside one is no frame.
+        (pairs / "normals").mkdir()
+        normal = pairs / "normals" / "n.png"
+        shutil.copy(f"{phantom}/images/PHAA_002.png", normal)
+        shutil.copy(f"{phantom}/masks/PHAA_002.png", pairs / "normals" / "n_mask.png")
+        manager.refresh()
+        with_normal = client.use_support_set("clinic").predict(query)
+        images, masks = ([str(pairs / f"{name}{end}.png") for name in "ab"] for end in ("", "_mask"))
+        sent = client.set_support(images, masks, normals=[str(normal)]).predict(query)
+        np.testing.assert_allclose(with_normal.probability, sent.probability, atol=1e-6)
+        assert np.abs(with_normal.probability - again.probability).max() > 1e-6
     server.stop(0)
 
 

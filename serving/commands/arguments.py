@@ -1,0 +1,168 @@
+"""Options and support that the client has in common with `segment`: code of panet_keras/commands/arguments.py."""
+
+import argparse
+import dataclasses
+import pathlib
+import re
+
+from .queries import PICTURES, find_queries, is_picture, stem_of
+
+MASK = re.compile(r"^(?P<stem>.+)_mask(_\d+)?$", re.IGNORECASE)
+"""Name of a mask without its ending; a picture with several lesions may have `x_mask_1`, `x_mask_2` ..."""
+NORMALS = "normals"
+"""Sub-folder of a support folder with frames without lesion."""
+
+
+def add_support(command):
+    """Adds the options that name annotated pictures."""
+    command.add_argument(
+        "--support", action="append", default=[], metavar="IMAGE=MASK", help="annotated pair; repeat for more shots"
+    )
+    command.add_argument(
+        "--support-dir", metavar="DIR", help=f"folder of x.png with x_mask.png, and of frames without lesion in {NORMALS}/"
+    )
+
+
+def add_queries(command, recursive):
+    """Adds `--query`, `--recursive`, `--out` and `--overwrite`.
+
+    Args:
+        command: parser. recursive: whether sub-folders are taken where the option is not given.
+    """
+    command.add_argument("--query", required=True, nargs="+", metavar="IMAGE", help="pictures, or folders of them")
+    command.add_argument(
+        "--recursive",
+        action=argparse.BooleanOptionalAction,
+        default=recursive,
+        help=f"take sub-folders too, and keep them in --out (default: {'yes' if recursive else 'no'})",
+    )
+    command.add_argument("--out", required=True, help="folder for the pictures")
+    command.add_argument("--overwrite", action="store_true", help="replace older outputs; inputs are never replaced")
+
+
+def add_answers(command):
+    """Adds what changes the masks, and `--csv`: the library's, less `--adapt`, which a client cannot do."""
+    command.add_argument(
+        "--normal", nargs="+", action="extend", default=[], metavar="FILE", help="frames without lesion, or folders of them"
+    )
+    command.add_argument(
+        "--presence-threshold",
+        "--presence_threshold",
+        type=_probability,
+        metavar="P",
+        help="from 0 to 1; a picture whose presence is below it gets an empty mask; the served model's own without it",
+    )
+    command.add_argument("--csv", metavar="FILE", help="table of file, presence, area and error of every picture")
+
+
+@dataclasses.dataclass(frozen=True)
+class Support:
+    """Annotated pictures, as files.
+
+    Attributes:
+        images: K paths.
+        masks: for each image a tuple of paths; several are united.
+        normals: paths of frames without lesion.
+    """
+
+    images: tuple
+    masks: tuple
+    normals: tuple = ()
+
+    @property
+    def files(self):
+        """All paths."""
+        return [*self.images, *(mask for masks in self.masks for mask in masks), *self.normals]
+
+
+def split_pair(text):
+    """(image, mask) of `IMAGE=MASK`.
+
+    A `=` may be part of a name: of several, the first counts that parts two files which exist, else the first.
+
+    Raises:
+        ValueError: no `=`, or nothing on one side of it.
+    """
+    places = [place for place, sign in enumerate(text) if sign == "=" and 0 < place < len(text) - 1]
+    if not places:
+        raise ValueError(f"--support {text}: expected IMAGE=MASK, two files joined by '='.")
+    pairs = [(text[:place], text[place + 1 :]) for place in places]
+    return next((pair for pair in pairs if all(pathlib.Path(path).is_file() for path in pair)), pairs[0])
+
+
+def read_support(arguments):
+    """The support that `--support`, `--support-dir` and `--normal` name.
+
+    Args:
+        arguments: namespace of `add_support` and `add_answers`.
+
+    Returns:
+        `Support`.
+
+    Raises:
+        ValueError: none, a pair that is no pair, or a folder with pictures whose masks are missing; all of them named.
+    """
+    pairs = [(image, (mask,)) for image, mask in map(split_pair, arguments.support)]
+    normals = []
+    if getattr(arguments, "normal", None):
+        normals = [str(query.path) for query in find_queries(arguments.normal, option="--normal")[0]]
+    if arguments.support_dir:
+        found, frames = read_support_folder(arguments.support_dir)
+        pairs, normals = pairs + found, normals + frames
+    if not pairs:
+        raise ValueError(
+            "no annotated picture; expected --support IMAGE=MASK, or --support-dir with a folder of x.png and x_mask.png."
+        )
+    return Support(tuple(image for image, _ in pairs), tuple(masks for _, masks in pairs), tuple(normals))
+
+
+def read_support_folder(folder):
+    """Pairs (image, tuple of masks) of a folder, and the frames in its `normals/`.
+
+    Args:
+        folder: of `x.png` with `x_mask.png`, or `x_mask_1.png` ...; both of any picture's ending, in any case.
+
+    Raises:
+        ValueError: no such folder, no pair, pictures without mask or masks without picture; names them all.
+    """
+    folder = pathlib.Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"--support-dir {folder}: no such folder; expected one with pictures x.png and masks x_mask.png.")
+    masks, images = {}, []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or not path.is_file():
+            continue
+        match = MASK.match(path.stem)
+        if match and path.suffix.lower() in PICTURES:
+            masks.setdefault(match["stem"], []).append(str(path))
+        elif is_picture(path):
+            images.append(path)
+    pairs, problems = [], []
+    for path in images:
+        own = masks.pop(stem_of(path.name), None)
+        if own:
+            pairs.append((str(path), tuple(own)))
+        else:
+            problems.append(f"{path.name} has no mask ({stem_of(path.name)}_mask.png)")
+    problems += [f"{pathlib.Path(mask).name} has no picture" for own in masks.values() for mask in own]
+    if problems:
+        raise ValueError(
+            f"--support-dir {folder}: {'; '.join(problems)}. Add what is missing, take the file out, or move a frame without lesion "
+            f"into {folder / NORMALS}."
+        )
+    if not pairs:
+        raise ValueError(f"--support-dir {folder}: no picture in it; expected x.png with x_mask.png.")
+    normals = folder / NORMALS
+    filled = normals.is_dir() and any(normals.iterdir())
+    frames = [str(query.path) for query in find_queries([normals], option="--support-dir")[0]] if filled else []
+    return pairs, frames
+
+
+def _probability(text):
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is no probability; expected a number from 0 to 1")
+    return value
