@@ -180,6 +180,7 @@ def test_what_cannot_be_decided_is_left(model, scanner):
         ([0.99] * 10, [], 0.0, 0.3),  # without normal frames never above what was set before
         ([], [0.9] * 5, 0.3, 0.3),  # nothing to go by
         ([0.9] * 19 + [0.5], [0.89] * 20, 0.0, 0.9),  # at most one lesion in twenty is emptied
+        ([0.99] * 19 + [0.02], [0.6] * 20, 0.6, 0.99),  # and one odd lesion does not decide alone
     ],
 )
 def test_the_threshold_is_fitted_to_the_scanner(lesions, normals, low, high):
