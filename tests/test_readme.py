@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from benchmarks import preset, tables
+from benchmarks import preset, preset_multi, tables
 from panet_keras import presets
 from tests.conftest import PROJECT
 
@@ -70,7 +70,8 @@ def test_the_table_of_hospitals():
     assert set(lines) == {head}
 
 
-def test_the_model_card_is_what_its_preset_says():
-    folder = presets.FOLDER / preset.NAME
+@pytest.mark.parametrize("made_by", [preset, preset_multi])
+def test_the_model_card_is_what_its_preset_says(made_by):
+    folder = presets.FOLDER / made_by.NAME
     about = json.loads((folder / "preset.json").read_text("utf-8"))
-    assert preset.card(about) == (folder / "README.md").read_text("utf-8")
+    assert made_by.card(about) == (folder / "README.md").read_text("utf-8")

@@ -14,6 +14,8 @@ EPISODES = 3
 """Of a step."""
 NORMAL_QUERIES = 0.3
 """How often the query is a normal frame, where there are any: what is tuned on lesions alone marks everything."""
+WORTH = 0.02
+"""Gain of the score from which the model is tuned: less is the noise of a handful of frames."""
 MARKED_COST = 0.3
 """Dice of a lesion that one normal frame marked is worth, when lengths of training are compared."""
 
@@ -23,7 +25,7 @@ class Adaptation:
     """What was decided.
 
     Attributes:
-        steps: optimizer steps on all frames; 0: the model stays as it was.
+        steps: optimizer steps on all frames; 0: the model stays as it was, because frames left out gained less than `WORTH`.
         scores: dictionary of steps to the score on frames left out, mean Dice - 0.3 x share of normal frames marked; 0 is the model as it was.
         held_out: `HeldOut` of every frame after as many steps on the others.
     """
@@ -85,7 +87,7 @@ def adapt(model, images, masks, learning_rate=5e-4, seed=0, progress=None):
     held_out = {steps: HeldOut(np.array(logits), masks > 0, lesion) for steps, logits in answers.items()}
     scores = {steps: score(answer) for steps, answer in held_out.items()}
     best = max(scores, key=lambda steps: (scores[steps], -steps))
-    if not best:
+    if scores[best] - scores[0] < WORTH:
         return model, Adaptation(0, scores, held_out[0])
     for _ in tuner.run(np.ones(len(masks), bool), (best,), FOLDS):
         pass

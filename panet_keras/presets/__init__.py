@@ -10,7 +10,7 @@ from panet_keras.errors import PANetError
 from panet_keras.files import build_beside
 
 FOLDER = pathlib.Path(__file__).parent
-DEFAULT = "bus_uclm_lite0"
+DEFAULT = "bus_multi_lite0"
 """What is used where a person names no model."""
 
 

@@ -7,7 +7,7 @@ import pathlib
 import subprocess
 import sys
 
-PRESET = "bus_uclm_lite0"
+PRESET = "bus_multi_lite0"
 
 
 def model_base_path():

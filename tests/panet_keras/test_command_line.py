@@ -74,7 +74,7 @@ def test_without_a_model_the_shipped_preset_is_used(phantom, tmp_path, capsys):
     assert np.asarray(Image.open(tmp_path / "PHAC_001_mask.png")).shape == (96, 128)
     other = ["--support", support, "--query", query, "--out", str(tmp_path / "other")]
     assert main(["segment", "--model", "bus_uclm_lite9", *other]) == 1
-    assert "preset 'bus_uclm_lite9' is unknown; expected one of ['bus_uclm_lite0']" in capsys.readouterr().err
+    assert "preset 'bus_uclm_lite9' is unknown; expected one of ['bus_multi_lite0', 'bus_uclm_lite0']" in capsys.readouterr().err
     # More than any presence: nothing is marked.
     assert main(["segment", "--presence-threshold", "1", *other]) is None
     assert not np.asarray(Image.open(tmp_path / "other" / "PHAC_001_mask.png")).any()
