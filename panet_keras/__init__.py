@@ -51,7 +51,7 @@ _ROOMS = {
     "PANet": "model",
     "PANetError": "errors",
     "PretrainedAdamW": "optimizers",
-    "Recipe": "training.recipe",
+    "Recipe": "recipes.recipe",
     "Segmentation": "inference.segmenter",
     "export_saved_model": "export.saved_model",
     "grad_cam": "grad_cam",

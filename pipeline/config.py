@@ -5,7 +5,7 @@ import pathlib
 
 import yaml
 
-from panet_keras.training.recipe import Recipe
+from panet_keras.recipes.recipe import Recipe
 from pipeline.errors import ConfigError
 from pipeline.settings import build, plain, read_file, read_setting
 from pipeline.validation.image_checks import known_anomalies

@@ -3,7 +3,6 @@
 from panet_keras.data.episodic.augmentation import Augmentation
 from panet_keras.data.episodic.dataset import episodes
 from panet_keras.data.episodic.rule import EpisodeRule
-from panet_keras.data.episodic.spec import EpisodeSpec, Layout
 from panet_keras.data.examples import read_examples, to_example, write_examples
 from panet_keras.data.phantom import write_phantom
 from panet_keras.data.readers.bus_uclm import load_bus_uclm
@@ -16,6 +15,7 @@ from panet_keras.data.readers.table import load_bus_bra, load_csv
 from panet_keras.data.records import Record, Sample, decode_all
 from panet_keras.data.splits import hold_out, k_folds, patients, split_by_patients
 from panet_keras.pictures.decode import decode_image
+from panet_keras.recipes.episode import EpisodeSpec, Layout
 
 __all__ = [
     "Augmentation",

@@ -1,6 +1,6 @@
-"""How a model is trained: recipe, loop, checkpoints."""
+"""How a model is trained: the loop and its checkpoints; the recipes are in `panet_keras.recipes`."""
 
+from panet_keras.recipes import BUS_MULTI, BUS_UCLM, Recipe
 from panet_keras.training.loop import train
-from panet_keras.training.recipe import BUS_MULTI, BUS_UCLM, Recipe
 
 __all__ = ["BUS_MULTI", "BUS_UCLM", "Recipe", "train"]

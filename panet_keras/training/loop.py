@@ -12,8 +12,8 @@ from panet_keras.data import episodes
 from panet_keras.losses import CrossEntropyDice
 from panet_keras.model import PANet
 from panet_keras.optimizers import PretrainedAdamW
+from panet_keras.recipes.recipe import Recipe
 from panet_keras.training import checkpoints
-from panet_keras.training.recipe import Recipe
 
 
 def build(recipe):

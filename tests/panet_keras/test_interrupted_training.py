@@ -29,9 +29,9 @@ elif kill == "in a checkpoint":
             os.truncate(file, os.path.getsize(file) // 2)
             die()
     PANet.save_weights = half
+keras.utils.set_random_seed(0)
 x = images = keras.Input((None, None, 3))
 maps = [x := keras.layers.Conv2D(8, 3, 2, "same", activation="relu", name=f"stage{i}")(x) for i in range(4)]
-keras.utils.set_random_seed(0)
 recipe = Recipe().change(encoder=keras.Model(images, maps), size=32, batch_size=1, steps=15, steps_per_epoch=3)
 records = [r for r in load_bus_uclm(data) if r.patient != "PHAB"]
 model, history = train(records, recipe, folder, progress=lambda done, total, _: print(f"step {done}/{total}"))

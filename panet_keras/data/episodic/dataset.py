@@ -9,11 +9,11 @@ from panet_keras.data.episodic.augmentation import Augmentation
 from panet_keras.data.episodic.mirrored_normals import mirrored_normal
 from panet_keras.data.episodic.planted_lesions import invent_lesions, paste_lesions
 from panet_keras.data.episodic.rule import EpisodeRule, episode_ids
-from panet_keras.data.episodic.spec import WAYS, EpisodeSpec
 from panet_keras.data.episodic.superpixels import superpixels
 from panet_keras.data.records import decode_all, digests
 from panet_keras.errors import PANetError
 from panet_keras.pictures.resize import resize_images, resize_mask
+from panet_keras.recipes.episode import WAYS, EpisodeSpec
 
 fold_in = tf.random.experimental.stateless_fold_in
 SUPERPIXEL_FRAMES = 512
