@@ -24,7 +24,13 @@ class SupervisedUNet(keras.Model):
         x = None
         for level in reversed(maps):
             skip = keras.layers.Conv2D(channels, 1, use_bias=False)(level)
-            x = skip if x is None else keras.layers.Concatenate()([skip, keras.layers.UpSampling2D(2, interpolation="bilinear")(x)])
+            x = (
+                skip
+                if x is None
+                else keras.layers.Concatenate()(
+                    [skip, keras.layers.UpSampling2D(2, interpolation="bilinear")(x)]
+                )
+            )
             x = keras.layers.Conv2D(channels, 3, padding="same")(x)
             x = keras.layers.ReLU()(keras.layers.GroupNormalization(8)(x))
             x = keras.layers.Conv2D(channels, 3, padding="same", activation="relu")(x)
@@ -48,7 +54,9 @@ class SupervisedUNet(keras.Model):
         images = tf.reshape(support, tf.concat([[tf.shape(support)[0], -1], rest], 0))
         masks = tf.reshape(masks, tf.concat([tf.shape(images)[:-1], [1]], 0))
         images = tf.concat([images, inputs["query_images"]], 1)
-        return super().train_step(({"query_images": images}, tf.concat([masks, tf.cast(labels, masks.dtype)], 1)))
+        return super().train_step(
+            ({"query_images": images}, tf.concat([masks, tf.cast(labels, masks.dtype)], 1))
+        )
 
 
 class ConstantMask:

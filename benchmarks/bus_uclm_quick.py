@@ -20,7 +20,10 @@ def main(root):
     run = next(run for run in reversed(metadata.runs()) if properties(run).get("state") == "complete")
     outputs, seconds = {}, {}
     for execution in metadata.executions(run):
-        outputs |= {(execution.type, name): artifact for name, artifact in metadata.artifacts_of(execution.id, OUTPUT).items()}
+        outputs |= {
+            (execution.type, name): artifact
+            for name, artifact in metadata.artifacts_of(execution.id, OUTPUT).items()
+        }
         seconds[execution.type] = properties(execution).get("seconds")
     scores = json.loads(outputs["Evaluator", "evaluation"].evaluation.read_text("utf-8"))
     history = json.loads(outputs["Trainer", "model"].history.read_text("utf-8"))
@@ -29,7 +32,12 @@ def main(root):
         row.pop("by_patient")
         if f"{name}, normal" in rows:
             row["normal"] = summarise_normal(rows[f"{name}, normal"], rows[name])
-    patient = dict(zip(per_image(rows[scores["headline"]], "dice")[0], (i["patient"] for i in scores["per_image"].values())))
+    patient = dict(
+        zip(
+            per_image(rows[scores["headline"]], "dice")[0],
+            (i["patient"] for i in scores["per_image"].values()),
+        )
+    )
     result = {
         "code": properties(run)["code"],
         "settings": scores["settings"],
@@ -39,7 +47,12 @@ def main(root):
         "strata": scores["strata"],
         "paired": {
             f"{name} minus {scores['headline']}": _paired(rows[name], rows[scores["headline"]], patient)
-            for name in ("cross-patient, 5 shots", "cross-patient, 10 shots", "same-patient, 1 shot", "other-label, 1 shot")
+            for name in (
+                "cross-patient, 5 shots",
+                "cross-patient, 10 shots",
+                "same-patient, 1 shot",
+                "other-label, 1 shot",
+            )
             if name in rows
         },
         "curve": [{name: row[name] for name in ("step", "loss", "align_loss", "dice")} for row in history],
@@ -54,7 +67,9 @@ def _paired(first, second, patient):
     """Paired difference of the Dice of two rows over the images both have."""
     own, other = (dict(zip(*per_image(rows, "dice"))) for rows in (first, second))
     shared = sorted(set(own) & set(other))
-    return paired_difference([own[q] for q in shared], [other[q] for q in shared], [patient[q] for q in shared])
+    return paired_difference(
+        [own[q] for q in shared], [other[q] for q in shared], [patient[q] for q in shared]
+    )
 
 
 def markdown(table):

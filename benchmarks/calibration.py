@@ -24,17 +24,27 @@ def answers(model, test, change, queries):
 
     from panet_keras.evaluation import episode_list
 
-    call = tf.function(lambda images, masks, query: model(dict(zip(robustness.INPUTS, (images, masks, query)))))
-    frames = robustness.frames(test, change, range(len(test.records)) if queries == "normal" else np.flatnonzero(test.lesion))
+    call = tf.function(
+        lambda images, masks, query: model(dict(zip(robustness.INPUTS, (images, masks, query))))
+    )
+    frames = robustness.frames(
+        test, change, range(len(test.records)) if queries == "normal" else np.flatnonzero(test.lesion)
+    )
     for episode in episode_list(test.patients, test.lesion, 1, 1, queries=queries):
         logits = call(*robustness.tensors(frames, episode)).numpy()[0, 0]
-        yield int(episode.query), (logits[..., 1] - logits[..., 0]).astype(np.float16), frames[episode.query][1] > 0
+        yield (
+            int(episode.query),
+            (logits[..., 1] - logits[..., 0]).astype(np.float16),
+            frames[episode.query][1] > 0,
+        )
 
 
 def fitted(found):
     from panet_keras.evaluation import fit_temperature
 
-    return fit_temperature((np.stack([np.zeros_like(logit), logit], -1).astype(np.float32), truth) for _, logit, truth in found)
+    return fit_temperature(
+        (np.stack([np.zeros_like(logit), logit], -1).astype(np.float32), truth) for _, logit, truth in found
+    )
 
 
 def summary(found, temperatures):
@@ -88,13 +98,21 @@ def main(data, work):
             lesion[change][fold] = list(answers(model, test, robustness.CHANGES[change], "lesion"))
         normal[fold] = list(answers(model, test, robustness.CHANGES["as it is"], "normal"))
     both = {fold: lesion["as it is"][fold] + normal[fold] for fold in normal}
-    others = {fold: fitted(itertools.chain(*(both[other] for other in both if other != fold))) for fold in both}
-    ways = {"before": dict.fromkeys(both, 1.0), "after": others, "shipped": dict.fromkeys(both, preset.TEMPERATURE)}
+    others = {
+        fold: fitted(itertools.chain(*(both[other] for other in both if other != fold))) for fold in both
+    }
+    ways = {
+        "before": dict.fromkeys(both, 1.0),
+        "after": others,
+        "shipped": dict.fromkeys(both, preset.TEMPERATURE),
+    }
     result = {
         "temperature that fits all folds": fitted(itertools.chain(*both.values())),
         "that fits the other folds": others,
         "shipped": preset.TEMPERATURE,
-        "table": {change: {way: summary(found, t) for way, t in ways.items()} for change, found in lesion.items()},
+        "table": {
+            change: {way: summary(found, t) for way, t in ways.items()} for change, found in lesion.items()
+        },
         "frames without lesion": {way: presence_of(lesion["as it is"], normal, t) for way, t in ways.items()},
     }
     record.write("calibration", __doc__.splitlines()[0], result)

@@ -21,14 +21,27 @@ import zipfile
 
 from benchmarks import record
 
-SETTINGS = ["trainer.size=64", "trainer.steps=6", "trainer.steps_per_epoch=1", "trainer.batch_size=1", "data.test_share=0.5"]
-SETTINGS += ["evaluator.repeats=1", "evaluator.shots=[1]", "evaluator.min_dice=0.0", "evaluator.protocols=[moved-support]"]
+SETTINGS = [
+    "trainer.size=64",
+    "trainer.steps=6",
+    "trainer.steps_per_epoch=1",
+    "trainer.batch_size=1",
+    "data.test_share=0.5",
+]
+SETTINGS += [
+    "evaluator.repeats=1",
+    "evaluator.shots=[1]",
+    "evaluator.min_dice=0.0",
+    "evaluator.protocols=[moved-support]",
+]
 
 
 def start(data, root):
     settings = [x for s in (f"data.path={data}", f"run.root={root}", *SETTINGS) for x in ("--set", s)]
     command = [sys.executable, "-m", "pipeline", "run", *settings]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
 
 
 def contents(root):
@@ -91,12 +104,15 @@ def main(kills="6"):
                     "killed in": lines[-1] if lines else "before the first stage",
                     "exit code of the second start": again.returncode,
                     "different": sorted(name for name in expected if expected[name] != found.get(name)),
-                    "leftover folders": len(list(root.rglob(".building-*"))) + len(list(root.rglob(".pushing-*"))),
+                    "leftover folders": len(list(root.rglob(".building-*")))
+                    + len(list(root.rglob(".pushing-*"))),
                 }
             )
             print(rows[-1], flush=True)
         result = {"undisturbed, s": whole, "compared": sorted(expected), "kills": rows}
-    record.write("crash", "Does a pipeline that is killed at any moment end as one that was left alone?", result)
+    record.write(
+        "crash", "Does a pipeline that is killed at any moment end as one that was left alone?", result
+    )
 
 
 if __name__ == "__main__":

@@ -89,7 +89,9 @@ def run(table, data, work, rows, folds):
                 continue
             print(f"{row}, fold {fold}", flush=True)
             split = split_by_patients(records, parts[fold])
-            write_whole(file, json.dumps(one(table, row, split, pathlib.Path(work) / f"{file.stem}-training")))
+            write_whole(
+                file, json.dumps(one(table, row, split, pathlib.Path(work) / f"{file.stem}-training"))
+            )
     print("nothing left")
 
 
@@ -138,7 +140,13 @@ def one(table, row, split, folder):
     for episodes in rows.values():
         for score in episodes:
             score["patient"] = test.records[score["query"]].patient
-    return {"settings": settings_of(table, row), "minutes": minutes, "history": history, "rows": rows, "calibration": calibration}
+    return {
+        "settings": settings_of(table, row),
+        "minutes": minutes,
+        "history": history,
+        "rows": rows,
+        "calibration": calibration,
+    }
 
 
 def trained(work, fold, row="ours"):
@@ -163,13 +171,21 @@ def show(table, work):
     ours = averaged([entries[row]["images"] for row in SEEDS if row in entries])
     for row, own in entries.items():
         for protocol, scores in own["images"].items():
-            own[protocol]["against ours"] = paired(scores, ours.get(protocol, {})) if set(SEEDS) & set(entries) != {row} else None
+            own[protocol]["against ours"] = (
+                paired(scores, ours.get(protocol, {})) if set(SEEDS) & set(entries) != {row} else None
+            )
         one, five, same = (
-            own["images"].get(name, {}) for name in ("cross-patient, 1 shot", "cross-patient, 5 shots", "same-patient, 1 shot")
+            own["images"].get(name, {})
+            for name in ("cross-patient, 1 shot", "cross-patient, 5 shots", "same-patient, 1 shot")
         )
         own["5 shots - 1 shot"] = paired(five, one)
         own["same-patient - cross-patient"] = paired(same, one)
-    record.write(table, "Ours against the paper, a supervised U-Net and ours minus one repair", {"table": entries}, shown=False)
+    record.write(
+        table,
+        "Ours against the paper, a supervised U-Net and ours minus one repair",
+        {"table": entries},
+        shown=False,
+    )
     print(tables.models(entries))
 
 
@@ -197,7 +213,9 @@ def kept(table):
     return {
         row: entry
         for row, entry in rows.items()
-        if "images" in entry and row in same and ("episodes" not in entry["settings"] or entry["settings"] == same[row])
+        if "images" in entry
+        and row in same
+        and ("episodes" not in entry["settings"] or entry["settings"] == same[row])
     }
 
 
@@ -209,7 +227,9 @@ def entry(folds):
 
     settings = [result["settings"] for result in folds.values()]
     if any(other != settings[0] for other in settings):
-        raise SystemExit("WORK holds folds of one row that were trained by different settings; take another folder.")
+        raise SystemExit(
+            "WORK holds folds of one row that were trained by different settings; take another folder."
+        )
     result = {
         "folds": sorted(folds),
         "settings": settings[0],
@@ -243,7 +263,9 @@ def paired(first, second):
     shared = sorted(set(first) & set(second), key=int)
     if not shared:
         return None
-    return paired_difference([first[q][0] for q in shared], [second[q][0] for q in shared], [first[q][1] for q in shared])
+    return paired_difference(
+        [first[q][0] for q in shared], [second[q][0] for q in shared], [first[q][1] for q in shared]
+    )
 
 
 if __name__ == "__main__":

@@ -55,7 +55,9 @@ def train(data, work):
         folder = pathlib.Path(work) / f"without-{left_out}"
         if not folder.exists():
             records = [r for name in HOSPITALS if name != left_out for r in load(data, name)]
-            model, _ = fit(records, recipe(left_out), pathlib.Path(work) / f"{left_out}-training", progress=print)
+            model, _ = fit(
+                records, recipe(left_out), pathlib.Path(work) / f"{left_out}-training", progress=print
+            )
             presets.write(model, folder, (256, 256))
 
 
@@ -94,7 +96,11 @@ def score(data, work):
         records = load(data, name)
         queries, normal_queries, pool, normals = parts(records)
         cells = [
-            (k, n, a, d) for a in (False, True) for k in (ADAPTED if a else SUPPORTS) for n in (0, NORMALS) for d in range(DRAWS)
+            (k, n, a, d)
+            for a in (False, True)
+            for k in (ADAPTED if a else SUPPORTS)
+            for n in (0, NORMALS)
+            for d in range(DRAWS)
         ]
         for k, n, adapted, draw in cells:
             file = kept / f"{name}-{k}-{n}-{'adapted' if adapted else 'plain'}-{draw}.json"
@@ -115,7 +121,12 @@ def score(data, work):
                 [records[i] for i in normal_queries],
                 adapted,
             )
-            write_whole(file, json.dumps({"hospital": name, "supports": k, "normals": n, "adapted": adapted, "draw": draw, **row}))
+            write_whole(
+                file,
+                json.dumps(
+                    {"hospital": name, "supports": k, "normals": n, "adapted": adapted, "draw": draw, **row}
+                ),
+            )
             print(file.stem, f"Dice {np.mean([image['dice'] for image in row['lesions']]):.3f}", flush=True)
     entries = [json.loads(file.read_text("utf-8")) for file in sorted(kept.glob("*.json"))]
     record.write("hospitals", __doc__.splitlines()[0], {"table": table(entries)}, shown=False)
@@ -129,7 +140,9 @@ def one(model, support, normals, queries, normal_queries, adapted):
     samples = [r.decode() for r in support]
     segmenter = FewShotSegmenter(model)
     start = time.monotonic()
-    segmenter.set_support([s.image for s in samples], [s.mask for s in samples], normals=[r.decode().image for r in normals])
+    segmenter.set_support(
+        [s.image for s in samples], [s.mask for s in samples], normals=[r.decode().image for r in normals]
+    )
     if adapted:
         segmenter.adapt()
     elif len(samples) > 1 and normals:
@@ -171,10 +184,14 @@ def table(entries):
     """Rows by hospital, supports, normals and adaptation."""
     groups = {}
     for entry in entries:
-        groups.setdefault((entry["hospital"], entry["supports"], entry["normals"], entry["adapted"]), []).append(entry)
+        groups.setdefault(
+            (entry["hospital"], entry["supports"], entry["normals"], entry["adapted"]), []
+        ).append(entry)
     return [
         summary(*key, draws, groups)
-        for key, draws in sorted(groups.items(), key=lambda item: (item[0][0], item[0][3], item[0][2], item[0][1]))
+        for key, draws in sorted(
+            groups.items(), key=lambda item: (item[0][0], item[0][3], item[0][2], item[0][1])
+        )
     ]
 
 
@@ -204,14 +221,21 @@ def summary(hospital, supports, normals, adapted, draws, groups):
         "interval": bootstrap(values, patients),
         "plain dice": float(per_image(draws, "lesions", "plain dice")[0].mean()),
         "missed": float(np.mean([[image["dice"] < 0.1 for image in draw["lesions"]] for draw in draws])),
-        "emptied": float(np.mean([[image["presence"] < draw["threshold"] for image in draw["lesions"]] for draw in draws])),
+        "emptied": float(
+            np.mean([[image["presence"] < draw["threshold"] for image in draw["lesions"]] for draw in draws])
+        ),
         "threshold": float(np.mean([draw["threshold"] for draw in draws])),
         "seconds": float(np.mean([draw["seconds"] for draw in draws])),
         "steps": float(np.mean([draw["steps"] for draw in draws])),
-        "minus one support": paired_difference(values, per_image(single, "lesions", "dice")[0], patients) if single else None,
+        "minus one support": paired_difference(values, per_image(single, "lesions", "dice")[0], patients)
+        if single
+        else None,
     }
     images = [image for draw in draws for part in ("lesions", "normal frames") for image in draw[part]]
-    row["froc"] = {str(rate): share for rate, share in froc([Marks(tuple(i["found"]), tuple(i["false"])) for i in images]).items()}
+    row["froc"] = {
+        str(rate): share
+        for rate, share in froc([Marks(tuple(i["found"]), tuple(i["false"])) for i in images]).items()
+    }
     if draws[0]["normal frames"]:
         marked, whose = per_image(draws, "normal frames", "marked")
         seen = [image["presence"] for draw in draws for image in draw["lesions"]]
@@ -224,7 +248,9 @@ def summary(hospital, supports, normals, adapted, draws, groups):
             "marked without threshold": float(
                 np.mean([[image["plain marked"] > 0 for image in d["normal frames"]] for d in draws])
             ),
-            "marked area over 0.1 %": float(np.mean([[image["marked"] > 0.001 for image in d["normal frames"]] for d in draws])),
+            "marked area over 0.1 %": float(
+                np.mean([[image["marked"] > 0.001 for image in d["normal frames"]] for d in draws])
+            ),
             "presence AUROC": float(stats.mannwhitneyu(seen, unseen).statistic / len(seen) / len(unseen)),
         }
     return row

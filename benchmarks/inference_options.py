@@ -35,14 +35,24 @@ def options(predict):
         return predict(*both, query)
 
     def one_by_one(images, masks, query):
-        return np.mean([predict(images[:, :, k : k + 1], masks[:, :, k : k + 1], query) for k in range(images.shape[2])], 0)
+        return np.mean(
+            [predict(images[:, :, k : k + 1], masks[:, :, k : k + 1], query) for k in range(images.shape[2])],
+            0,
+        )
 
     def three_sizes(images, masks, query):
         answers = [predict(images, masks, query)]
         for side in (192, 320):
             small = [resize_images(x, (side, side)).numpy() for x in (images, query)]
-            marked = np.array([[[resize_nearest(shot[..., 0], (side, side)) for shot in way] for way in batch] for batch in masks])
-            answers.append(resize_images(predict(small[0], marked[..., None], small[1]), query.shape[2:4]).numpy())
+            marked = np.array(
+                [
+                    [[resize_nearest(shot[..., 0], (side, side)) for shot in way] for way in batch]
+                    for batch in masks
+                ]
+            )
+            answers.append(
+                resize_images(predict(small[0], marked[..., None], small[1]), query.shape[2:4]).numpy()
+            )
         return np.mean(answers, 0)
 
     def self_support(images, masks, query):
@@ -128,7 +138,9 @@ def main(data, work):
     for row, entry in table.items():
         for name, value in entry.items():
             paired = value["minus plain"]
-            print(f"{row:26} {name:26} {value['dice']:.3f}  {paired['mean']:+.4f} ({paired['low']:+.4f} to {paired['high']:+.4f})")
+            print(
+                f"{row:26} {name:26} {value['dice']:.3f}  {paired['mean']:+.4f} ({paired['low']:+.4f} to {paired['high']:+.4f})"
+            )
 
 
 if __name__ == "__main__":

@@ -56,7 +56,11 @@ def main(data=None):
         "seconds": median,
         "train_over_input": median["train_step"] / median["input"],
     }
-    record.write("input_pipeline", "Does the input deliver episodes at least 5 times as fast as the model consumes them?", result)
+    record.write(
+        "input_pipeline",
+        "Does the input deliver episodes at least 5 times as fast as the model consumes them?",
+        result,
+    )
 
 
 if __name__ == "__main__":

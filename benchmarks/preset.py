@@ -34,7 +34,9 @@ def train(data, work):
     records = load_bus_uclm(data)
     work.mkdir(parents=True, exist_ok=True)
     model, history = fit(records, BUS_UCLM, work, progress=print)
-    digest = hashlib.sha256(b"".join(hashlib.sha256(pathlib.Path(r.image).read_bytes()).digest() for r in records)).hexdigest()
+    digest = hashlib.sha256(
+        b"".join(hashlib.sha256(pathlib.Path(r.image).read_bytes()).digest() for r in records)
+    ).hexdigest()
     about = {
         "data": f"BUS-UCLM, {len(records)} images of {len({r.patient for r in records})} patients, SHA-256 of its images {digest[:16]}",
         "recipe": BUS_UCLM.as_dict(),
@@ -67,9 +69,15 @@ def _scores():
     """Rows of the newest table by the recipe, and where they are from."""
     headline, quick = record.RESULTS / "headline.json", record.RESULTS / "bus_uclm_quick.json"
     if headline.is_file() and len(json.loads(headline.read_text())["table"]["ours"]["folds"]) == 3:
-        rows, where = json.loads(headline.read_text())["table"]["ours"], "benchmarks/results/headline.json, 3 folds over patients"
+        rows, where = (
+            json.loads(headline.read_text())["table"]["ours"],
+            "benchmarks/results/headline.json, 3 folds over patients",
+        )
     else:
-        rows, where = json.loads(quick.read_text())["table"], "benchmarks/results/bus_uclm_quick.json, one split by patient"
+        rows, where = (
+            json.loads(quick.read_text())["table"],
+            "benchmarks/results/bus_uclm_quick.json, one split by patient",
+        )
     rows = {name: row for name, row in rows.items() if isinstance(row, dict) and "dice" in row}
     return rows, where
 

@@ -26,10 +26,13 @@ def train(data, work):
 
     work = pathlib.Path(work)
     sources = {name: hospitals.load(data, name) for name in hospitals.HOSPITALS}
-    model, history = fit([r for records in sources.values() for r in records], BUS_MULTI, work / "training", progress=print)
+    model, history = fit(
+        [r for records in sources.values() for r in records], BUS_MULTI, work / "training", progress=print
+    )
     about = {
         "data": {
-            name: f"{len(records)} images of {len({r.patient for r in records})} patients" for name, records in sources.items()
+            name: f"{len(records)} images of {len({r.patient for r in records})} patients"
+            for name, records in sources.items()
         },
         "recipe": BUS_MULTI.as_dict(),
         "train_dice": history[-1]["dice"],

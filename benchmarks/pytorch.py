@@ -94,7 +94,9 @@ def main(python):
     result["ours / PyTorch, smallest and largest of a round"] = [
         f(a / b for a, b in zip(times["ours"], times["PyTorch"])) for f in (min, max)
     ]
-    record.write("pytorch", "How long does a training step of the paper's model take, against PyTorch?", result)
+    record.write(
+        "pytorch", "How long does a training step of the paper's model take, against PyTorch?", result
+    )
 
 
 if __name__ == "__main__":

@@ -59,7 +59,9 @@ def main(weights, episode):
         torch.from_numpy(arrays[name].reshape(1, *arrays[name].shape[-3:]).transpose(0, 3, 1, 2).copy())
         for name in ("support_images", "query_images")
     )
-    mask = torch.from_numpy(arrays["support_masks"].reshape(1, 1, *arrays["support_masks"].shape[-3:-1]).astype(np.float32))
+    mask = torch.from_numpy(
+        arrays["support_masks"].reshape(1, 1, *arrays["support_masks"].shape[-3:-1]).astype(np.float32)
+    )
     label = torch.from_numpy(arrays["labels"].reshape(1, *arrays["labels"].shape[-3:-1]).astype(np.int64))
     network = encoder(np.load(weights))
     optimizer = torch.optim.SGD(network.parameters(), 1e-3, momentum=0.9, weight_decay=5e-4)

@@ -26,7 +26,9 @@ def zoom(factor):
         rows, columns = np.nonzero(mask)
         least = max(np.ptp(rows), np.ptp(columns)) + 10
         side = min(SIZE, max(int(SIZE / factor), least))
-        top, left = (int(np.clip((axis.min() + axis.max()) / 2 - side / 2, 0, SIZE - side)) for axis in (rows, columns))
+        top, left = (
+            int(np.clip((axis.min() + axis.max()) / 2 - side / 2, 0, SIZE - side)) for axis in (rows, columns)
+        )
         window = slice(top, top + side), slice(left, left + side)
         return _resized(image[window], mask[window], SIZE)
 
@@ -83,7 +85,9 @@ CHANGES = {
     "zoom 1.5": zoom(1.5),
     "zoom 2.2": zoom(2.2),
     "shrink 1.5": shrink(1.5),
-    "zoom 1.8, gamma 0.6, blur 1.2 px": both(zoom(1.8), tone(lambda image: ndimage.gaussian_filter(image**0.6, (1.2, 1.2, 0)))),
+    "zoom 1.8, gamma 0.6, blur 1.2 px": both(
+        zoom(1.8), tone(lambda image: ndimage.gaussian_filter(image**0.6, (1.2, 1.2, 0)))
+    ),
 }
 
 
@@ -93,7 +97,11 @@ INPUTS = ("support_images", "support_masks", "query_images")
 def frames(test, change, indices):
     """Changed image float32 [H, W, 3] and mask uint8 [H, W] by index."""
     return {
-        int(i): change(test.images[i].astype(np.float32) / 255, test.masks[i].astype(np.uint8), np.random.default_rng(int(i)))
+        int(i): change(
+            test.images[i].astype(np.float32) / 255,
+            test.masks[i].astype(np.uint8),
+            np.random.default_rng(int(i)),
+        )
         for i in indices
     }
 
@@ -150,13 +158,17 @@ def main(data, work, *rows):
         queries = sorted(found)
         dice, present = np.array([found[q] for q in queries]).T
         entry = {"dice": float(dice.mean()), "missed": float((dice < 0.1).mean()), "images": len(queries)}
-        entry["emptied"] = {str(threshold): float((dice * (present < threshold)).mean()) for threshold in THRESHOLDS}
+        entry["emptied"] = {
+            str(threshold): float((dice * (present < threshold)).mean()) for threshold in THRESHOLDS
+        }
         if row != rows[0]:
             first = [scores[rows[0], name][q][0] for q in queries]
             entry["minus the first"] = paired_difference(dice, first, [patients[q] for q in queries])
         table.setdefault(row, {})[name] = entry
     record.write(
-        "robustness", "How does the model hold on pictures as another scanner might make them?", {"folds": folds, "table": table}
+        "robustness",
+        "How does the model hold on pictures as another scanner might make them?",
+        {"folds": folds, "table": table},
     )
 
 

@@ -20,7 +20,13 @@ import time
 
 from benchmarks import record
 
-SETTINGS = ["trainer.size=64", "trainer.steps=10", "trainer.steps_per_epoch=10", "trainer.batch_size=1", "data.test_share=0.5"]
+SETTINGS = [
+    "trainer.size=64",
+    "trainer.steps=10",
+    "trainer.steps_per_epoch=10",
+    "trainer.batch_size=1",
+    "data.test_share=0.5",
+]
 SETTINGS += ["evaluator.repeats=1", "evaluator.shots=[1]", "evaluator.min_dice=0.0", "evaluator.protocols=[]"]
 FRAMES = 20
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -47,7 +53,9 @@ def bulk(data, out):
     support = next(record for record in load_bus_uclm(data) if record.label != "Normal")
     command = [sys.executable, "-m", "pipeline", "infer", "--support", f"{support.image}={support.masks[0]}"]
     began, peak = time.monotonic(), 0
-    with subprocess.Popen([*command, "--query", data / "images", "--out", out], stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(
+        [*command, "--query", data / "images", "--out", out], stdout=subprocess.DEVNULL
+    ) as process:
         while process.poll() is None:
             peak = max(peak, resident(process.pid))
             time.sleep(0.1)
@@ -60,8 +68,12 @@ def measure(images, folder):
     """Seconds, peak memory and bytes written of each stage."""
     from panet_keras.data import write_phantom
 
-    data = write_phantom(folder / "data", patients=max(2, images // FRAMES), images=FRAMES, seed=0, size=(96, 128))
-    settings = [x for s in (f"data.path={data}", f"run.root={folder / 'run'}", *SETTINGS) for x in ("--set", s)]
+    data = write_phantom(
+        folder / "data", patients=max(2, images // FRAMES), images=FRAMES, seed=0, size=(96, 128)
+    )
+    settings = [
+        x for s in (f"data.path={data}", f"run.root={folder / 'run'}", *SETTINGS) for x in ("--set", s)
+    ]
     command = [sys.executable, "-m", "pipeline", "run", *settings]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     stage, peaks, told = "start", {}, []
@@ -88,7 +100,9 @@ def measure(images, folder):
     began = time.monotonic()
     subprocess.run(command, check=True, capture_output=True)
     cached = time.monotonic() - began
-    stages = {name: {"seconds": seconds[name], "peak_memory": peaks[name], "bytes": sizes[name]} for name in seconds}
+    stages = {
+        name: {"seconds": seconds[name], "peak_memory": peaks[name], "bytes": sizes[name]} for name in seconds
+    }
     stages["BulkInferrer"] = bulk(data, folder / "masks")
     return stages | {"whole run from the cache": {"seconds": cached, "peak_memory": 0, "bytes": 0}}
 
@@ -129,7 +143,9 @@ def main(*sizes):
         if len(sizes) > 1:
             small, large = sizes[-2:]
             factor = large / small
-            table[name]["growth of time"] = growth(found[small][name]["seconds"], found[large][name]["seconds"], factor)
+            table[name]["growth of time"] = growth(
+                found[small][name]["seconds"], found[large][name]["seconds"], factor
+            )
             if found[small][name]["peak_memory"]:
                 table[name]["growth of memory"] = growth(
                     found[small][name]["peak_memory"], found[large][name]["peak_memory"], factor

@@ -38,9 +38,13 @@ print(sorted(times)[10])
 """
 OUR_ENCODE = (
     STOCK_ENCODE.replace("numpy as np, tensorflow as tf", "numpy as np")
-    .replace("from tensorflow_serving.apis import predict_pb2", "from serving.client import wire_pb2 as predict_pb2, write_tensor")
     .replace(
-        'request.inputs["support_images"].CopyFrom(tf.make_tensor_proto(x))', 'write_tensor(request.inputs["support_images"], x)'
+        "from tensorflow_serving.apis import predict_pb2",
+        "from serving.client import wire_pb2 as predict_pb2, write_tensor",
+    )
+    .replace(
+        'request.inputs["support_images"].CopyFrom(tf.make_tensor_proto(x))',
+        'write_tensor(request.inputs["support_images"], x)',
     )
 )
 
@@ -135,22 +139,31 @@ def main(base):
         query = {"query_images": inputs(1)["query_images"]}
         content = png(np.tile(np.linspace(0, 1, SIZE, dtype=np.float32)[:, None, None], (1, SIZE, 3)))
         picture = {"query_bytes": np.array([[content]], object)}
-        eager = {shots: {k: tf.constant(v) for k, v in {**states[shots], **query}.items()} for shots in (1, 5)}
+        eager = {
+            shots: {k: tf.constant(v) for k, v in {**states[shots], **query}.items()} for shots in (1, 5)
+        }
         result["latency, s"] = alternate(
             {
                 "serving_default, 1 shot": lambda: client.call("serving_default", inputs(1)),
                 "segment with a kept state, 1 shot": lambda: client.call("segment", {**states[1], **query}),
                 "serving_default, 5 shots": lambda: client.call("serving_default", inputs(5)),
                 "segment with a kept state, 5 shots": lambda: client.call("segment", {**states[5], **query}),
-                "segment_encoded (PNG bytes), 1 shot": lambda: client.call("segment_encoded", {**states[1], **picture}),
+                "segment_encoded (PNG bytes), 1 shot": lambda: client.call(
+                    "segment_encoded", {**states[1], **picture}
+                ),
                 "segment in this process, 1 shot": lambda: bare["segment"](**eager[1])["masks"].numpy(),
                 "segment in this process, 5 shots": lambda: bare["segment"](**eager[5])["masks"].numpy(),
             }
         )
-        result["bytes sent"] = {"query as float32": query["query_images"].nbytes, "query as PNG": len(content)}
+        result["bytes sent"] = {
+            "query as float32": query["query_images"].nbytes,
+            "query as PNG": len(content),
+        }
 
     batching = tempfile.NamedTemporaryFile("w", suffix=".txt")
-    batching.write("max_batch_size { value: 8 } batch_timeout_micros { value: 2000 } num_batch_threads { value: 2 }")
+    batching.write(
+        "max_batch_size { value: 8 } batch_timeout_micros { value: 2000 } num_batch_threads { value: 2 }"
+    )
     batching.flush()
     rates, costs = {}, {}
     joined = ("--enable_batching", "--batching_parameters_file", batching.name, "--grpc_max_threads", "16")
@@ -158,7 +171,10 @@ def main(base):
         servers = {"served": plain, "served, batching": batched}
         for clients in CLIENTS:
             with contextlib.ExitStack() as stack:
-                sides = {name: [stack.enter_context(Client(a)) for _ in range(clients)] for name, (a, _) in servers.items()}
+                sides = {
+                    name: [stack.enter_context(Client(a)) for _ in range(clients)]
+                    for name, (a, _) in servers.items()
+                }
                 calls = {name: asker(own, {**states[1], **query}) for name, own in sides.items()}
                 calls["in this process"] = lambda i: bare["segment"](**eager[1])["masks"].numpy()
                 for name, call in calls.items():
@@ -167,7 +183,8 @@ def main(base):
                     before = {side: processor_seconds(pid) for side, pid in pids.items()}
                     rates.setdefault(name, {})[clients], count = rate(call, clients)
                     costs.setdefault(name, {})[clients] = {
-                        side: round((processor_seconds(pid) - before[side]) / count, 4) for side, pid in pids.items()
+                        side: round((processor_seconds(pid) - before[side]) / count, 4)
+                        for side, pid in pids.items()
                     }
     result["segment per second, by clients"] = rates
     result["processor seconds for each segment, by clients"] = costs
@@ -175,17 +192,23 @@ def main(base):
     result["overhead at saturation"] = {name: 1 - max(rates[name].values()) / bare_rate for name in servers}
     # Client and server share the processor here; this is what the server alone costs.
     bare_cost, own_cost = (
-        min(c[side] for c in costs[n].values()) for n, side in (("in this process", "here"), ("served", "server"))
+        min(c[side] for c in costs[n].values())
+        for n, side in (("in this process", "here"), ("served", "server"))
     )
     result["server's processor time over the bare model's"] = own_cost / bare_cost - 1
 
     def run(code):
-        return float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()[-1])
+        return float(
+            subprocess.run(
+                [sys.executable, "-c", code], capture_output=True, text=True, check=True
+            ).stdout.split()[-1]
+        )
 
     result["client, s"] = {
         "import ours": min(run(IMPORT.format("serving.client")) for _ in range(3)),
         "import stock": min(
-            run(IMPORT.format("tensorflow_serving.apis.prediction_service_pb2_grpc, tensorflow")) for _ in range(3)
+            run(IMPORT.format("tensorflow_serving.apis.prediction_service_pb2_grpc, tensorflow"))
+            for _ in range(3)
         ),
         "encode 5 supports, ours": run(OUR_ENCODE),
         "encode 5 supports, stock": run(STOCK_ENCODE),

@@ -59,12 +59,16 @@ class Soak:
     def bad(self, client, rng):
         spoiled = dict(self.small)
         name = rng.choice(sorted(spoiled))
-        spoiled[name] = rng.choice([spoiled[name][0], spoiled[name] * np.float32("nan"), np.zeros((1,) * 6, np.float64)])
+        spoiled[name] = rng.choice(
+            [spoiled[name][0], spoiled[name] * np.float32("nan"), np.zeros((1,) * 6, np.float64)]
+        )
         client.call("serving_default", spoiled)
 
     def garbage(self, client, rng):
         with grpc.insecure_channel(self.address) as channel:
-            channel.unary_unary(PREDICT, lambda b: b, lambda b: b)(rng.randbytes(rng.randrange(5000)), timeout=30)
+            channel.unary_unary(PREDICT, lambda b: b, lambda b: b)(
+                rng.randbytes(rng.randrange(5000)), timeout=30
+            )
 
     def huge(self, client, rng):
         client.call("serving_default", inputs(rng.choice([5, 20])))
@@ -74,7 +78,9 @@ class Soak:
 
     def cut(self, client, rng):
         with grpc.insecure_channel(self.address) as channel:
-            call = channel.unary_unary(PREDICT, lambda b: b, lambda b: b).future(rng.randbytes(2_000_000), timeout=30)
+            call = channel.unary_unary(PREDICT, lambda b: b, lambda b: b).future(
+                rng.randbytes(2_000_000), timeout=30
+            )
             time.sleep(rng.random() * 0.01)
             call.cancel()
         self.note("cut", "CANCELLED")

@@ -40,7 +40,9 @@ def operations(function, *arguments):
     _, graph_def = convert_variables_to_constants_v2_as_graph(concrete)
     with tf.Graph().as_default() as graph:
         tf.graph_util.import_graph_def(graph_def, name="")
-        options = tf.compat.v1.profiler.ProfileOptionBuilder(tf.compat.v1.profiler.ProfileOptionBuilder.float_operation())
+        options = tf.compat.v1.profiler.ProfileOptionBuilder(
+            tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
+        )
         found = tf.compat.v1.profiler.profile(graph, options=options.with_empty_output().build())
     return found.total_float_ops
 
@@ -96,7 +98,9 @@ def main():
             name = f"{encoder}, oneDNN {'on' if onednn == '1' else 'off'}"
             table[name] = json.loads(done.stdout.splitlines()[-1])
             print(name, table[name], flush=True)
-    record.write("speed", "How fast are training and inference, against what the machine allows?", {"table": table})
+    record.write(
+        "speed", "How fast are training and inference, against what the machine allows?", {"table": table}
+    )
 
 
 if __name__ == "__main__":

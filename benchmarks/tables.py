@@ -20,7 +20,9 @@ PLACE = re.compile(r"^( *)(<!-- table (\w+) -->)\n.*?(<!-- end -->)", re.DOTALL 
 def pages():
     """Paths of the pages with a place for a table, relative to the project."""
     files = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
-    return tuple(file.relative_to(PROJECT).as_posix() for file in files if "<!-- table " in file.read_text("utf-8"))
+    return tuple(
+        file.relative_to(PROJECT).as_posix() for file in files if "<!-- table " in file.read_text("utf-8")
+    )
 
 
 PAGES = pages()
@@ -40,14 +42,23 @@ def protocols(entries):
         for name, entry in entries.items()
         if isinstance(entry, dict) and "dice" in entry
     ]
-    heads = ["protocol", "Dice (95 % interval)", "over patients", "missed", "inside / outside", "images, patients"]
+    heads = [
+        "protocol",
+        "Dice (95 % interval)",
+        "over patients",
+        "missed",
+        "inside / outside",
+        "images, patients",
+    ]
     return markdown(heads, lines)
 
 
 def models(table):
     """Rows of `benchmarks.headline`: several models on the same episodes."""
     asked = [
-        name for name in ("same-patient", "moved-support", "superpixel") if any(f"{name}, 1 shot" in e for e in table.values())
+        name
+        for name in ("same-patient", "moved-support", "superpixel")
+        if any(f"{name}, 1 shot" in e for e in table.values())
     ]
     lines = []
     for row, entry in table.items():
@@ -56,8 +67,13 @@ def models(table):
         columns = ["cross-patient, 1 shot", "cross-patient, 5 shots", *(f"{name}, 1 shot" for name in asked)]
         dice = [f"{entry[name]['dice']['mean']:.3f}" if name in entry else "" for name in columns]
         normal = f"{one['normal']['false_any']:.0%}, {one['normal']['false_any_at_threshold']:.0%}"
-        lines.append([row, *dice, f"{one['miss_rate']:.0%}", normal, interval(against, "+.3f") if against else ""])
-    return markdown(["", "1 shot", "5 shots", *asked, "missed", "normal frames marked, at 0.01", "minus ours, 1 shot"], lines)
+        lines.append(
+            [row, *dice, f"{one['miss_rate']:.0%}", normal, interval(against, "+.3f") if against else ""]
+        )
+    return markdown(
+        ["", "1 shot", "5 shots", *asked, "missed", "normal frames marked, at 0.01", "minus ours, 1 shot"],
+        lines,
+    )
 
 
 def models_in_short(table):
@@ -65,22 +81,39 @@ def models_in_short(table):
     lines = []
     for row in ("ours", "paper", "supervised U-Net"):
         one, five, moved = (
-            table[row][f"{name}"] for name in ("cross-patient, 1 shot", "cross-patient, 5 shots", "moved-support, 1 shot")
+            table[row][f"{name}"]
+            for name in ("cross-patient, 1 shot", "cross-patient, 5 shots", "moved-support, 1 shot")
         )
         dice = [interval(one["dice"]), interval(five["dice"]), f"{moved['dice']['mean']:.3f}"]
         lines.append([row, *dice, f"{one['miss_rate']:.0%}", f"{one['normal']['false_any']:.0%}"])
-    return markdown(["", "Dice, 1 shot", "5 shots", "support's mask moved away", "missed", "normal frames marked"], lines)
+    return markdown(
+        ["", "Dice, 1 shot", "5 shots", "support's mask moved away", "missed", "normal frames marked"], lines
+    )
 
 
 def differences(table):
     """Rows of `benchmarks.headline` for one model: what more shots, and the same patient, are worth, paired over images."""
-    found = {"5 shots minus 1 shot": "5 shots - 1 shot", "same-patient minus cross-patient": "same-patient - cross-patient"}
-    return markdown(["ours, paired", "Dice"], [[name, interval(table["ours"][key], "+.3f")] for name, key in found.items()])
+    found = {
+        "5 shots minus 1 shot": "5 shots - 1 shot",
+        "same-patient minus cross-patient": "same-patient - cross-patient",
+    }
+    return markdown(
+        ["ours, paired", "Dice"],
+        [[name, interval(table["ours"][key], "+.3f")] for name, key in found.items()],
+    )
 
 
 def hospitals(table):
     """Rows of `benchmarks.hospitals`: a line for each hospital, number of supports, normal frames and adaptation."""
-    heads = ["hospital", "supports", "normal frames given", "`adapt`", "Dice (95 % interval)", "minus one support", "missed"]
+    heads = [
+        "hospital",
+        "supports",
+        "normal frames given",
+        "`adapt`",
+        "Dice (95 % interval)",
+        "minus one support",
+        "missed",
+    ]
     lines = [
         [
             row["hospital"],
@@ -88,7 +121,9 @@ def hospitals(table):
             str(row["normals"]),
             "yes" if row["adapted"] else "",
             between(row["dice"], row["interval"]),
-            interval(row["minus one support"], "+.3f") if row["minus one support"] and row["supports"] > 1 else "",
+            interval(row["minus one support"], "+.3f")
+            if row["minus one support"] and row["supports"] > 1
+            else "",
             f"{row['missed']:.0%}",
             between(row["marked"], row["marked interval"], ".0%") if "marked" in row else "",
             f"{row['presence AUROC']:.3f}" if "presence AUROC" in row else "",
@@ -107,7 +142,9 @@ def hospitals_in_short(table):
     supports = sorted({count for row in rows.values() for count in row})
     lines = []
     for name, row in rows.items():
-        dice = [between(row[count]["dice"], row[count]["interval"]) if count in row else "" for count in supports]
+        dice = [
+            between(row[count]["dice"], row[count]["interval"]) if count in row else "" for count in supports
+        ]
         few = row.get(5) or next(iter(row.values()))
         lines.append([name, *dice, f"{few['missed']:.0%}", f"{few['marked']:.0%}" if "marked" in few else ""])
     heads = [f"Dice, {count} support{'s' if count > 1 else ''}" for count in supports]
@@ -124,7 +161,8 @@ def adaptation(table):
     """Rows of `benchmarks.adaptation`: Dice, and the difference to the plain answer with the same three supports."""
     ways = list(next(iter(table.values())))
     return markdown(
-        ["pictures", *ways], [[name, *(paired(row[way], "minus 3 shots") for way in ways)] for name, row in table.items()]
+        ["pictures", *ways],
+        [[name, *(paired(row[way], "minus 3 shots") for way in ways)] for name, row in table.items()],
     )
 
 
@@ -135,7 +173,13 @@ def options(table):
     return markdown(
         ["", *heads],
         [
-            [way, *(paired(c[way], "minus plain" if way != "plain" else "") if way in c else "" for c in table.values())]
+            [
+                way,
+                *(
+                    paired(c[way], "minus plain" if way != "plain" else "") if way in c else ""
+                    for c in table.values()
+                ),
+            ]
             for way in ways
         ],
     )
@@ -144,11 +188,19 @@ def options(table):
 def calibration(table):
     """Rows of `benchmarks.calibration`: before, with the temperature of the other folds, and with the shipped one."""
     lines = [
-        [name, kind, f"{e['ECE']:.3f}", f"{e['cross-entropy']:.3f}", f"{e['inside']:.2f} / {e['outside']:.3f}"]
+        [
+            name,
+            kind,
+            f"{e['ECE']:.3f}",
+            f"{e['cross-entropy']:.3f}",
+            f"{e['inside']:.2f} / {e['outside']:.3f}",
+        ]
         for name, row in table.items()
         for kind, e in row.items()
     ]
-    return markdown(["pictures", "temperature", "calibration error", "cross-entropy", "inside / outside"], lines)
+    return markdown(
+        ["pictures", "temperature", "calibration error", "cross-entropy", "inside / outside"], lines
+    )
 
 
 def presence(frames):
@@ -173,7 +225,10 @@ def speed(table):
         [
             name,
             f"{row['training step, s']:.2f} ({row['episodes of a step']}), {row['training step, times the limit']:.1f} x",
-            *(f"{row[f'{call}, s']:.3f}, {row[f'{call}, times the limit']:.1f} x" for call in ("encode_support", "segment")),
+            *(
+                f"{row[f'{call}, s']:.3f}, {row[f'{call}, times the limit']:.1f} x"
+                for call in ("encode_support", "segment")
+            ),
             f"{row['peak memory, MB'] / 1000:.1f} GB",
         ]
         for name, row in table.items()
@@ -189,14 +244,20 @@ def latency(seconds):
 def throughput(rates):
     """Rows of `benchmarks.serving`: queries in a second, by the number of clients."""
     clients = list(next(iter(rates.values())))
-    return markdown(["clients", *clients], [[name, *(f"{row[n]:.0f}" for n in clients)] for name, row in rates.items()])
+    return markdown(
+        ["clients", *clients], [[name, *(f"{row[n]:.0f}" for n in clients)] for name, row in rates.items()]
+    )
 
 
 def scale(stages):
     """Rows of `benchmarks.scale`: seconds and peak memory at each number of images, and the growth of both."""
     sizes = [key for key in next(iter(stages.values())) if key.isdigit()]
     lines = [
-        [name, *(f"{row[n]['seconds']:.0f} s, {row[n]['peak_memory'] / 1e9:.1f} GB" for n in sizes), f"{row['growth of time']:.2f}"]
+        [
+            name,
+            *(f"{row[n]['seconds']:.0f} s, {row[n]['peak_memory'] / 1e9:.1f} GB" for n in sizes),
+            f"{row['growth of time']:.2f}",
+        ]
         for name, row in stages.items()
     ]
     return markdown(["stage", *(f"{int(size):,} images" for size in sizes), "growth of time"], lines)
@@ -222,7 +283,9 @@ def kills(entries):
 
 def steps(seconds):
     """Rows of `benchmarks.input_pipeline` and `benchmarks.pytorch`: seconds by name."""
-    return markdown(["", "seconds"], [[name.replace("_", " "), f"{value:.2f}"] for name, value in seconds.items()])
+    return markdown(
+        ["", "seconds"], [[name.replace("_", " "), f"{value:.2f}"] for name, value in seconds.items()]
+    )
 
 
 def paired(entry, key):

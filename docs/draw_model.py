@@ -15,13 +15,26 @@ BLUE, GREEN, ORANGE, GREY = "#dce8f5", "#dff2e1", "#fde8d0", "#eceff2"
 
 def box(axis, x, y, text, colour, width=2.5, height=0.8):
     axis.add_patch(
-        FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0.06", facecolor=colour, edgecolor="#5a6b7b", linewidth=0.8)
+        FancyBboxPatch(
+            (x, y),
+            width,
+            height,
+            boxstyle="round,pad=0.06",
+            facecolor=colour,
+            edgecolor="#5a6b7b",
+            linewidth=0.8,
+        )
     )
     axis.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=6.6)
 
 
 def arrow(axis, start, end, style="-"):
-    axis.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": "#33424f", "linewidth": 1, "linestyle": style})
+    axis.annotate(
+        "",
+        end,
+        start,
+        arrowprops={"arrowstyle": "->", "color": "#33424f", "linewidth": 1, "linestyle": style},
+    )
 
 
 def main():
@@ -43,7 +56,15 @@ def main():
         2.7,
         1.2,
     )
-    box(axis, 7, 5.0, "masked average pooling:\nprototypes of each way and\nof the background, per scale", GREEN, 3.1, 1.2)
+    box(
+        axis,
+        7,
+        5.0,
+        "masked average pooling:\nprototypes of each way and\nof the background, per scale",
+        GREEN,
+        3.1,
+        1.2,
+    )
     box(
         axis,
         7,
@@ -64,7 +85,9 @@ def main():
     )
     box(axis, 10.9, 0.5, f"detail of stride {scales[0]},\nmultiplied by what was found", GREY, 2.6, 0.9)
     box(axis, 14.1, 2.3, "logits\n[B, Q, H, W, N+1]", BLUE, 2.0, 1.2)
-    box(axis, 10.9, 5.2, "alignment: the queries, with their\ntrue masks, segment the support", GREY, 3.6, 0.8)
+    box(
+        axis, 10.9, 5.2, "alignment: the queries, with their\ntrue masks, segment the support", GREY, 3.6, 0.8
+    )
     box(axis, 10.9, 6.3, "contrast: with the support's masks\non tissue nothing may be found", GREY, 3.6, 0.8)
     for start, end in (
         ((2.56, 6.0), (3.9, 4.7)),

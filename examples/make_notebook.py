@@ -26,7 +26,9 @@ def run(cell, number, names):
         exec(compile("".join(cell["source"]), f"cell {number}", "exec"), names)
     outputs = []
     if printed.getvalue():
-        outputs.append({"name": "stdout", "output_type": "stream", "text": printed.getvalue().splitlines(keepends=True)})
+        outputs.append(
+            {"name": "stdout", "output_type": "stream", "text": printed.getvalue().splitlines(keepends=True)}
+        )
     for figure in map(pyplot.figure, pyplot.get_fignums()):
         picture = io.BytesIO()
         figure.savefig(picture, format="png", dpi=70)

@@ -9,7 +9,9 @@ from panet_keras.errors import PANetError
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m panet_keras", description="Few-shot segmentation of ultrasound images.")
+    parser = argparse.ArgumentParser(
+        prog="python -m panet_keras", description="Few-shot segmentation of ultrasound images."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     for command in (phantom, check, segment, explain, export):
         command.add(commands)

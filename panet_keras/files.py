@@ -50,7 +50,9 @@ def build_beside(path):
             os.replace(building, path)
         except OSError as error:
             if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
-                raise FileExistsError(errno.EEXIST, "is there already; expected a new folder", str(path)) from None
+                raise FileExistsError(
+                    errno.EEXIST, "is there already; expected a new folder", str(path)
+                ) from None
             raise
     finally:
         shutil.rmtree(building, ignore_errors=True)

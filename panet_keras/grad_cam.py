@@ -34,7 +34,9 @@ class CamMap:
     whole_frame: bool = False
 
 
-def grad_cam(model, support_images, support_masks, query_image, way=1, layer=None, method="gradcam", size=(256, 256)):
+def grad_cam(
+    model, support_images, support_masks, query_image, way=1, layer=None, method="gradcam", size=(256, 256)
+):
     """Grad-CAM (Selvaraju et al., ICCV 2017, arXiv 1610.02391) of a foreground prototype, with tf-keras-vis.
 
     The score is the mean logit of the way, less the background's: on the query over the pixels predicted as the way (all
@@ -67,7 +69,10 @@ def grad_cam(model, support_images, support_masks, query_image, way=1, layer=Non
     ways = _as_ways(support_images, support_masks)
     if not 1 <= way <= len(ways):
         raise PANetError(f"way={way}; expected a number from 1 to {len(ways)}.")
-    pictures = [[read_image(image, f"support image {n}.{k}") for k, image in enumerate(row)] for n, (row, _) in enumerate(ways, 1)]
+    pictures = [
+        [read_image(image, f"support image {n}.{k}") for k, image in enumerate(row)]
+        for n, (row, _) in enumerate(ways, 1)
+    ]
     query = read_image(query_image, "query image")
     stack, labels = _support_tensors(FewShotSegmenter(model, size), pictures, [masks for _, masks in ways])
     queries = resize_images(tf.constant(query, tf.float32)[None, None] / 255.0, size)
@@ -77,10 +82,19 @@ def grad_cam(model, support_images, support_masks, query_image, way=1, layer=Non
     found = tf.cast(tf.argmax(model.segment(state, queries), -1) == way, tf.float32)[0, 0]
     whole = not tf.reduce_any(found > 0)
     target = tf.ones_like(found) if whole else found
-    maps = [CamMap("query", None, query, _heat(cam, layer, way, queries[0], target, query.shape[:2]), bool(whole))]
+    maps = [
+        CamMap("query", None, query, _heat(cam, layer, way, queries[0], target, query.shape[:2]), bool(whole))
+    ]
     for shot, picture in enumerate(pictures[way - 1]):
         own = tf.cast(labels[0, way - 1, shot, ..., 0] == 1, tf.float32)
-        maps.append(CamMap("support", shot, picture, _heat(cam, layer, way, stack[:, way - 1, shot], own, picture.shape[:2])))
+        maps.append(
+            CamMap(
+                "support",
+                shot,
+                picture,
+                _heat(cam, layer, way, stack[:, way - 1, shot], own, picture.shape[:2]),
+            )
+        )
     return maps
 
 
@@ -102,7 +116,9 @@ def _engine(method):
 def _known_layer(model, layer):
     """Name of the encoder's layer to look at."""
     valid = [item.name for item in model.encoder.layers if len(item.output.shape) == 4]
-    layer = layer or model.encoder.outputs[encoders.matched_scale(model.encoder)]._keras_history.operation.name
+    layer = (
+        layer or model.encoder.outputs[encoders.matched_scale(model.encoder)]._keras_history.operation.name
+    )
     if layer not in valid:
         raise PANetError(f"layer={layer!r} is not in the encoder; valid layers: {', '.join(valid)}.")
     return layer

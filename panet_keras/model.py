@@ -88,11 +88,17 @@ class PANet(FitChecks, KerasExport, keras.Model):
         if contrast_weight is None:
             contrast_weight = self.decoder.contrast_weight
         if not align_weight >= 0:
-            raise ValueError(f"align_weight={align_weight!r}; expected a number of at least 0 (0 switches alignment off).")
+            raise ValueError(
+                f"align_weight={align_weight!r}; expected a number of at least 0 (0 switches alignment off)."
+            )
         if not contrast_weight >= 0:
-            raise ValueError(f"contrast_weight={contrast_weight!r}; expected a number of at least 0, or None.")
+            raise ValueError(
+                f"contrast_weight={contrast_weight!r}; expected a number of at least 0, or None."
+            )
         if not temperature > 0:
-            raise ValueError(f"temperature={temperature!r}; expected a number above 0 (1 leaves the logits as they are).")
+            raise ValueError(
+                f"temperature={temperature!r}; expected a number above 0 (1 leaves the logits as they are)."
+            )
         self.encoder = encoders.get(encoder, weights)
         self.align_weight = float(align_weight)
         self.contrast_weight = float(contrast_weight)
@@ -156,7 +162,10 @@ class PANet(FitChecks, KerasExport, keras.Model):
     def features(self, images, training=False):
         """Feature maps of images [..., H, W, 3], fine to coarse: list of [..., h, w, C]."""
         lead = tf.shape(images)[:-3]
-        maps = self.encoder(tf.reshape(images, tf.concat([[-1], tf.shape(images)[-3:-1], images.shape[-1:]], 0)), training=training)
+        maps = self.encoder(
+            tf.reshape(images, tf.concat([[-1], tf.shape(images)[-3:-1], images.shape[-1:]], 0)),
+            training=training,
+        )
         maps = maps if isinstance(maps, (list, tuple)) else [maps]
         return [tf.reshape(x, tf.concat([lead, tf.shape(x)[1:3], x.shape[-1:]], 0)) for x in maps]
 
@@ -188,7 +197,9 @@ class PANet(FitChecks, KerasExport, keras.Model):
     def _joint_features(self, support, queries, training):
         """Features of support and queries by one pass of the encoder: half the cost of a call is its start."""
         leads = [tf.shape(support)[:3], tf.shape(queries)[:2]]
-        flat = [tf.reshape(x, tf.concat([[-1], tf.shape(x)[-3:-1], x.shape[-1:]], 0)) for x in (support, queries)]
+        flat = [
+            tf.reshape(x, tf.concat([[-1], tf.shape(x)[-3:-1], x.shape[-1:]], 0)) for x in (support, queries)
+        ]
         count = tf.shape(flat[0])[0]
         maps = self.features(tf.concat(flat, 0), training)
         return [
@@ -286,6 +297,8 @@ def _check_inputs(inputs):
         raise ValueError(f"PANet got {found}; expected a dictionary with exactly the keys {sorted(RANKS)}.")
     for name, rank in RANKS.items():
         if inputs[name].shape.rank != rank:
-            axes = "[B, Q, H, W, 3]" if rank == 5 else f"[B, N, K, H, W, {1 if name == 'support_masks' else 3}]"
+            axes = (
+                "[B, Q, H, W, 3]" if rank == 5 else f"[B, N, K, H, W, {1 if name == 'support_masks' else 3}]"
+            )
             raise ValueError(f"{name} has shape {tuple(inputs[name].shape)}; expected {axes}.")
     check_values(inputs)

@@ -17,4 +17,6 @@ class PretrainedAdamW(keras.optimizers.AdamW):
         self._factors = [float(getattr(variable, "learning_rate_factor", 1.0)) for variable in variables]
 
     def update_step(self, gradient, variable, learning_rate):
-        super().update_step(gradient, variable, learning_rate * self._factors[self._get_variable_index(variable)])
+        super().update_step(
+            gradient, variable, learning_rate * self._factors[self._get_variable_index(variable)]
+        )

@@ -15,31 +15,44 @@ LOG = logging.getLogger("pipeline.command")
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(prog="python -m pipeline", description="From annotated images to a served model.")
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline", description="From annotated images to a served model."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="run the pipeline; unchanged stages come from the cache")
     run.set_defaults(run=_run)
     compiled = commands.add_parser("compile", help="write the pipeline for another runner")
     compiled.add_argument("--runner", choices=["kubeflow"], default="kubeflow")
     compiled.add_argument(
-        "--image", required=True, help="container image: this project as working folder, requirements.txt installed"
+        "--image",
+        required=True,
+        help="container image: this project as working folder, requirements.txt installed",
     )
     compiled.add_argument("--output", default="panet_bus.yaml", help="file to write (default: %(default)s)")
     compiled.set_defaults(run=_compile)
     for command in (run, compiled):
         command.add_argument("--config", help="YAML file, such as pipeline/configs/bus_uclm.yaml")
         command.add_argument(
-            "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="change a value; repeat for more"
+            "--set",
+            action="append",
+            default=[],
+            metavar="SECTION.KEY=VALUE",
+            help="change a value; repeat for more",
         )
     runs = commands.add_parser("runs", help="list runs with their state and Dice, a line each")
     runs.add_argument("--root", required=True, help="run.root of the runs")
     runs.add_argument("--verbose", action="store_true", help="stages and artifacts of each run, too")
     runs.set_defaults(run=_runs)
-    lineage = commands.add_parser("lineage", help="where a model comes from, or what an image or patient went into")
-    lineage.add_argument(
-        "what", help="a pushed version's folder, an artifact's folder or id, a run, an image's file name, a patient"
+    lineage = commands.add_parser(
+        "lineage", help="where a model comes from, or what an image or patient went into"
     )
-    compare = commands.add_parser("compare", help="scores of two runs, with the paired difference, and the settings they differ in")
+    lineage.add_argument(
+        "what",
+        help="a pushed version's folder, an artifact's folder or id, a run, an image's file name, a patient",
+    )
+    compare = commands.add_parser(
+        "compare", help="scores of two runs, with the paired difference, and the settings they differ in"
+    )
     compare.add_argument("first")
     compare.add_argument("second")
     for command, function in ((lineage, _lineage), (compare, _compare)):
@@ -47,14 +60,23 @@ def main(argv=None):
         command.add_argument("--json", action="store_true", help="for programs")
         command.set_defaults(run=function)
     infer = commands.add_parser(
-        "infer", help="segment any number of pictures, on a Beam runner if you like; goes on where it was cut off"
+        "infer",
+        help="segment any number of pictures, on a Beam runner if you like; goes on where it was cut off",
     )
     options.add_model(infer)
     options.add_support(infer)
     options.add_queries(infer, recursive=True)
     options.add_answers(infer)
-    infer.add_argument("--beam_runner", default="", help="name of an Apache Beam runner; this process without it")
-    infer.add_argument("--beam_option", action="append", default=[], metavar="--FLAG=VALUE", help="Beam's flags; repeat for more")
+    infer.add_argument(
+        "--beam_runner", default="", help="name of an Apache Beam runner; this process without it"
+    )
+    infer.add_argument(
+        "--beam_option",
+        action="append",
+        default=[],
+        metavar="--FLAG=VALUE",
+        help="Beam's flags; repeat for more",
+    )
     infer.set_defaults(run=_infer)
     arguments = parser.parse_args(argv)
     from pipeline.terminal import show_log
@@ -119,7 +141,15 @@ def _infer(arguments):
         adapt=arguments.adapt,
     )
     engine = {"runner": arguments.beam_runner, "options": arguments.beam_option}
-    rows, skipped = infer(request, arguments.query, arguments.out, engine, arguments.recursive, arguments.overwrite, arguments.csv)
+    rows, skipped = infer(
+        request,
+        arguments.query,
+        arguments.out,
+        engine,
+        arguments.recursive,
+        arguments.overwrite,
+        arguments.csv,
+    )
     if skipped:
         print(f"pipeline infer: not segmented: {describe(skipped)}", file=sys.stderr)
     broken = sum(bool(row["error"]) for row in rows)

@@ -109,7 +109,12 @@ def infer(request, query, out, engine, recursive=True, overwrite=False, table=No
     if segmenter and request.adapt:
         segmenter.save(adapted)
     work = _decided(request, segmenter, adapted)
-    rows = _map(functools.partial(_segment, work, str(out)), [(str(item.path), item.name) for item in queries], engine, out)
+    rows = _map(
+        functools.partial(_segment, work, str(out)),
+        [(str(item.path), item.name) for item in queries],
+        engine,
+        out,
+    )
     rows.sort(key=lambda row: row["file"])
     from panet_keras.commands.table import write_table
 

@@ -38,10 +38,14 @@ class Source:
 
     def __post_init__(self):
         if not self.path:
-            raise ValueError("a source has no path; expected {path: FOLDER or CSV FILE, layout: ..., name: ..., share: ...}.")
+            raise ValueError(
+                "a source has no path; expected {path: FOLDER or CSV FILE, layout: ..., name: ..., share: ...}."
+            )
         if not self.name:
             place = pathlib.PurePath(self.path)
-            object.__setattr__(self, "name", (place.parent if place.suffix.lower() in (".csv", ".json") else place).name)
+            object.__setattr__(
+                self, "name", (place.parent if place.suffix.lower() in (".csv", ".json") else place).name
+            )
         if not self.name or "/" in self.name:
             raise ValueError(
                 f"the source at {self.path} has the name {self.name!r}; expected a plain one: {{path: ..., name: ...}}."
@@ -73,7 +77,9 @@ class Data:
         names = [source.name.casefold() for source in self.sources]
         twice = sorted({source.name for source in self.sources if names.count(source.name.casefold()) > 1})
         if twice:
-            raise ValueError(f"data.sources has more than one named {', '.join(twice)}; give each a name of its own.")
+            raise ValueError(
+                f"data.sources has more than one named {', '.join(twice)}; give each a name of its own."
+            )
         without = [source.name for source in self.sources if not source.share]
         if 0 < len(without) < len(self.sources):
             raise ValueError(
@@ -143,7 +149,14 @@ class Validator:
     schema: str = _field("", path=True)
     stop_on_anomalies: bool = True
     go_on: tuple[str, ...] = _field(
-        ("MASK_SIZE", "MASK_MIXED_COLOURS", "FLAG_TELLS_LABEL", "SOURCE_ON_ONE_SIDE", "DATA_SKEW", "DATA_DRIFT"),
+        (
+            "MASK_SIZE",
+            "MASK_MIXED_COLOURS",
+            "FLAG_TELLS_LABEL",
+            "SOURCE_ON_ONE_SIDE",
+            "DATA_SKEW",
+            "DATA_DRIFT",
+        ),
         choices=known_anomalies,
     )
 
@@ -237,7 +250,10 @@ def load_config(path=None, settings=()):
     """
     given = read_file(path, Config) if path is not None else []
     config = build(Config, [*given, *map(read_setting, settings)])
-    for key, value in {"data.path": config.data.path or config.data.sources, "run.root": config.run.root}.items():
+    for key, value in {
+        "data.path": config.data.path or config.data.sources,
+        "run.root": config.run.root,
+    }.items():
         if not value:
             raise ConfigError(f"{key} is not set; give it in the file or with --set {key}=DIR.")
     return config

@@ -41,7 +41,8 @@ def create_pipeline(config):
     )
     statistics_gen = StatisticsGen(examples=example_gen["examples"], engine=dataclasses.asdict(config.beam))
     schema_gen = SchemaGen(
-        statistics=statistics_gen["statistics"], schema_file=str(pathlib.Path(config.validator.schema or SCHEMA).resolve())
+        statistics=statistics_gen["statistics"],
+        schema_file=str(pathlib.Path(config.validator.schema or SCHEMA).resolve()),
     )
     example_validator = ExampleValidator(
         examples=example_gen["examples"],
@@ -64,14 +65,25 @@ def create_pipeline(config):
         timeout=config.infra_validator.timeout,
         tolerance=config.infra_validator.tolerance,
     )
-    destination = config.pusher.destination or str(pathlib.Path(config.run.root) / "serving" / config.pusher.model_name)
+    destination = config.pusher.destination or str(
+        pathlib.Path(config.run.root) / "serving" / config.pusher.model_name
+    )
     pusher = Pusher(
         model=training["model"],
         blessing=evaluator["blessing"],
         infra_blessing=infra_validator["blessing"],
         destination=str(pathlib.Path(destination).resolve()),
     )
-    return [example_gen, statistics_gen, schema_gen, example_validator, training, evaluator, infra_validator, pusher]
+    return [
+        example_gen,
+        statistics_gen,
+        schema_gen,
+        example_validator,
+        training,
+        evaluator,
+        infra_validator,
+        pusher,
+    ]
 
 
 def _trainer_settings(config):

@@ -145,7 +145,10 @@ def _instance(kind, source, where):
     if set(given) - set(hints):
         raise WrongType
     rules = {field.name: field.metadata for field in dataclasses.fields(kind)}
-    values = {name: checked(typed_value(hints[name], value, where), rules[name], name, where) for name, value in given.items()}
+    values = {
+        name: checked(typed_value(hints[name], value, where), rules[name], name, where)
+        for name, value in given.items()
+    }
     try:
         return kind(**values)
     except (ValueError, TypeError) as error:
@@ -190,17 +193,27 @@ def checked(value, rules, name, where):
     if wrong:
         near = difflib.get_close_matches(str(wrong[0]), map(str, choices), 1)
         hint = f" (did you mean {near[0]}?)" if near else ""
-        names = ", ".join(map(str, choices[:12])) + (f" ... ({len(choices)} in all)" if len(choices) > 12 else "")
-        refuse(f"has {wrong}" if many else f"is {value!r}", f"{'names of' if many else 'one of'} [{names}]{hint}")
+        names = ", ".join(map(str, choices[:12])) + (
+            f" ... ({len(choices)} in all)" if len(choices) > 12 else ""
+        )
+        refuse(
+            f"has {wrong}" if many else f"is {value!r}", f"{'names of' if many else 'one of'} [{names}]{hint}"
+        )
     wrong = [item for item in items if "range" in rules and not _within(item, rules["range"])]
     if wrong:
-        refuse(f"has {wrong}" if many else f"is {value!r}", f"{'numbers' if many else 'a number'} in {rules['range']}")
+        refuse(
+            f"has {wrong}" if many else f"is {value!r}",
+            f"{'numbers' if many else 'a number'} in {rules['range']}",
+        )
     if rules.get("name") and any("/" in item or "\\" in item or item.startswith(".") for item in items):
         refuse(f"is {value!r}", "a plain name, without slashes and without a dot in front")
     if rules.get("path") and isinstance(value, (str, pathlib.PurePath)):
         expanded = os.path.expanduser(value)
         if str(expanded).startswith("~"):
-            refuse(f"is {str(value)!r}, and there is no such user", f"a path (./{value} is a folder of that name)")
+            refuse(
+                f"is {str(value)!r}, and there is no such user",
+                f"a path (./{value} is a folder of that name)",
+            )
         value = type(value)(expanded)
     return value
 

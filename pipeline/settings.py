@@ -56,7 +56,9 @@ def read_file(path, kind):
     try:
         node = yaml.compose(path.read_text("utf-8"), yaml.SafeLoader)
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; expected a YAML configuration, such as pipeline/configs/bus_uclm.yaml.") from None
+        raise ConfigError(
+            f"{path}: no such file; expected a YAML configuration, such as pipeline/configs/bus_uclm.yaml."
+        ) from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); expected a YAML file.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -77,7 +79,9 @@ def _flat(node, keys, path):
             raise ConfigError(f"{path}:{line}: a key is a list or a mapping; expected a name.")
         if key.tag != "tag:yaml.org,2002:merge" and key.value in seen:
             name = ".".join((*keys, str(key.value)))
-            raise ConfigError(f"{path}:{line}: {name} is there already in line {seen[key.value]}; expected each key once.")
+            raise ConfigError(
+                f"{path}:{line}: {name} is there already in line {seen[key.value]}; expected each key once."
+            )
         seen[key.value] = line
     yaml.SafeLoader("").flatten_mapping(node)
     for key, value in node.value:
@@ -187,7 +191,9 @@ def _placed(default, given):
         else:
             raise ConfigError(f"{given.where}: {'.'.join(steps)} is a value and has no key {rest[0]}.")
     name = ".".join(steps)
-    section = dataclasses.is_dataclass(current) or (field is not None and isinstance(current, collections.abc.Mapping))
+    section = dataclasses.is_dataclass(current) or (
+        field is not None and isinstance(current, collections.abc.Mapping)
+    )
     source = given.source
     if section:
         node = node_of(source, given.where) if isinstance(source, str) else source
@@ -206,7 +212,9 @@ def _placed(default, given):
         value = typed_value(hint, source, given.where)
     except WrongType:
         came = shown(source, given.where)
-        raise ConfigError(f"{given.where}: {name} is {came!r} ({type(came).__name__}); expected {described(hint)}.") from None
+        raise ConfigError(
+            f"{given.where}: {name} is {came!r} ({type(came).__name__}); expected {described(hint)}."
+        ) from None
     if field is not None:
         value = checked(value, field.metadata, name, given.where)
     return [(steps, _Leaf(value, given.where))]
@@ -220,7 +228,9 @@ def _route(section, name, steps, given):
     if found:
         ways = " or ".join(".".join([*steps, *route]) for route in found)
         raise ConfigError(f"{given.where}: {'.'.join([*steps, name])} may be {ways}; write which.")
-    raise ConfigError(f"{given.where}: {_unknown(steps, name, _fields(section), _nested(section) if steps else ())}")
+    raise ConfigError(
+        f"{given.where}: {_unknown(steps, name, _fields(section), _nested(section) if steps else ())}"
+    )
 
 
 def _routes(section, name):
@@ -268,7 +278,9 @@ def _changed(section, tree):
             blamed.append(branch.where)
             continue
         current = _inside(section, name)
-        changes[name] = _changed(current, branch) if dataclasses.is_dataclass(current) else _merged(current, branch)
+        changes[name] = (
+            _changed(current, branch) if dataclasses.is_dataclass(current) else _merged(current, branch)
+        )
         blamed += _wheres(branch)
     try:
         return dataclasses.replace(section, **changes)

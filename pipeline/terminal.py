@@ -15,7 +15,11 @@ class _Terminal(logging.Handler):
     def emit(self, record):
         try:
             # Asked anew for each line: who redirects standard output later is obeyed.
-            print(self.format(record), file=sys.stderr if record.levelno >= logging.WARNING else sys.stdout, flush=True)
+            print(
+                self.format(record),
+                file=sys.stderr if record.levelno >= logging.WARNING else sys.stdout,
+                flush=True,
+            )
         except Exception:
             self.handleError(record)
 
@@ -53,4 +57,6 @@ class Progress:
         rate = (done - self.first) / (now - self.start) if now > self.start else 0
         left = f", {tqdm.format_interval((total - done) / rate)} left" if rate and done < total else ""
         what = f"{name}: " if name else ""
-        self.logger.info("      %s%s/%s %s%s%s", what, done, total, self.unit, left, f", {more}" if more else "")
+        self.logger.info(
+            "      %s%s/%s %s%s%s", what, done, total, self.unit, left, f", {more}" if more else ""
+        )

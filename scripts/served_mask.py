@@ -12,9 +12,22 @@ def main(base, data, out):
         if not line:
             sys.exit(f"served_mask: the server did not start; run: {' '.join(command)}")
         address = line.split()[4]
-        client = ["-m", "serving.client", "segment", "--server", address, "--size", "128", "128", "--out", out]
+        client = [
+            "-m",
+            "serving.client",
+            "segment",
+            "--server",
+            address,
+            "--size",
+            "128",
+            "128",
+            "--out",
+            out,
+        ]
         pair = f"{data}/images/PHAA_000.png={data}/masks/PHAA_000.png"
-        return subprocess.call([sys.executable, *client, "--support", pair, "--query", f"{data}/images/PHAC_000.png"])
+        return subprocess.call(
+            [sys.executable, *client, "--support", pair, "--query", f"{data}/images/PHAC_000.png"]
+        )
     finally:
         server.terminate()
         server.wait()

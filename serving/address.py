@@ -21,7 +21,9 @@ def resolve(host, port):
     Raises:
         OSError: the name or address is unknown.
     """
-    family, _, _, _, address = socket.getaddrinfo(bare(host) or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    family, _, _, _, address = socket.getaddrinfo(
+        bare(host) or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
     return family, address
 
 
@@ -35,12 +37,16 @@ def refusal(flag, host, port, error=None):
     error = error or _attempt(host, port)
     where = f"--{flag} {port}: {joined(host, port)} cannot be bound"
     if isinstance(error, socket.gaierror):
-        return OSError(f"--host {host}: {error.strerror}; expected an address of this machine, such as 127.0.0.1, 0.0.0.0 or ::.")
+        return OSError(
+            f"--host {host}: {error.strerror}; expected an address of this machine, such as 127.0.0.1, 0.0.0.0 or ::."
+        )
     number = error.errno if error else errno.EADDRINUSE
     if number == errno.EADDRINUSE:
         return OSError(f"{where}; another server may be listening there. Choose another port.")
     if number in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-        return OSError(f"--host {host}: this machine has no such address ({error.strerror}); 0.0.0.0 or :: takes all it has.")
+        return OSError(
+            f"--host {host}: this machine has no such address ({error.strerror}); 0.0.0.0 or :: takes all it has."
+        )
     if number == errno.EACCES:
         return OSError(f"{where}: {error.strerror}; ports below 1024 need the right to. Choose another port.")
     return OSError(f"{where}: {error.strerror}.")

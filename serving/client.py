@@ -17,7 +17,17 @@ from .commands.files import write_whole
 from .commands.outputs import ENDINGS, plan_outputs
 from .commands.queries import describe, find_queries
 from .commands.table import name_unread, write_table
-from .pictures import encode_png, enlarge, open_mask, open_rgb, overlay, query_bytes, shrink, shrink_mask, unite_masks
+from .pictures import (
+    encode_png,
+    enlarge,
+    open_mask,
+    open_rgb,
+    overlay,
+    query_bytes,
+    shrink,
+    shrink_mask,
+    unite_masks,
+)
 from .protos import wire_pb2
 
 DTYPES = {1: np.float32, 2: np.float64, 3: np.int32, 4: np.uint8, 6: np.int8, 9: np.int64, 10: np.bool_}
@@ -82,7 +92,9 @@ class Client:
         presence_threshold=None,
     ):
         if presence_threshold is not None and not 0 <= presence_threshold <= 1:
-            raise ValueError(f"presence_threshold={presence_threshold!r}; expected a probability from 0 to 1.")
+            raise ValueError(
+                f"presence_threshold={presence_threshold!r}; expected a probability from 0 to 1."
+            )
         self.server, self.model_name, self.timeout = server, model_name, timeout
         self.version_label, self.presence_threshold = version_label, presence_threshold
         self._size = None if size is None else tuple(size)
@@ -97,10 +109,14 @@ class Client:
             PREDICT, wire_pb2.PredictRequest.SerializeToString, wire_pb2.PredictResponse.FromString
         )
         self._metadata = self._channel.unary_unary(
-            METADATA, wire_pb2.GetModelMetadataRequest.SerializeToString, wire_pb2.GetModelMetadataResponse.FromString
+            METADATA,
+            wire_pb2.GetModelMetadataRequest.SerializeToString,
+            wire_pb2.GetModelMetadataResponse.FromString,
         )
         self._status = self._channel.unary_unary(
-            STATUS, wire_pb2.GetModelStatusRequest.SerializeToString, wire_pb2.GetModelStatusResponse.FromString
+            STATUS,
+            wire_pb2.GetModelStatusRequest.SerializeToString,
+            wire_pb2.GetModelStatusResponse.FromString,
         )
         self._state = None
 
@@ -193,13 +209,19 @@ class Client:
             ValueError: numbers or sizes differ, or a mask is empty. ServingError: the server refused.
         """
         if len(images) != len(masks) or not len(images):
-            raise ValueError(f"set_support got {len(images)} images and {len(masks)} masks; expected as many, at least 1.")
+            raise ValueError(
+                f"set_support got {len(images)} images and {len(masks)} masks; expected as many, at least 1."
+            )
         if isinstance(normals, (str, bytes, os.PathLike)):
-            raise ValueError("set_support expects a list of normals: set_support(images, masks, normals=[image]).")
+            raise ValueError(
+                "set_support expects a list of normals: set_support(images, masks, normals=[image])."
+            )
         pictures, labels = [open_rgb(image) for image in images], [open_mask(mask) for mask in masks]
         for shot, (picture, label) in enumerate(zip(pictures, labels)):
             if picture.shape[:2] != label.shape:
-                raise ValueError(f"support shot {shot}: image is {picture.shape[:2]}, mask {label.shape}; expected one size.")
+                raise ValueError(
+                    f"support shot {shot}: image is {picture.shape[:2]}, mask {label.shape}; expected one size."
+                )
             if not label.any():
                 raise ValueError(
                     f"support shot {shot}: its mask has no foreground pixel. Mark the lesion, or give a frame without one in normals."
@@ -239,7 +261,9 @@ class Client:
         """
         if self._state is None:
             raise ValueError("predict was called before set_support; the model needs annotated images first.")
-        answer = self.call("segment_encoded", {**self._state, "query_bytes": np.array([[query_bytes(image)]], object)})
+        answer = self.call(
+            "segment_encoded", {**self._state, "query_bytes": np.array([[query_bytes(image)]], object)}
+        )
         small = answer["probabilities"][0, 0, ..., 1]
         if "presence" in answer:
             presence, exported = float(answer["presence"][0, 0, 0]), float(answer["presence_threshold"][0])
@@ -273,14 +297,18 @@ def write_tensor(proto, value):
         proto.tensor_shape.dim.add(size=size)
     if array.dtype.kind in "OSU":
         proto.dtype = STRING
-        proto.string_val.extend(item.encode() if isinstance(item, str) else bytes(item) for item in array.ravel())
+        proto.string_val.extend(
+            item.encode() if isinstance(item, str) else bytes(item) for item in array.ravel()
+        )
         return
     for number, dtype in DTYPES.items():
         if array.dtype == dtype:
             proto.dtype = number
             proto.tensor_content = np.ascontiguousarray(array).tobytes()
             return
-    raise ValueError(f"dtype {array.dtype} cannot be sent; expected one of {[np.dtype(d).name for d in DTYPES.values()]} or bytes.")
+    raise ValueError(
+        f"dtype {array.dtype} cannot be sent; expected one of {[np.dtype(d).name for d in DTYPES.values()]} or bytes."
+    )
 
 
 def read_tensor(proto):
@@ -291,7 +319,9 @@ def read_tensor(proto):
     dtype = np.dtype(DTYPES[proto.dtype])
     if proto.tensor_content:
         return np.frombuffer(proto.tensor_content, dtype).reshape(shape)
-    field = {"f": "float_val", "b": "bool_val"}.get(dtype.kind, "int64_val" if dtype == np.int64 else "int_val")
+    field = {"f": "float_val", "b": "bool_val"}.get(
+        dtype.kind, "int64_val" if dtype == np.int64 else "int_val"
+    )
     values = np.array(getattr(proto, "double_val" if dtype == np.float64 else field), dtype)
     # TensorFlow leaves out repeated trailing values.
     count = int(np.prod(shape))
@@ -306,12 +336,18 @@ def main(argv=None):
     segment.add_argument("--server", default="127.0.0.1:8500", metavar="HOST:PORT")
     segment.add_argument("--model_name", default="panet")
     options.add_support(segment)
-    segment.add_argument("--support_set", metavar="NAME", help="a set that the server keeps, in place of pictures sent to it")
-    segment.add_argument("--ssl_root", metavar="PEM", help="certificate of the authority that the server's is signed by: TLS")
+    segment.add_argument(
+        "--support_set", metavar="NAME", help="a set that the server keeps, in place of pictures sent to it"
+    )
+    segment.add_argument(
+        "--ssl_root", metavar="PEM", help="certificate of the authority that the server's is signed by: TLS"
+    )
     segment.add_argument("--version_label", help="such as stable; the latest version without it")
     options.add_queries(segment, recursive=False)
     options.add_answers(segment)
-    segment.add_argument("--size", type=int, nargs=2, metavar=("H", "W"), help="model size; the served model's own without it")
+    segment.add_argument(
+        "--size", type=int, nargs=2, metavar=("H", "W"), help="model size; the served model's own without it"
+    )
     segment.add_argument("--timeout", type=float, default=60.0, help="seconds for a request")
     arguments = parser.parse_args(argv)
     try:
@@ -338,11 +374,15 @@ def _segment(arguments):
     if skipped:
         print(f"{NAME}: not segmented: {describe(skipped)}", file=sys.stderr)
     settings = {
-        "credentials": grpc.ssl_channel_credentials(pathlib.Path(arguments.ssl_root).read_bytes()) if arguments.ssl_root else None,
+        "credentials": grpc.ssl_channel_credentials(pathlib.Path(arguments.ssl_root).read_bytes())
+        if arguments.ssl_root
+        else None,
         "version_label": arguments.version_label,
         "presence_threshold": arguments.presence_threshold,
     }
-    with Client(arguments.server, arguments.model_name, arguments.size, arguments.timeout, **settings) as client:
+    with Client(
+        arguments.server, arguments.model_name, arguments.size, arguments.timeout, **settings
+    ) as client:
         if arguments.support_set:
             client.use_support_set(arguments.support_set)
         else:
@@ -354,7 +394,10 @@ def _segment(arguments):
             rows.append(_write_answer(client, query, outputs[query]))
             row = rows[-1]
             if not row["error"]:
-                print(f"{query.path}: presence {row['presence']:.3f}, area {row['area']:.2%}, {outputs[query][0]}", flush=True)
+                print(
+                    f"{query.path}: presence {row['presence']:.3f}, area {row['area']:.2%}, {outputs[query][0]}",
+                    flush=True,
+                )
     if arguments.csv:
         write_table(arguments.csv, rows)
     return name_unread(NAME, rows)

@@ -29,7 +29,9 @@ def status_of(error):
     # What is around an assertion names the graph's nodes; a message of over 8 KB is no message to gRPC, but RESOURCE_EXHAUSTED.
     message = re.sub(r"^Graph execution error:.*?(?=assertion failed: )", "", message, flags=re.DOTALL)
     message = re.sub(r"\s*\[\[\{\{node .*", "", message, flags=re.DOTALL)
-    return code, message if len(message) <= MESSAGE_LIMIT else f"{message[:MESSAGE_LIMIT]}... ({len(message):,} characters)"
+    return code, message if len(
+        message
+    ) <= MESSAGE_LIMIT else f"{message[:MESSAGE_LIMIT]}... ({len(message):,} characters)"
 
 
 def _status_of(error):
@@ -45,5 +47,8 @@ def _status_of(error):
     if isinstance(error, (ValueError, TypeError)):
         return grpc.StatusCode.INVALID_ARGUMENT, str(error)
     if isinstance(error, MemoryError):
-        return grpc.StatusCode.RESOURCE_EXHAUSTED, "not enough memory for this request; send fewer or smaller images"
+        return (
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            "not enough memory for this request; send fewer or smaller images",
+        )
     return grpc.StatusCode.INTERNAL, f"{type(error).__name__}: {error}"

@@ -46,28 +46,55 @@ def parse_flags(argv=None):
     Flags without an effect here are accepted, and a line in the log says so for each (`WITHOUT_EFFECT`).
     """
     parser = argparse.ArgumentParser(
-        prog="python -m serving", description="Serves SavedModels over TensorFlow Serving's gRPC and REST APIs.", allow_abbrev=False
+        prog="python -m serving",
+        description="Serves SavedModels over TensorFlow Serving's gRPC and REST APIs.",
+        allow_abbrev=False,
     )
     add = parser.add_argument
     _add_flag(add, "version", False, "print the versions and exit")
     add("--port", type=_port, default=8500, help="gRPC port; 0 takes a free one")
     add("--grpc_socket_path", default="", help="UNIX socket on which gRPC listens, too")
     add("--rest_api_port", type=_port, help="REST port; 0 takes a free one; none without it")
-    add("--rest_api_num_threads", type=_count, default=4 * (os.cpu_count() or 1), help="REST requests that are answered at once")
+    add(
+        "--rest_api_num_threads",
+        type=_count,
+        default=4 * (os.cpu_count() or 1),
+        help="REST requests that are answered at once",
+    )
     add("--rest_api_timeout_in_ms", type=_count, default=30000, help="for a client to send its request")
     _add_flag(add, "rest_api_enable_cors_support", False, "let pages of other origins ask")
-    add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 (IPv4) or :: (both) opens the server to the network")
+    add(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on; 0.0.0.0 (IPv4) or :: (both) opens the server to the network",
+    )
     add("--model_name", default="panet")
-    add("--model_base_path", help="folder with a numbered folder for each version; the shipped preset of panet_keras without it")
+    add(
+        "--model_base_path",
+        help="folder with a numbered folder for each version; the shipped preset of panet_keras without it",
+    )
     add("--model_config_file", help="text file with a ModelServerConfig; in place of the two flags above")
     add("--model_config_file_poll_wait_seconds", type=float, default=0.0, help="0 reads the file once")
     add("--file_system_poll_wait_seconds", type=float, default=1.0, help="0 looks for versions once")
-    for name in ("allow_version_labels_for_unavailable_models", "force_allow_any_version_labels_for_unavailable_models"):
+    for name in (
+        "allow_version_labels_for_unavailable_models",
+        "force_allow_any_version_labels_for_unavailable_models",
+    ):
         _add_flag(add, name, False, "a label may name a version that does not serve (yet)")
     add("--saved_model_tags", default="serve", help="comma-separated, of the graph in the SavedModel")
     _add_flag(add, "enable_model_warmup", True, "replay the warm-up requests of a version before it serves")
-    add("--num_request_iterations_for_warmup", type=int, default=0, help="times that each is replayed; used when above 0")
-    add("--tensorflow_session_parallelism", type=int, default=0, help="threads for both of the following; 0: as many as cores")
+    add(
+        "--num_request_iterations_for_warmup",
+        type=int,
+        default=0,
+        help="times that each is replayed; used when above 0",
+    )
+    add(
+        "--tensorflow_session_parallelism",
+        type=int,
+        default=0,
+        help="threads for both of the following; 0: as many as cores",
+    )
     add("--tensorflow_intra_op_parallelism", type=int, default=0, help="threads inside one operation")
     add("--tensorflow_inter_op_parallelism", type=int, default=0, help="operations at once")
     _add_flag(add, "enable_batching", False, "join requests that wait at the same time")
@@ -75,9 +102,20 @@ def parse_flags(argv=None):
     add("--monitoring_config_file", help="text file with a MonitoringConfig; metrics are on the REST port")
     add("--ssl_config_file", help="text file with an SSLConfig; gRPC speaks TLS then")
     add("--grpc_max_threads", type=_count, default=8, help="requests that are answered at once")
-    add("--max_queued_requests", type=_count, default=QUEUE, help="more at once are refused with RESOURCE_EXHAUSTED")
+    add(
+        "--max_queued_requests",
+        type=_count,
+        default=QUEUE,
+        help="more at once are refused with RESOURCE_EXHAUSTED",
+    )
     add("--support_dir", help="folder of named support sets: folders of x.png and x_mask.png, and normals/")
-    add("--support_size", type=_count, nargs=2, metavar=("H", "W"), help="their size for the model; the model's own without it")
+    add(
+        "--support_size",
+        type=_count,
+        nargs=2,
+        metavar=("H", "W"),
+        help="their size for the model; the model's own without it",
+    )
     add(
         "--grpc_channel_arguments",
         default="",
@@ -111,7 +149,11 @@ def warn_without_effect(flags):
 def versions():
     """What `--version` prints."""
     lines = []
-    for name, package in (("PANet-BUS ModelServer", "panet-bus"), ("TensorFlow Library", "tensorflow"), ("gRPC", "grpcio")):
+    for name, package in (
+        ("PANet-BUS ModelServer", "panet-bus"),
+        ("TensorFlow Library", "tensorflow"),
+        ("gRPC", "grpcio"),
+    ):
         try:
             lines.append(f"{name}: {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
@@ -143,7 +185,11 @@ def _count(text):
 
 def _channel_options(parser, text):
     # Two servers on one port share its clients at random unless SO_REUSEPORT is off (grpc#16920).
-    options = {"grpc.so_reuseport": 0, "grpc.max_receive_message_length": MAX_MESSAGE, "grpc.max_send_message_length": UNLIMITED}
+    options = {
+        "grpc.so_reuseport": 0,
+        "grpc.max_receive_message_length": MAX_MESSAGE,
+        "grpc.max_send_message_length": UNLIMITED,
+    }
     for item in filter(None, text.split(",")):
         key, equals, value = item.partition("=")
         if not equals:

@@ -51,20 +51,28 @@ def open_mask(source):
     else:
         mask, mixed = mask_pages(rgb.open_pages(rgb.read_bytes(source, name), name, several=True), name)
     if mixed:
-        warnings.warn(f"{name}: {mixed} pixels have mixed colours; each went to the nearest legal colour.", stacklevel=2)
+        warnings.warn(
+            f"{name}: {mixed} pixels have mixed colours; each went to the nearest legal colour.", stacklevel=2
+        )
     return mask
 
 
 def _name(source):
     if isinstance(source, (bytes, bytearray, memoryview)):
         return f"<{len(source)} bytes>"
-    return os.fspath(source) if isinstance(source, (str, os.PathLike)) else getattr(source, "filename", "") or "image"
+    return (
+        os.fspath(source)
+        if isinstance(source, (str, os.PathLike))
+        else getattr(source, "filename", "") or "image"
+    )
 
 
 def shrink(picture, size):
     """uint8 [H, W, 3] to float32 [h, w, 3] in [0, 1]: bilinear with antialiasing, the model's own resizing rule."""
     channels = [
-        np.asarray(Image.fromarray(picture[..., c].astype(np.float32)).resize(size[::-1], Image.Resampling.BILINEAR))
+        np.asarray(
+            Image.fromarray(picture[..., c].astype(np.float32)).resize(size[::-1], Image.Resampling.BILINEAR)
+        )
         for c in range(3)
     ]
     return np.clip(np.stack(channels, -1) / np.float32(255), 0.0, 1.0)
@@ -118,7 +126,9 @@ def unite_masks(paths):
     parts = [open_mask(path) for path in paths]
     if len({part.shape for part in parts}) > 1:
         sizes = ", ".join(f"{path}: {part.shape[1]} x {part.shape[0]}" for path, part in zip(paths, parts))
-        raise ValueError(f"masks of one picture have different sizes ({sizes}); expected that of the picture.")
+        raise ValueError(
+            f"masks of one picture have different sizes ({sizes}); expected that of the picture."
+        )
     return np.logical_or.reduce(parts)
 
 

@@ -24,7 +24,9 @@ LIVENESS = "liveness"
 """Service name for gRPC health checks that ask whether the process answers, not whether its models do."""
 
 
-def create_server(predictions, host, port, options=(), threads=8, queue=QUEUE, credentials=None, socket_path=""):
+def create_server(
+    predictions, host, port, options=(), threads=8, queue=QUEUE, credentials=None, socket_path=""
+):
     """Builds, binds and starts the gRPC server.
 
     Args:
@@ -53,7 +55,11 @@ def create_server(predictions, host, port, options=(), threads=8, queue=QUEUE, c
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(predictions.core), server)
     healthy = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
-    services = ("tensorflow.serving.PredictionService", "tensorflow.serving.ModelService", health.SERVICE_NAME)
+    services = (
+        "tensorflow.serving.PredictionService",
+        "tensorflow.serving.ModelService",
+        health.SERVICE_NAME,
+    )
     reflection.enable_server_reflection([*services, reflection.SERVICE_NAME], server)
 
     def update():
@@ -68,7 +74,11 @@ def create_server(predictions, host, port, options=(), threads=8, queue=QUEUE, c
 
     def listen(address):
         try:
-            return server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
+            return (
+                server.add_secure_port(address, credentials)
+                if credentials
+                else server.add_insecure_port(address)
+            )
         except RuntimeError:
             return 0
 
@@ -97,14 +107,19 @@ def create_core(flags):
     on_load = None
     if flags.support_dir:
         if not pathlib.Path(flags.support_dir).is_dir():
-            raise OSError(f"--support_dir {flags.support_dir}: no such folder; expected one with a folder for each support set.")
+            raise OSError(
+                f"--support_dir {flags.support_dir}: no such folder; expected one with a folder for each support set."
+            )
         on_load = SupportSets(flags.support_dir, flags.support_size).encode
     options = LoadOptions(
         tuple(filter(None, flags.saved_model_tags.split(","))),
         flags.enable_model_warmup,
         max(1, flags.num_request_iterations_for_warmup),
     )
-    any_label = flags.allow_version_labels_for_unavailable_models or flags.force_allow_any_version_labels_for_unavailable_models
+    any_label = (
+        flags.allow_version_labels_for_unavailable_models
+        or flags.force_allow_any_version_labels_for_unavailable_models
+    )
     poll = flags.file_system_poll_wait_seconds
     core = ServerCore((), poll, on_load, options, any_label)
     if flags.model_config_file:
@@ -136,13 +151,18 @@ def _listen(flags):
 
     core = create_core(flags)
     batching = read_batching(flags.batching_parameters_file) if flags.enable_batching else None
-    metrics_path, credentials = read_monitoring(flags.monitoring_config_file), read_credentials(flags.ssl_config_file)
+    metrics_path, credentials = (
+        read_monitoring(flags.monitoring_config_file),
+        read_credentials(flags.ssl_config_file),
+    )
 
     from serving.api.batching import Batcher
     from serving.api.monitoring import Metrics
     from serving.api.prediction_service import PredictionService
 
-    predictions = PredictionService(core, Batcher(batching) if batching else None, Metrics() if metrics_path else None)
+    predictions = PredictionService(
+        core, Batcher(batching) if batching else None, Metrics() if metrics_path else None
+    )
     server, port = create_server(
         predictions,
         flags.host,
@@ -220,7 +240,9 @@ def serve(argv=None):
         _set_threads(flags)
         running = _listen(flags)
         where = joined(flags.host, running.port)
-        log.info("listening at %s%s; models load", where, f", REST {running.rest_port}" if running.rest else "")
+        log.info(
+            "listening at %s%s; models load", where, f", REST {running.rest_port}" if running.rest else ""
+        )
         threading.Thread(target=load, name="load", daemon=True).start()
         # With a time, for a wait without one is not interrupted everywhere.
         while not loaded.wait(1.0) and not stop.is_set():

@@ -17,7 +17,9 @@ def reached(module, found):
     reached((*module[:-1], "__init__"), found)
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.level:
-            package = module[: len(module) - node.level] + tuple((node.module or "").split(".") if node.module else ())
+            package = module[: len(module) - node.level] + tuple(
+                (node.module or "").split(".") if node.module else ()
+            )
             for alias in node.names:
                 # What is imported from a package may be a module of it.
                 reached((*package, alias.name), found)

@@ -6,7 +6,9 @@ from PIL import Image
 HEADER = "Image;Resolution;Label;Doppler;Marks;Combined"
 
 
-def write_bus_uclm(folder, rows, size=(48, 64), newline="\n", bom=True, header=HEADER, mask_colour=(0, 255, 0)):
+def write_bus_uclm(
+    folder, rows, size=(48, 64), newline="\n", bom=True, header=HEADER, mask_colour=(0, 255, 0)
+):
     """A data set in BUS-UCLM layout; rows are (name, label) or full rows of INFO.csv."""
     (folder / "images").mkdir(parents=True)
     (folder / "masks").mkdir()
@@ -29,4 +31,8 @@ def synthetic_records(patients, images, label="Benign"):
     """Records without pictures, for rules that need none."""
     from panet_keras.data import Record
 
-    return [Record(f"P{p:02d}_{i:03d}.png", f"P{p:02d}", label, b"") for p in range(patients) for i in range(images)]
+    return [
+        Record(f"P{p:02d}_{i:03d}.png", f"P{p:02d}", label, b"")
+        for p in range(patients)
+        for i in range(images)
+    ]

@@ -37,7 +37,9 @@ def phantom(tmp_path_factory):
     """A small synthetic data set: 4 patients, 3 images each, 96 x 128."""
     from panet_keras.data import write_phantom
 
-    return write_phantom(tmp_path_factory.mktemp("data") / "phantom", patients=4, images=3, seed=1, size=(96, 128))
+    return write_phantom(
+        tmp_path_factory.mktemp("data") / "phantom", patients=4, images=3, seed=1, size=(96, 128)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +61,9 @@ def tiny_encoder():
         x = images = keras.Input((None, None, 3))
         outputs = []
         for stage, channels in enumerate((8, 8, 16, 16)):
-            x = keras.layers.Conv2D(channels, 3, strides=2, padding="same", activation="relu", name=f"stage{stage}")(x)
+            x = keras.layers.Conv2D(
+                channels, 3, strides=2, padding="same", activation="relu", name=f"stage{stage}"
+            )(x)
             outputs.append(x)
         return keras.Model(images, outputs, name="tiny")
 
@@ -142,7 +146,11 @@ def python():
 
     def run(code, *arguments, check=True, cwd=PROJECT):
         done = subprocess.run(
-            [sys.executable, "-c", code, *map(str, arguments)], cwd=cwd, capture_output=True, text=True, timeout=600
+            [sys.executable, "-c", code, *map(str, arguments)],
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=600,
         )
         if check and done.returncode:
             raise AssertionError(f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}")

@@ -40,7 +40,11 @@ def test_no_private_keras():
     assert found == []
 
 
-EXAMPLES = [file for file in files_of("panet_keras", "pipeline", "serving") if re.search(r"^ *>>> ", file.read_text("utf-8"), re.M)]
+EXAMPLES = [
+    file
+    for file in files_of("panet_keras", "pipeline", "serving")
+    if re.search(r"^ *>>> ", file.read_text("utf-8"), re.M)
+]
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.relative_to(PROJECT).as_posix())

@@ -9,13 +9,20 @@ import pytest
 from tests.conftest import PROJECT
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s#]+)[^)]*\)")
-PAGES = sorted(path.relative_to(PROJECT).as_posix() for path in [*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md")])
+PAGES = sorted(
+    path.relative_to(PROJECT).as_posix()
+    for path in [*PROJECT.glob("*.md"), *(PROJECT / "docs").rglob("*.md")]
+)
 
 
-@pytest.mark.parametrize("page", ["README.md", "BUILD_NOTES.md", "CONTRIBUTING.md", "CHANGELOG.md", "serving/config/README.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "BUILD_NOTES.md", "CONTRIBUTING.md", "CHANGELOG.md", "serving/config/README.md"]
+)
 def test_links_lead_to_files(page):
     file = PROJECT / page
-    links = [link for link in LINK.findall(file.read_text("utf-8")) if not link.startswith(("http://", "https://"))]
+    links = [
+        link for link in LINK.findall(file.read_text("utf-8")) if not link.startswith(("http://", "https://"))
+    ]
     assert [link for link in links if not (file.parent / link).exists()] == []
 
 
@@ -23,7 +30,9 @@ def test_the_readme_fits_two_screens():
     assert len((PROJECT / "README.md").read_text("utf-8").splitlines()) <= 120
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if "```python" in (PROJECT / page).read_text("utf-8")])
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if "```python" in (PROJECT / page).read_text("utf-8")]
+)
 def test_python_of_the_pages_imports_what_exists(page):
     for block in re.findall(r"```python\n(.*?)```", (PROJECT / page).read_text("utf-8"), re.DOTALL):
         for node in ast.walk(ast.parse(block)):

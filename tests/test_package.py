@@ -33,7 +33,9 @@ def wheels(tmp_path_factory):
         shutil.copy(PROJECT / file, source / file)
     for folder in (source, source / "serving"):
         subprocess.run(
-            [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, folder], check=True, capture_output=True
+            [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", out, folder],
+            check=True,
+            capture_output=True,
         )
     return {file.name.split("-")[0]: file for file in out.glob("*.whl")}
 
@@ -46,7 +48,18 @@ def fresh(tmp_path):
         folder = tmp_path / "environment"
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
         python = folder / "bin" / "python"
-        install = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", "--quiet", wheel]
+        install = [
+            sys.executable,
+            "-m",
+            "pip",
+            "--python",
+            python,
+            "install",
+            "--no-deps",
+            "--no-index",
+            "--quiet",
+            wheel,
+        ]
         subprocess.run(install, check=True)
         site = next(folder.glob("lib/python*/site-packages"))
         (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
@@ -56,7 +69,9 @@ def fresh(tmp_path):
 
 
 def run(command, folder):
-    done = subprocess.run([str(part) for part in command], cwd=folder, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(
+        [str(part) for part in command], cwd=folder, capture_output=True, text=True, timeout=600
+    )
     assert not done.returncode, done.stdout + done.stderr
     return done.stdout
 
@@ -66,7 +81,11 @@ def names(wheel):
 
 
 def test_the_wheels_hold_what_they_should(wheels):
-    files = [file.relative_to(PROJECT).as_posix() for file in (PROJECT / "panet_keras").rglob("*") if file.is_file()]
+    files = [
+        file.relative_to(PROJECT).as_posix()
+        for file in (PROJECT / "panet_keras").rglob("*")
+        if file.is_file()
+    ]
     assert sorted(names(wheels["panet_bus"])) == sorted(file for file in files if "__pycache__" not in file)
     assert {name.split("/")[0] for name in names(wheels["panet_bus_client"])} == {"panet_client"}
     for wheel in wheels.values():
@@ -75,7 +94,10 @@ def test_the_wheels_hold_what_they_should(wheels):
 
 def test_the_library_segments_from_its_wheel(wheels, fresh, tmp_path):
     bin_folder = fresh(wheels["panet_bus"])
-    where = run([bin_folder / "python", "-c", "import importlib.util as u; print(u.find_spec('panet_keras').origin)"], tmp_path)
+    where = run(
+        [bin_folder / "python", "-c", "import importlib.util as u; print(u.find_spec('panet_keras').origin)"],
+        tmp_path,
+    )
     assert pathlib.Path(where.strip()).is_relative_to(bin_folder.parent)
     rng = np.random.default_rng(0)
     for name, box in (("a", (40, 60, 110, 110)), ("b", (100, 50, 170, 105))):
@@ -83,9 +105,23 @@ def test_the_library_segments_from_its_wheel(wheels, fresh, tmp_path):
         ImageDraw.Draw(mask).ellipse(box, fill=255)
         lesion = np.asarray(mask) > 0
         tissue = 110 * rng.gamma(6.0, 1 / 6, lesion.shape)
-        Image.fromarray(np.where(lesion, tissue * 0.2, tissue).clip(0, 255).astype(np.uint8)).save(tmp_path / f"{name}.png")
+        Image.fromarray(np.where(lesion, tissue * 0.2, tissue).clip(0, 255).astype(np.uint8)).save(
+            tmp_path / f"{name}.png"
+        )
         mask.save(tmp_path / f"{name}_mask.png")
-    run([bin_folder / "panet-keras", "segment", "--support", "a.png=a_mask.png", "--query", "b.png", "--out", "out"], tmp_path)
+    run(
+        [
+            bin_folder / "panet-keras",
+            "segment",
+            "--support",
+            "a.png=a_mask.png",
+            "--query",
+            "b.png",
+            "--out",
+            "out",
+        ],
+        tmp_path,
+    )
     found, truth = (np.asarray(Image.open(tmp_path / path)) > 0 for path in ("out/b_mask.png", "b_mask.png"))
     assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.8
 
@@ -103,7 +139,10 @@ except ServingError as error:
     print(error.code.name)
 """
     Image.fromarray(np.eye(40, dtype=np.uint8) * 255).save(tmp_path / "a.png")
-    assert run([bin_folder / "python", "-c", code, "a.png"], tmp_path).strip() in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
+    assert run([bin_folder / "python", "-c", code, "a.png"], tmp_path).strip() in (
+        "UNAVAILABLE",
+        "DEADLINE_EXCEEDED",
+    )
     assert run([bin_folder / "panet-client", "--help"], tmp_path).startswith("usage: panet-client")
 
 
@@ -130,10 +169,14 @@ def declared(*lists):
 
 
 def test_every_import_is_a_declared_dependency():
-    top, anywhere = map(set.union, *(map(set, imported(file)) for file in (PROJECT / "panet_keras").rglob("*.py")))
+    top, anywhere = map(
+        set.union, *(map(set, imported(file)) for file in (PROJECT / "panet_keras").rglob("*.py"))
+    )
     own, extras = LIBRARY["project"]["dependencies"], LIBRARY["project"]["optional-dependencies"]
     assert distributions(top - {"panet_keras"}) <= declared(own)
-    assert distributions(anywhere - {"panet_keras"}) <= declared(own, extras["explain"], extras["dicom"], extras["formats"])
+    assert distributions(anywhere - {"panet_keras"}) <= declared(
+        own, extras["explain"], extras["dicom"], extras["formats"]
+    )
 
     assert CLIENT["project"]["dependencies"] == extras["client"]
 
@@ -141,7 +184,9 @@ def test_every_import_is_a_declared_dependency():
 def test_every_import_of_the_client_is_declared_or_relative(wheels):
     modules = [PROJECT / "serving" / name.partition("/")[2] for name in names(wheels["panet_bus_client"])]
     anywhere = set().union(*(imported(file)[1] for file in modules))
-    assert "serving" not in anywhere, "a module of the client imports serving.x; write it relatively: from .x import y"
+    assert "serving" not in anywhere, (
+        "a module of the client imports serving.x; write it relatively: from .x import y"
+    )
     assert distributions(anywhere) <= declared(CLIENT["project"]["dependencies"])
 
 
@@ -150,8 +195,12 @@ def test_the_lock_lies_within_the_ranges():
     for line in (PROJECT / "requirements.txt").read_text("utf-8").splitlines():
         if "==" in line and not line.lstrip().startswith("#"):
             locked = Requirement(line)
-            lock.setdefault(canonicalize_name(locked.name), []).extend(clause.version for clause in locked.specifier)
+            lock.setdefault(canonicalize_name(locked.name), []).extend(
+                clause.version for clause in locked.specifier
+            )
     for text in sum(LIBRARY["project"]["optional-dependencies"].values(), LIBRARY["project"]["dependencies"]):
         wanted = Requirement(text)
         versions = lock[canonicalize_name(wanted.name)]
-        assert all(wanted.specifier.contains(version) for version in versions), f"{text}: the lock has {versions}"
+        assert all(wanted.specifier.contains(version) for version in versions), (
+            f"{text}: the lock has {versions}"
+        )

@@ -39,7 +39,10 @@ def test_the_notebook_runs(tmp_path, python):
     code = code.replace("steps=10", "steps=1").replace("epochs=2", "epochs=1")
     start = f"import sys, matplotlib; sys.path.insert(0, {str(PROJECT)!r}); matplotlib.use('Agg')\n"
     done = python(start + code + "\nfigure.savefig('figure.png')", cwd=tmp_path)
-    assert re.search(r"presence [01]\.\d+, area", done.stdout) and (tmp_path / "figure.png").stat().st_size > 10_000
+    assert (
+        re.search(r"presence [01]\.\d+, area", done.stdout)
+        and (tmp_path / "figure.png").stat().st_size > 10_000
+    )
 
 
 @pytest.mark.parametrize("page", tables.PAGES)
@@ -51,11 +54,26 @@ def test_the_tables_are_what_the_benchmarks_wrote(page):
 
 def test_the_table_of_hospitals():
     """Normal frames are preferred where there are rows of both; an absent cell is empty."""
-    row = {"hospital": "A", "normals": 0, "adapted": False, "interval": [0.6, 0.8], "missed": 0.1, "minus one support": None}
+    row = {
+        "hospital": "A",
+        "normals": 0,
+        "adapted": False,
+        "interval": [0.6, 0.8],
+        "missed": 0.1,
+        "minus one support": None,
+    }
     rows = [
         row | {"supports": 1, "dice": 0.7},
         row | {"supports": 5, "dice": 0.75},
-        row | {"supports": 5, "dice": 0.76, "normals": 10, "marked": 0.2, "marked interval": [0.1, 0.3], "presence AUROC": 0.9},
+        row
+        | {
+            "supports": 5,
+            "dice": 0.76,
+            "normals": 10,
+            "marked": 0.2,
+            "marked interval": [0.1, 0.3],
+            "presence AUROC": 0.9,
+        },
         row | {"supports": 5, "dice": 0.99, "adapted": True},
         row | {"supports": 1, "dice": 0.5, "hospital": "B"},
     ]
@@ -64,7 +82,8 @@ def test_the_table_of_hospitals():
         "| B | 0.500 (0.600 to 0.800) |  | 10% |  |",
     ]
     assert (
-        tables.hospitals(rows).splitlines()[4] == "| A | 5 | 10 |  | 0.760 (0.600 to 0.800) |  | 10% | 20% (10% to 30%) | 0.900 |"
+        tables.hospitals(rows).splitlines()[4]
+        == "| A | 5 | 10 |  | 0.760 (0.600 to 0.800) |  | 10% | 20% (10% to 30%) | 0.900 |"
     )
     head, *lines = (line.count("|") for line in tables.hospitals(rows).splitlines())
     assert set(lines) == {head}

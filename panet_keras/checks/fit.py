@@ -29,7 +29,9 @@ class FitChecks:
             given = inspect.signature(super().fit).bind(*args, **kwargs).arguments
             _refuse_endless(given.get("x"), given.get("steps_per_epoch"), "fit", "x", "steps_per_epoch")
             validation = given.get("validation_data")
-            _refuse_endless(validation, given.get("validation_steps"), "fit", "validation_data", "validation_steps")
+            _refuse_endless(
+                validation, given.get("validation_steps"), "fit", "validation_data", "validation_steps"
+            )
             kwargs = _with_monitor_check(given, validation is not None or bool(given.get("validation_split")))
             args = ()
         with _messages():
@@ -114,7 +116,9 @@ class _MonitorCheck(keras.callbacks.Callback):
 
 
 def _may_add_to_logs(callback):
-    return isinstance(callback, keras.callbacks.LambdaCallback) or not type(callback).__module__.startswith("keras.")
+    return isinstance(callback, keras.callbacks.LambdaCallback) or not type(callback).__module__.startswith(
+        "keras."
+    )
 
 
 @contextlib.contextmanager

@@ -108,14 +108,16 @@ def _mask_text(masks):
     )
     ones = tf.math.count_nonzero(tf.equal(masks, 1))
     return tf.strings.format(
-        "support_masks has values from {} to {}, {} of them NaN, and {} pixels of 1; " + mend, (*_range(masks), ones)
+        "support_masks has values from {} to {}, {} of them NaN, and {} pixels of 1; " + mend,
+        (*_range(masks), ones),
     )
 
 
 def _labels_text(labels, ways):
     mend = "expected 0 = background, 1 to the number of ways, and 255 = counts nowhere."
     return tf.strings.format(
-        "the labels y have values from {} to {}, {} of them NaN, for {} way(s); " + mend, (*_range(labels), ways)
+        "the labels y have values from {} to {}, {} of them NaN, for {} way(s); " + mend,
+        (*_range(labels), ways),
     )
 
 

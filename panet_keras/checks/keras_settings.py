@@ -52,7 +52,10 @@ def _read(file):
 def _line(name, found, file, stored, loaded):
     needed = NEEDED[name]
     if name == "backend" and os.environ.get("KERAS_BACKEND") == found:
-        where, mend = "the environment variable KERAS_BACKEND", "Unset it, or set it to tensorflow, before Keras is imported."
+        where, mend = (
+            "the environment variable KERAS_BACKEND",
+            "Unset it, or set it to tensorflow, before Keras is imported.",
+        )
     elif stored.get(name) == found:
         mend = f'Write "{name}": "{needed}" there'
         mend += (
@@ -63,5 +66,9 @@ def _line(name, found, file, stored, loaded):
         where = f'{file}: "{name}"'
     else:
         where = f"keras.config.{name}()"
-        mend = f'Call keras.config.set_{name}("{needed}") before `import panet_keras`.' if loaded and name != "backend" else ""
+        mend = (
+            f'Call keras.config.set_{name}("{needed}") before `import panet_keras`.'
+            if loaded and name != "backend"
+            else ""
+        )
     return f'{where} is "{found}"; expected "{needed}". {mend}'.strip()

@@ -16,17 +16,27 @@ NORMALS = "normals"
 
 def add_model(command):
     """Adds `--model` and `--size`."""
-    command.add_argument("--model", help="a .keras file, or a preset's name or folder; the shipped preset without it")
-    command.add_argument("--size", type=_pixels, nargs=2, metavar=("H", "W"), help="model size; a preset's own, else 256 256")
+    command.add_argument(
+        "--model", help="a .keras file, or a preset's name or folder; the shipped preset without it"
+    )
+    command.add_argument(
+        "--size", type=_pixels, nargs=2, metavar=("H", "W"), help="model size; a preset's own, else 256 256"
+    )
 
 
 def add_support(command):
     """Adds the options that name annotated pictures."""
     command.add_argument(
-        "--support", action="append", default=[], metavar="IMAGE=MASK", help="annotated pair; repeat for more shots"
+        "--support",
+        action="append",
+        default=[],
+        metavar="IMAGE=MASK",
+        help="annotated pair; repeat for more shots",
     )
     command.add_argument(
-        "--support-dir", metavar="DIR", help=f"folder of x.png with x_mask.png, and of frames without lesion in {NORMALS}/"
+        "--support-dir",
+        metavar="DIR",
+        help=f"folder of x.png with x_mask.png, and of frames without lesion in {NORMALS}/",
     )
 
 
@@ -36,7 +46,9 @@ def add_queries(command, recursive):
     Args:
         command: parser. recursive: whether sub-folders are taken where the option is not given.
     """
-    command.add_argument("--query", required=True, nargs="+", metavar="IMAGE", help="pictures, or folders of them")
+    command.add_argument(
+        "--query", required=True, nargs="+", metavar="IMAGE", help="pictures, or folders of them"
+    )
     command.add_argument(
         "--recursive",
         action=argparse.BooleanOptionalAction,
@@ -44,16 +56,25 @@ def add_queries(command, recursive):
         help=f"take sub-folders too, and keep them in --out (default: {'yes' if recursive else 'no'})",
     )
     command.add_argument("--out", required=True, help="folder for the pictures")
-    command.add_argument("--overwrite", action="store_true", help="replace older outputs; inputs are never replaced")
+    command.add_argument(
+        "--overwrite", action="store_true", help="replace older outputs; inputs are never replaced"
+    )
 
 
 def add_normals(command):
     """Adds `--normal` and `--adapt`."""
     command.add_argument(
-        "--normal", nargs="+", action="extend", default=[], metavar="FILE", help="frames without lesion, or folders of them"
+        "--normal",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FILE",
+        help="frames without lesion, or folders of them",
     )
     command.add_argument(
-        "--adapt", action="store_true", help="fine-tune a copy of the model on the annotated pictures first, where that helps"
+        "--adapt",
+        action="store_true",
+        help="fine-tune a copy of the model on the annotated pictures first, where that helps",
     )
 
 
@@ -67,7 +88,9 @@ def add_answers(command):
         help="from 0 to 1; a picture whose presence is below it gets an empty mask; without it calibrated on two or more annotated "
         "pictures with normal frames, else the model's own",
     )
-    command.add_argument("--csv", metavar="FILE", help="table of file, presence, area and error of every picture")
+    command.add_argument(
+        "--csv", metavar="FILE", help="table of file, presence, area and error of every picture"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +165,9 @@ def read_support_folder(folder):
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
-        raise PANetError(f"--support-dir {folder}: no such folder; expected one with pictures x.png and masks x_mask.png.")
+        raise PANetError(
+            f"--support-dir {folder}: no such folder; expected one with pictures x.png and masks x_mask.png."
+        )
     masks, images = {}, []
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or not path.is_file():
@@ -169,7 +194,9 @@ def read_support_folder(folder):
         raise PANetError(f"--support-dir {folder}: no picture in it; expected x.png with x_mask.png.")
     normals = folder / NORMALS
     filled = normals.is_dir() and any(normals.iterdir())
-    frames = [str(query.path) for query in find_queries([normals], option="--support-dir")[0]] if filled else []
+    frames = (
+        [str(query.path) for query in find_queries([normals], option="--support-dir")[0]] if filled else []
+    )
     return pairs, frames
 
 

@@ -15,8 +15,12 @@ def add(commands):
     options.add_model(command)
     options.add_support(command)
     options.add_normals(command)
-    command.add_argument("--save", metavar="FOLDER", help="new folder for the calibrated or adapted model; --model takes it")
-    command.add_argument("--out", metavar="PICTURE.png", help="draw Dice over the number of annotated pictures")
+    command.add_argument(
+        "--save", metavar="FOLDER", help="new folder for the calibrated or adapted model; --model takes it"
+    )
+    command.add_argument(
+        "--out", metavar="PICTURE.png", help="draw Dice over the number of annotated pictures"
+    )
     command.add_argument("--overwrite", action="store_true", help="replace an older --out")
     command.set_defaults(run=run)
 
@@ -75,11 +79,16 @@ def describe(found, support, own, before=None):
     Returns:
         List of lines.
     """
-    how = "by a model fine-tuned on other pictures of the set" if before else "with all the others as examples"
+    how = (
+        "by a model fine-tuned on other pictures of the set" if before else "with all the others as examples"
+    )
     curve, more_helps = (before or found).curve, (before or found).more_helps
     rows = [
         ("Dice", f"{found.dice:.2f} in the mean (1: the outlines are the same, 0: they do not touch)"),
-        ("Missed", f"{_share(found.missed, found.lesions)} lesions: left empty, or marked elsewhere (Dice below 0.1)"),
+        (
+            "Missed",
+            f"{_share(found.missed, found.lesions)} lesions: left empty, or marked elsewhere (Dice below 0.1)",
+        ),
         ("False marks", _marked(found)),
         (
             "Threshold",
@@ -138,7 +147,11 @@ def _more(curve, more_helps, tuned):
     if more_helps is None:
         return "not known: at least 3 annotated pictures are needed to see whether the curve rises"
     (few, low), (many, high) = curve[-2:]
-    said = "would probably help" if more_helps else f"would hardly help{' without fine-tuning' if tuned else ' (try --adapt)'}"
+    said = (
+        "would probably help"
+        if more_helps
+        else f"would hardly help{' without fine-tuning' if tuned else ' (try --adapt)'}"
+    )
     return f"{said}: from {few} to {many} Dice changed by {high - low:+.3f}"
 
 

@@ -61,13 +61,25 @@ def _explain(segmenter, images, masks, picture, arguments, target):
     from panet_keras.pictures.decode import encode_png
     from panet_keras.pictures.heat import draw_maps
 
-    maps = grad_cam(segmenter.model, images, masks, picture, layer=arguments.layer, method=arguments.method, size=segmenter.size)
+    maps = grad_cam(
+        segmenter.model,
+        images,
+        masks,
+        picture,
+        layer=arguments.layer,
+        method=arguments.method,
+        size=segmenter.size,
+    )
     target.parent.mkdir(parents=True, exist_ok=True)
     write_whole(target, encode_png(draw_maps([(item.image, item.heat) for item in maps])))
     said = [f"{target} (query, then {len(maps) - 1} support image(s))"]
     if maps[0].whole_frame:
         said.append("no lesion was predicted: the query's map is of the whole frame")
-    silent = ["the query" if item.shot is None else f"support image {item.shot + 1}" for item in maps if not item.heat.any()]
+    silent = [
+        "the query" if item.shot is None else f"support image {item.shot + 1}"
+        for item in maps
+        if not item.heat.any()
+    ]
     if silent:
         said.append(f"nothing contributed on {', '.join(silent)}: no gradient is positive there")
     return "; ".join(said)

@@ -24,4 +24,6 @@ def run(arguments):
 
     segmenter = open_segmenter(arguments.model, arguments.size)
     threshold = segmenter.presence_threshold
-    print(export_saved_model(segmenter.model, arguments.out, segmenter.size, arguments.weights_dtype, threshold))
+    print(
+        export_saved_model(segmenter.model, arguments.out, segmenter.size, arguments.weights_dtype, threshold)
+    )

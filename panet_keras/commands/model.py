@@ -83,5 +83,7 @@ def _united(paths):
     parts = [read_mask(path, path) for path in paths]
     if len({part.shape for part in parts}) > 1:
         sizes = ", ".join(f"{path}: {part.shape[1]} x {part.shape[0]}" for path, part in zip(paths, parts))
-        raise PANetError(f"masks of one picture have different sizes ({sizes}); expected that of the picture.")
+        raise PANetError(
+            f"masks of one picture have different sizes ({sizes}); expected that of the picture."
+        )
     return np.logical_or.reduce(parts)

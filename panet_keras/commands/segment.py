@@ -36,7 +36,9 @@ def run(arguments):
     from panet_keras.commands.progress import progress, say
     from panet_keras.commands.table import name_unread, write_table
 
-    segmenter = open_model(arguments.model, arguments.size, support, arguments.presence_threshold, arguments.adapt)
+    segmenter = open_model(
+        arguments.model, arguments.size, support, arguments.presence_threshold, arguments.adapt
+    )
     pathlib.Path(arguments.out).mkdir(parents=True, exist_ok=True)
     rows = []
     for query in progress(queries, "pictures"):

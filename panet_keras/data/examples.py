@@ -125,11 +125,15 @@ def read_examples(directory):
     """
     files = example_files(directory)
     if not files:
-        raise DataError(directory, ["no data_tfrecord-*.gz; expected the Examples of a split. Run ExampleGen."])
+        raise DataError(
+            directory, ["no data_tfrecord-*.gz; expected the Examples of a split. Run ExampleGen."]
+        )
     records = []
     try:
         for serialised in tf.data.TFRecordDataset(files, compression_type="GZIP"):
-            values = {k: v.numpy() for k, v in tf.io.parse_single_example(serialised, FEATURES | OPTIONAL).items()}
+            values = {
+                k: v.numpy() for k, v in tf.io.parse_single_example(serialised, FEATURES | OPTIONAL).items()
+            }
             records.append(
                 Record(
                     filename=values["image/filename"].decode(),
@@ -146,6 +150,7 @@ def read_examples(directory):
             )
     except (tf.errors.DataLossError, tf.errors.InvalidArgumentError) as error:
         raise DataError(
-            directory, [f"cannot be read after {len(records)} Examples: {error.message}. Run ExampleGen again."]
+            directory,
+            [f"cannot be read after {len(records)} Examples: {error.message}. Run ExampleGen again."],
         ) from None
     return records

@@ -39,9 +39,13 @@ def write_phantom(directory, patients=9, images=6, seed=0, size=SIZE):
     """
     directory = pathlib.Path(directory)
     if directory.exists() and any(directory.iterdir()):
-        raise FileExistsError(f"{directory} is not empty; expected a new folder for the phantom. Name another or remove it.")
+        raise FileExistsError(
+            f"{directory} is not empty; expected a new folder for the phantom. Name another or remove it."
+        )
     if not 2 <= patients <= 676 or images < 1:
-        raise ValueError(f"patients={patients}, images={images}; expected 2 to 676 patients and at least 1 image each.")
+        raise ValueError(
+            f"patients={patients}, images={images}; expected 2 to 676 patients and at least 1 image each."
+        )
     directory.parent.mkdir(parents=True, exist_ok=True)
     building = pathlib.Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:
@@ -76,7 +80,9 @@ def _write(directory, patients, images, seed, size):
             Image.fromarray(colours[mask]).save(directory / "masks" / file)
             image = Image.fromarray(picture)
             if quirky:
-                image = image.resize((size[1] * 12 // 13, size[0] * 4 // 5), Image.Resampling.BILINEAR).convert("RGBA")
+                image = image.resize(
+                    (size[1] * 12 // 13, size[0] * 4 // 5), Image.Resampling.BILINEAR
+                ).convert("RGBA")
             image.save(directory / "images" / file)
             rows.append((file, f"{size[1]}x{size[0]}", label, "No", "Yes" if marks else "No", "No"))
     text = "\n".join(";".join(row) for row in rows) + "\n"
@@ -109,7 +115,13 @@ def phantom_frame(rng, size, label, gain=1.0, speckle=1.2):
     # Dark patches of fat, which are no lesions.
     for _ in range(rng.integers(1, 4)):
         blob = _ellipse(
-            x, y, rng.uniform(0, width), rng.uniform(0.1, 0.3) * height, 0.12 * width, 0.04 * height, rng.uniform(-0.3, 0.3)
+            x,
+            y,
+            rng.uniform(0, width),
+            rng.uniform(0.1, 0.3) * height,
+            0.12 * width,
+            0.04 * height,
+            rng.uniform(-0.3, 0.3),
         )
         tissue *= 1 - 0.4 * np.clip(1.5 - blob, 0, 1)
     mask = np.zeros(size, np.uint8)

@@ -78,7 +78,9 @@ class Record:
                 problem = sides_problem(part.shape, mask.shape)
                 if problem:
                     raise ImageError(sizes + problem)
-                repairs.append(MaskSizeWarning(f"{sizes}the mask was stretched to the image (nearest neighbour)."))
+                repairs.append(
+                    MaskSizeWarning(f"{sizes}the mask was stretched to the image (nearest neighbour).")
+                )
                 part = resize_mask(part, mask.shape)
             mask = np.maximum(mask, part)
         return Sample(self, image, mask), repairs
@@ -92,7 +94,9 @@ class Record:
         if self.mask_format == "index":
             classes = picture[..., 0]
             if classes.max() >= len(MASK_COLOURS):
-                raise MaskColourError(f"{name}: class index {classes.max()}; expected 0 to {len(MASK_COLOURS) - 1}.")
+                raise MaskColourError(
+                    f"{name}: class index {classes.max()}; expected 0 to {len(MASK_COLOURS) - 1}."
+                )
             return classes, 0
         return colours_to_classes(picture, MASK_COLOURS, name)
 
@@ -133,7 +137,9 @@ class Sample:
 
 def digests(images):
     """Array of SHA-256 of the pixels of each of `images` (arrays): equal where pictures are."""
-    return np.array([hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest() for image in images])
+    return np.array(
+        [hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest() for image in images]
+    )
 
 
 def decode_all(records, where="data set"):

@@ -30,9 +30,13 @@ def split_by_patients(records, test_patients):
     """
     known, test = set(patients(records)), set(test_patients)
     if test - known:
-        raise PANetError(f"test_patients: {sorted(test - known)} have no image; the data set has {sorted(known)}.")
+        raise PANetError(
+            f"test_patients: {sorted(test - known)} have no image; the data set has {sorted(known)}."
+        )
     if not test or test == known:
-        raise PANetError(f"test_patients names {len(test)} of {len(known)} patients; both sides need at least one.")
+        raise PANetError(
+            f"test_patients names {len(test)} of {len(known)} patients; both sides need at least one."
+        )
     return {
         "train": [record for record in records if record.patient not in test],
         "test": [record for record in records if record.patient in test],
@@ -66,7 +70,9 @@ def hold_out(records, test_share=1 / 3, seed=0):
         )
     groups, copies = _together(records)
     if len(set(groups.values())) < 2:
-        raise PANetError(f"hold_out: all {len(names)} patients share pictures, so that none can be held out: {_listed(copies)}.")
+        raise PANetError(
+            f"hold_out: all {len(names)} patients share pictures, so that none can be held out: {_listed(copies)}."
+        )
     _tell(copies)
     folds = _folds(records, groups, min(len(set(groups.values())), max(2, round(1 / test_share))), seed)
     return split_by_patients(records, folds[0])

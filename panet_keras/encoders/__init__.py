@@ -10,8 +10,12 @@ from panet_keras.encoders.functional import is_functional
 from panet_keras.encoders.resnet50 import resnet50
 from panet_keras.encoders.vgg16 import vgg16
 
-ENCODERS = types.MappingProxyType({"efficientnet_lite0": efficientnet_lite0, "resnet50": resnet50, "vgg16": vgg16})
-AUTO_WEIGHTS = types.MappingProxyType({"efficientnet_lite0": "imagenet", "resnet50": "imagenet", "vgg16": "hed"})
+ENCODERS = types.MappingProxyType(
+    {"efficientnet_lite0": efficientnet_lite0, "resnet50": resnet50, "vgg16": vgg16}
+)
+AUTO_WEIGHTS = types.MappingProxyType(
+    {"efficientnet_lite0": "imagenet", "resnet50": "imagenet", "vgg16": "hed"}
+)
 """The weights that `weights="auto"` takes: those inside a package; ResNet-50 has none and downloads them."""
 
 MATCHING_STRIDE = 16
@@ -41,12 +45,16 @@ def get(encoder, weights="auto"):
             )
         return encoder
     if encoder not in ENCODERS:
-        raise ValueError(f"encoder={encoder!r} is unknown; expected one of {sorted(ENCODERS)} or a functional keras.Model.")
+        raise ValueError(
+            f"encoder={encoder!r} is unknown; expected one of {sorted(ENCODERS)} or a functional keras.Model."
+        )
     if weights == "auto":
         weights = AUTO_WEIGHTS[encoder]
     if weights in (None, "hed", "imagenet"):
         if weights == "hed" and encoder != "vgg16":
-            raise ValueError(f'weights="hed" are of VGG16; encoder={encoder!r} has "imagenet", a file path, or None.')
+            raise ValueError(
+                f'weights="hed" are of VGG16; encoder={encoder!r} has "imagenet", a file path, or None.'
+            )
         return ENCODERS[encoder](weights)
     if not pathlib.Path(weights).is_file():
         raise FileNotFoundError(
@@ -67,4 +75,6 @@ def strides(encoder):
 
 def matched_scale(encoder):
     """Index of the output on which the paper's matching runs: the deepest of stride up to 16."""
-    return max(scale for scale, stride in enumerate(strides(encoder)) if stride <= MATCHING_STRIDE or scale == 0)
+    return max(
+        scale for scale, stride in enumerate(strides(encoder)) if stride <= MATCHING_STRIDE or scale == 0
+    )

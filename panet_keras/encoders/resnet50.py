@@ -38,7 +38,9 @@ def resnet50(weights: str | None = None, dilated: bool = True, name: str = "resn
     outputs = []
     for stage, (blocks, channels, stride, dilation) in enumerate(STAGES if dilated else PLAIN_STAGES, 2):
         for block in range(1, blocks + 1):
-            x = _block(x, channels, stride if block == 1 else 1, dilation, block == 1, f"conv{stage}_block{block}")
+            x = _block(
+                x, channels, stride if block == 1 else 1, dilation, block == 1, f"conv{stage}_block{block}"
+            )
         outputs.append(x)
     model = Model(images, outputs, name=name)
     if weights == "imagenet":

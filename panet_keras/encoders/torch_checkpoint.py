@@ -56,7 +56,9 @@ def read_torch_checkpoint(path: str | os.PathLike) -> dict[str, np.ndarray]:
         except Exception:
             magic = None
         if magic != _MAGIC:
-            raise ValueError(f"{path}: not a legacy PyTorch checkpoint (expected its magic number at the start)")
+            raise ValueError(
+                f"{path}: not a legacy PyTorch checkpoint (expected its magic number at the start)"
+            )
         pickle.load(file), pickle.load(file)
         tensors = _TensorUnpickler(file).load()
         storage_types = {key: kind for (kind, key, _), *_ in tensors.values()}
@@ -66,7 +68,9 @@ def read_torch_checkpoint(path: str | os.PathLike) -> dict[str, np.ndarray]:
             count = int.from_bytes(file.read(8), "little")
             data = file.read(count * dtype.itemsize)
             if len(data) != count * dtype.itemsize:
-                raise ValueError(f"{path}: storage {key} holds {len(data)} bytes, expected {count * dtype.itemsize}; copy it anew")
+                raise ValueError(
+                    f"{path}: storage {key} holds {len(data)} bytes, expected {count * dtype.itemsize}; copy it anew"
+                )
             storages[key] = np.frombuffer(data, dtype)
     return {
         name: np.lib.stride_tricks.as_strided(

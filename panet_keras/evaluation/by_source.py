@@ -22,7 +22,9 @@ def by_source(rows, normal_rows, records, seed=0):
     patients = np.array([record.patient for record in records])
     result = {}
     for source in sorted(set(sources.tolist())) if len(set(sources.tolist())) > 1 else ():
-        own, own_normal = ([row for row in group if sources[row["query"]] == source] for group in (rows, normal_rows))
+        own, own_normal = (
+            [row for row in group if sources[row["query"]] == source] for group in (rows, normal_rows)
+        )
         if not own:
             continue
         queries, dice = per_image(own, "dice")

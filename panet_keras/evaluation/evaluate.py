@@ -62,21 +62,36 @@ def evaluate(
             drawn = fixed_episodes(test.patients, test.lesion, supports, kind)
         else:
             drawn = episode_list(
-                test.patients, test.lesion, row.shots, repeats, seed, row.protocol, kind, test.labels, test.digests, test.sources
+                test.patients,
+                test.lesion,
+                row.shots,
+                repeats,
+                seed,
+                row.protocol,
+                kind,
+                test.labels,
+                test.digests,
+                test.sources,
             )
         if asked is not None:
             drawn = [episode for episode in drawn if episode.query in asked]
             if not drawn and kind == "lesion":
-                raise PANetError(f"{row}: none of the {len(asked)} queries that were chosen can be scored; choose more.")
+                raise PANetError(
+                    f"{row}: none of the {len(asked)} queries that were chosen can be scored; choose more."
+                )
         outlines = surface and kind == "lesion" and row.protocol in PROTOCOLS[:2]
 
         def note(done, total):
             if progress:
                 progress(name, done, total)
 
-        return _kept(work_dir, name, lambda: run_protocol(predict, test, drawn, row.protocol, seed, outlines, note))
+        return _kept(
+            work_dir, name, lambda: run_protocol(predict, test, drawn, row.protocol, seed, outlines, note)
+        )
 
-    plan = [Row("cross-patient", count) for count in shots] + [Row(name, 1) for name in protocols if name != "cross-patient"]
+    plan = [Row("cross-patient", count) for count in shots] + [
+        Row(name, 1) for name in protocols if name != "cross-patient"
+    ]
     if len(supports):
         plan = [Row("cross-patient", len(supports))]
     for row in plan:
@@ -89,13 +104,20 @@ def evaluate(
             skipped.append(f"{key}: {error}")
             continue
         # A superpixel's support is the query's own frame, which nobody annotated.
-        annotated = 0 if row.protocol == "superpixel" else len({index for one in rows[key] for index in one["supports"]})
+        annotated = (
+            0
+            if row.protocol == "superpixel"
+            else len({index for one in rows[key] for index in one["supports"]})
+        )
         facts = {"protocol": row.protocol, "shots": row.shots, "annotated": annotated}
         table[key] = facts | summarise(rows[key], test.patients, counts, seed)
         calibration[key] = counts.tolist()
         if row.protocol == "cross-patient":
             normal, _ = score(f"{key}, normal", row, 1, "normal")
-            table[key] |= {"normal": summarise_normal(normal, rows[key]), "marks": lesion_figures(rows[key], normal)}
+            table[key] |= {
+                "normal": summarise_normal(normal, rows[key]),
+                "marks": lesion_figures(rows[key], normal),
+            }
             rows[f"{key}, normal"] = normal
     return rows, table, calibration, skipped
 

@@ -42,7 +42,16 @@ class Episode:
 
 
 def episode_list(
-    patients, lesion, shots, repeats=5, seed=0, protocol="cross-patient", queries="lesion", labels=None, digests=None, sources=None
+    patients,
+    lesion,
+    shots,
+    repeats=5,
+    seed=0,
+    protocol="cross-patient",
+    queries="lesion",
+    labels=None,
+    digests=None,
+    sources=None,
 ):
     """Draws the supports of every query.
 
@@ -70,7 +79,9 @@ def episode_list(
     patients, lesion = np.asarray(patients), np.asarray(lesion, bool)
     labels = None if labels is None else np.asarray(labels)
     if protocol == "superpixel":
-        return [Episode(query, (query,), repeat) for query in range(len(patients)) for repeat in range(repeats)]
+        return [
+            Episode(query, (query,), repeat) for query in range(len(patients)) for repeat in range(repeats)
+        ]
     episodes = []
     for query in np.flatnonzero(lesion if queries == "lesion" else ~lesion):
         same = patients == patients[query]
@@ -122,7 +133,9 @@ def fixed_episodes(patients, lesion, supports, queries="lesion", digests=None):
         allowed &= ~np.isin(digests, np.asarray(digests)[list(supports)])
     asked = np.flatnonzero(allowed)
     if queries == "lesion" and not len(asked):
-        raise PANetError(f"supports: every lesion image is of a patient among the {len(supports)} supports; no query is left.")
+        raise PANetError(
+            f"supports: every lesion image is of a patient among the {len(supports)} supports; no query is left."
+        )
     return [Episode(int(query), tuple(int(index) for index in supports), 0) for query in asked]
 
 

@@ -3,7 +3,11 @@
 import math
 
 import numpy as np
-from surface_distance import compute_robust_hausdorff, compute_surface_dice_at_tolerance, compute_surface_distances
+from surface_distance import (
+    compute_robust_hausdorff,
+    compute_surface_dice_at_tolerance,
+    compute_surface_distances,
+)
 
 NSD_TOLERANCE = 2.0
 """Pixels."""
@@ -37,7 +41,9 @@ def precision(truth: np.ndarray, mask: np.ndarray) -> float:
     return (truth & mask).sum() / mask.sum() if mask.any() else math.nan
 
 
-def surface_scores(truth: np.ndarray, mask: np.ndarray, tolerance: float = NSD_TOLERANCE) -> tuple[float, float]:
+def surface_scores(
+    truth: np.ndarray, mask: np.ndarray, tolerance: float = NSD_TOLERANCE
+) -> tuple[float, float]:
     """95th percentile Hausdorff distance and normalised surface Dice, by DeepMind's surface-distance.
 
     HD95 is the larger of the two directed 95th percentiles (Nikolov et al., arXiv 1809.04430). Both empty: (NaN, NaN).
@@ -55,10 +61,14 @@ def surface_scores(truth: np.ndarray, mask: np.ndarray, tolerance: float = NSD_T
     if not truth.any() or not mask.any():
         return math.hypot(*truth.shape), 0.0
     distances = compute_surface_distances(truth, mask, (1.0, 1.0))
-    return float(compute_robust_hausdorff(distances, 95)), float(compute_surface_dice_at_tolerance(distances, tolerance))
+    return float(compute_robust_hausdorff(distances, 95)), float(
+        compute_surface_dice_at_tolerance(distances, tolerance)
+    )
 
 
-def score_mask(truth: np.ndarray, probability: np.ndarray, threshold: float = 0.5, surface: bool = True) -> dict[str, float]:
+def score_mask(
+    truth: np.ndarray, probability: np.ndarray, threshold: float = 0.5, surface: bool = True
+) -> dict[str, float]:
     """All scores of one image at its original size.
 
     Args:

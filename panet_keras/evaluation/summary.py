@@ -60,7 +60,12 @@ def paired_difference(first, second, patients, seed=0):
     difference = np.asarray(first, float) - np.asarray(second, float)
     low, high = bootstrap(difference, patients, seed)
     defined = difference[~np.isnan(difference)]
-    return {"mean": float(defined.mean()) if len(defined) else math.nan, "low": low, "high": high, "n": len(defined)}
+    return {
+        "mean": float(defined.mean()) if len(defined) else math.nan,
+        "low": low,
+        "high": high,
+        "n": len(defined),
+    }
 
 
 def summarise(rows, patients, counts=None, seed=0):
@@ -126,7 +131,9 @@ def strata(rows, records, area):
         for value in sorted(set(told)) if len(set(told)) > 1 else ():
             groups[f"{fact}: {value}"] = np.array([one == value for one in told])
     return {
-        name: {"dice": float(np.nanmean(values[inside])), "n": int(inside.sum())} for name, inside in groups.items() if inside.any()
+        name: {"dice": float(np.nanmean(values[inside])), "n": int(inside.sum())}
+        for name, inside in groups.items()
+        if inside.any()
     }
 
 
@@ -177,7 +184,9 @@ def summarise_normal(rows, lesion_rows):
         return float(np.mean([row["false_any"] * (row["presence"] >= threshold) for row in rows]))
 
     def cost(threshold):
-        return float(np.mean([np.nan_to_num(row["dice"]) * (row["presence"] < threshold) for row in lesion_rows]))
+        return float(
+            np.mean([np.nan_to_num(row["dice"]) * (row["presence"] < threshold) for row in lesion_rows])
+        )
 
     return {
         "n": len(any_false),

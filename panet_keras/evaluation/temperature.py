@@ -38,7 +38,9 @@ def fit_temperature(answers: Iterable[tuple[Any, Any]], pixels: int = 4096, seed
         drawn.append(logits[chosen] - logits[chosen, labels[chosen]][:, None])
     margins = np.concatenate(drawn) if drawn else np.zeros((0, 2))
     if not len(margins):
-        raise ValueError("fit_temperature got no labelled pixel; expected at least one answer with labels other than 255.")
+        raise ValueError(
+            "fit_temperature got no labelled pixel; expected at least one answer with labels other than 255."
+        )
 
     def cross_entropy(log_temperature: float) -> float:
         return special.logsumexp(margins / math.exp(log_temperature), -1).mean()

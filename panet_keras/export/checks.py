@@ -16,7 +16,15 @@ def checked_images(name, images):
     low, high = tf.reduce_min(images), tf.reduce_max(images)
     # Comparisons with NaN are false, so NaN is refused, too.
     fits = (low >= 0.0) & (high <= 1.0)
-    with require(fits, name, ": values from", low, "to", high, "; expected finite values in [0, 1]: divide 0..255 values by 255"):
+    with require(
+        fits,
+        name,
+        ": values from",
+        low,
+        "to",
+        high,
+        "; expected finite values in [0, 1]: divide 0..255 values by 255",
+    ):
         return tf.identity(images)
 
 
@@ -87,7 +95,12 @@ def checked_query(name, query, state, support="the support state"):
     filled = tf.stack([tf.reduce_all(tf.shape(state[key])[1:] > 0) for key in names])
     finite = tf.stack([tf.reduce_all(tf.math.is_finite(state[key])) for key in names])
     with (
-        require(tf.reduce_all(tf.shape(query) > 0), f"{name} has shape", tf.shape(query), "; expected at least one query"),
+        require(
+            tf.reduce_all(tf.shape(query) > 0),
+            f"{name} has shape",
+            tf.shape(query),
+            "; expected at least one query",
+        ),
         require(
             tf.reduce_all(tf.equal(episodes, wanted)),
             f"{name} has B =",
@@ -97,7 +110,10 @@ def checked_query(name, query, state, support="the support state"):
             f"; expected as many: one support for each row of {name} (several queries of one support go along Q)",
         ),
         require(
-            tf.reduce_all(filled), f"{support}: no value in", tf.boolean_mask(names, ~filled), "; it was made without any support"
+            tf.reduce_all(filled),
+            f"{support}: no value in",
+            tf.boolean_mask(names, ~filled),
+            "; it was made without any support",
         ),
         require(
             tf.reduce_all(finite),

@@ -50,7 +50,12 @@ def decode(content):
     head = tf.strings.substr(tf.strings.join([content, b"\0" * 360]), 0, 360)
     is_png = tf.equal(tf.strings.substr(head, 0, 8), b"\x89PNG\r\n\x1a\n")
     is_jpeg = tf.equal(tf.strings.substr(head, 0, 3), b"\xff\xd8\xff")
-    with _checked(is_png | is_jpeg, "query_bytes: not a PNG or JPEG file but", _kind(content, head), "; convert it to PNG"):
+    with _checked(
+        is_png | is_jpeg,
+        "query_bytes: not a PNG or JPEG file but",
+        _kind(content, head),
+        "; convert it to PNG",
+    ):
         content = tf.identity(content)
     pixels = tf.cond(is_png, lambda: _decode_png(content), lambda: _decode_jpeg(content))
     return oriented(content, is_png, pixels)
@@ -72,14 +77,24 @@ def _kind(content, head):
 def _check_pixels(height, width):
     pixels = tf.cast(height, tf.int64) * tf.cast(width, tf.int64)
     return _checked(
-        pixels <= MAX_PIXELS, "query_bytes: picture of", width, "x", height, "pixels; the limit is", MAX_PIXELS, "in all; shrink it"
+        pixels <= MAX_PIXELS,
+        "query_bytes: picture of",
+        width,
+        "x",
+        height,
+        "pixels; the limit is",
+        MAX_PIXELS,
+        "in all; shrink it",
     )
 
 
 def _contains(data, wanted):
     """Whether bytes [L] hold the wanted ones in a row."""
     last = len(wanted) - 1
-    rows = [tf.equal(data[place : tf.maximum(tf.size(data) - last + place, place)], byte) for place, byte in enumerate(wanted)]
+    rows = [
+        tf.equal(data[place : tf.maximum(tf.size(data) - last + place, place)], byte)
+        for place, byte in enumerate(wanted)
+    ]
     return tf.reduce_any(tf.reduce_all(tf.stack(rows), 0))
 
 
@@ -93,8 +108,16 @@ def _decode_png(content):
     frames = tf.where(animated, number(data, place + 8, 4) + tf.cast(~framed, tf.int64), 1)
     with (
         _check_pixels(number(data, 20, 4), number(data, 16, 4)),
-        _checked(_contains(data, b"IEND"), "query_bytes: PNG that is cut off: its end (IEND) is missing; send the whole file"),
-        _checked(frames <= 1, "query_bytes: PNG of", frames, "frames; expected a picture of one; send the one that you mean"),
+        _checked(
+            _contains(data, b"IEND"),
+            "query_bytes: PNG that is cut off: its end (IEND) is missing; send the whole file",
+        ),
+        _checked(
+            frames <= 1,
+            "query_bytes: PNG of",
+            frames,
+            "frames; expected a picture of one; send the one that you mean",
+        ),
         _checked(
             ~(transparent & tf.equal(bits, 16) & tf.equal(colour, 2)),
             "query_bytes: PNG of 16 bits with a transparent colour; export it as 8 bit",
@@ -117,9 +140,15 @@ def _decode_jpeg(content):
     marker, bits, components = jpeg_frame(data)
     common = tf.reduce_any(tf.equal(marker, [0xFFC0, 0xFFC1, 0xFFC2])) & tf.equal(bits, 8)
     with (
-        _checked(common, "query_bytes: JPEG that is damaged or of a rare kind (lossless, arithmetic, 12 bit); convert it to PNG"),
+        _checked(
+            common,
+            "query_bytes: JPEG that is damaged or of a rare kind (lossless, arithmetic, 12 bit); convert it to PNG",
+        ),
         _checked(components != INKS, "query_bytes: JPEG in colours of four inks (CMYK); export it as RGB"),
-        _checked(_contains(data, b"\xff\xd9"), "query_bytes: JPEG that is cut off: its end is missing; send the whole file"),
+        _checked(
+            _contains(data, b"\xff\xd9"),
+            "query_bytes: JPEG that is cut off: its end is missing; send the whole file",
+        ),
     ):
         shape = tf.io.extract_jpeg_shape(content)
     with _check_pixels(shape[0], shape[1]):

@@ -22,4 +22,6 @@ class KerasExport:
     def export(self, filepath, format="tf_saved_model", verbose=None, input_signature=None, **kwargs):
         if input_signature is None:
             input_signature = [SIGNATURE]
-        return super().export(filepath, format=format, verbose=verbose, input_signature=input_signature, **kwargs)
+        return super().export(
+            filepath, format=format, verbose=verbose, input_signature=input_signature, **kwargs
+        )

@@ -23,7 +23,9 @@ FACTS = "assets.extra/panet.json"
 """What the answer depends on besides the weights, for people and programs that look at the folder."""
 
 
-def export_saved_model(model, directory, image_size=(256, 256), weights_dtype="float32", presence_threshold=0.0):
+def export_saved_model(
+    model, directory, image_size=(256, 256), weights_dtype="float32", presence_threshold=0.0
+):
     """Writes a SavedModel that TF Serving, or `tf.saved_model.load`, runs without this library.
 
     Signatures (B episodes, N ways, K shots, Q queries; every size may differ between calls):
@@ -67,7 +69,9 @@ def export_saved_model(model, directory, image_size=(256, 256), weights_dtype="f
         raise PANetError(f"presence_threshold={presence_threshold!r}; expected a probability from 0 to 1.")
     directory = pathlib.Path(directory)
     if directory.exists():
-        raise FileExistsError(f"{directory} exists; expected a new folder for the SavedModel. Name another or remove it.")
+        raise FileExistsError(
+            f"{directory} exists; expected a new folder for the SavedModel. Name another or remove it."
+        )
     directory.parent.mkdir(parents=True, exist_ok=True)
     building = pathlib.Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
     try:
@@ -135,7 +139,9 @@ def _weights_as(model, dtype):
     if dtype == "float32":
         return contextlib.nullcontext
     # Keras reads a variable through the scope, so layers see the cast and the graph holds the short variable alone.
-    stored = [(weight, tf.Variable(tf.cast(weight.value, dtype), trainable=False)) for weight in model.weights]
+    stored = [
+        (weight, tf.Variable(tf.cast(weight.value, dtype), trainable=False)) for weight in model.weights
+    ]
     return lambda: keras.StatelessScope([(weight, tf.cast(half, tf.float32)) for weight, half in stored])
 
 
@@ -190,15 +196,22 @@ def _archive(model, image_size, version, weights_dtype, presence_threshold):
         outputs = segmented(state, decode_batch(query_bytes, image_size))
         for name, channels in (("probabilities", [None]), ("masks", [])):
             outputs[name] = tf.ensure_shape(outputs[name], [None, None, *image_size, *channels])
-        return {**outputs, "presence_threshold": tf.fill(tf.shape(query_bytes)[:1], np.float32(presence_threshold))}
+        return {
+            **outputs,
+            "presence_threshold": tf.fill(tf.shape(query_bytes)[:1], np.float32(presence_threshold)),
+        }
 
     # The model is not `track`ed: the endpoints bring the weights they use, and Keras 3.13 would store each a second time.
     archive = keras.export.ExportArchive()
     archive.add_endpoint("serving_default", serving_default, input_signature=[*support, queries])
     archive.add_endpoint("encode_support", encode_support, input_signature=list(support))
-    archive.add_endpoint("segment", _named(segment, [*names, "query_images"]), input_signature=[*state_specs, queries])
     archive.add_endpoint(
-        "segment_encoded", _named(segment_encoded, [*names, "query_bytes"]), input_signature=[*state_specs, encoded]
+        "segment", _named(segment, [*names, "query_images"]), input_signature=[*state_specs, queries]
+    )
+    archive.add_endpoint(
+        "segment_encoded",
+        _named(segment_encoded, [*names, "query_bytes"]),
+        input_signature=[*state_specs, encoded],
     )
     return archive
 
@@ -208,7 +221,9 @@ def _state_specs(model, support, encode_support):
     outputs = tf.function(encode_support).get_concrete_function(*support).structured_outputs
     return [
         tf.TensorSpec(
-            [None] * (tensor.shape.rank - 1) + tensor.shape[-1:] if tensor.dtype != tf.string else [None], tensor.dtype, name=name
+            [None] * (tensor.shape.rank - 1) + tensor.shape[-1:] if tensor.dtype != tf.string else [None],
+            tensor.dtype,
+            name=name,
         )
         for name, tensor in sorted(outputs.items())
     ]

@@ -29,11 +29,15 @@ def get(head, **given):
     """
     if isinstance(head, Head):
         if given:
-            raise ValueError(f"{sorted(given)} came beside a {type(head).__name__}; expected them as arguments of that head.")
+            raise ValueError(
+                f"{sorted(given)} came beside a {type(head).__name__}; expected them as arguments of that head."
+            )
         return head
     kind = HEADS.get(head) or keras.saving.get_registered_object(head)
     if not (inspect.isclass(kind) and issubclass(kind, Head)):
-        raise ValueError(f"decoder={head!r}; expected one of {sorted(HEADS)}, the registered name of a Head, or a Head.")
+        raise ValueError(
+            f"decoder={head!r}; expected one of {sorted(HEADS)}, the registered name of a Head, or a Head."
+        )
     known = switches(kind)
     unknown = sorted(set(given) - set(known))
     if unknown:

@@ -82,7 +82,9 @@ class PrototypeHead(Head):
         """The paper's: prototypes of the query's predicted mask segment the support (section 3.4, equations 6 to 8)."""
         query = query_features[self.scales[0]]
         similarities = self.match(query, state)
-        return tf.reduce_mean(alignment_loss(query, similarities, support_features[self.scales[0]], support_masks))
+        return tf.reduce_mean(
+            alignment_loss(query, similarities, support_features[self.scales[0]], support_masks)
+        )
 
     def match(self, features, state):
         """Scaled similarities [B, Q, h, w, N+1] of query features [B, Q, h, w, C] of the matched scale."""
@@ -98,7 +100,9 @@ class PrototypeHead(Head):
         descriptor = tf.reduce_mean(tf.cast(features, tf.float32), [2, 3])
         ways = self.pooling(keys, state["foreground"], descriptor)
         rest = self.pooling(
-            tf.reshape(keys, [*everything, keys.shape[-1]]), tf.reshape(state["background"], everything), descriptor
+            tf.reshape(keys, [*everything, keys.shape[-1]]),
+            tf.reshape(state["background"], everything),
+            descriptor,
         )
         prototypes = tf.concat([rest, ways], 2)
         flat = tf.reshape(features, tf.concat([[-1], shape[2:]], 0))

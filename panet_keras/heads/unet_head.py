@@ -61,10 +61,16 @@ class UNetHead(Head):
     ):
         super().__init__(**kwargs)
         expect("prototype", prototype, PROTOTYPES)
-        for name, value in (("refine", refine), ("prior_masks", prior_masks), ("normal_evidence", normal_evidence)):
+        for name, value in (
+            ("refine", refine),
+            ("prior_masks", prior_masks),
+            ("normal_evidence", normal_evidence),
+        ):
             expect(name, value, (False, True))
         if channels % groups:
-            raise ValueError(f"channels={channels} is not a multiple of groups={groups}; choose for example {groups * 4}.")
+            raise ValueError(
+                f"channels={channels} is not a multiple of groups={groups}; choose for example {groups * 4}."
+            )
         self.channels = channels
         self.groups = groups
         self.detail_channels = detail_channels
@@ -89,7 +95,13 @@ class UNetHead(Head):
 
         def conv(filters, kernel, name, **kwargs):
             return layers.Conv2D(
-                filters, kernel, padding="same", kernel_initializer="he_normal", dtype="float32", name=name, **kwargs
+                filters,
+                kernel,
+                padding="same",
+                kernel_initializer="he_normal",
+                dtype="float32",
+                name=name,
+                **kwargs,
             )
 
         def build(layer, width):
@@ -108,25 +120,37 @@ class UNetHead(Head):
             )
             deepest = scale == len(matched) - 1
             self.projections.append(build(conv(self.channels, 1, f"project{scale}", use_bias=False), width))
-            self.first.append(build(conv(self.channels, 3, f"first{scale}"), evidence + (0 if deepest else self.channels)))
+            self.first.append(
+                build(conv(self.channels, 3, f"first{scale}"), evidence + (0 if deepest else self.channels))
+            )
             self.second.append(build(conv(self.channels, 3, f"second{scale}"), self.channels))
             norm = layers.GroupNormalization(8, dtype="float32", name=f"norm{scale}")
             self.norms.append(build(norm, self.channels))
-            self.poolings.append(AttentionPooling(name=f"pooling{scale}") if self.prototype == "attention" else None)
-            self.attentions.append(CrossAttention(name=f"attention{scale}") if self.refine and pairs else None)
+            self.poolings.append(
+                AttentionPooling(name=f"pooling{scale}") if self.prototype == "attention" else None
+            )
+            self.attentions.append(
+                CrossAttention(name=f"attention{scale}") if self.refine and pairs else None
+            )
             for layer in (self.poolings[-1], self.attentions[-1]):
                 if layer is not None:
                     layer.build(self.channels)
         self.coarse = build(layers.Conv2D(1, 1, dtype="float32", name="coarse"), self.channels)
         self.detail = build(conv(self.detail_channels, 1, "detail", activation="relu"), detail)
-        self.fine = build(conv(self.channels // 2, 3, "fine", activation="relu"), self.channels + self.detail_channels + 1)
+        self.fine = build(
+            conv(self.channels // 2, 3, "fine", activation="relu"), self.channels + self.detail_channels + 1
+        )
         # Zero at the start: training begins from what the similarities say.
         self.correction = build(
-            layers.Conv2D(1, 3, padding="same", kernel_initializer="zeros", dtype="float32", name="correction"),
+            layers.Conv2D(
+                1, 3, padding="same", kernel_initializer="zeros", dtype="float32", name="correction"
+            ),
             self.channels // 2,
         )
         self.attention_scale = [
-            self.add_weight(name=f"attention_scale{scale}", shape=(), initializer=keras.initializers.Constant(15.0))
+            self.add_weight(
+                name=f"attention_scale{scale}", shape=(), initializer=keras.initializers.Constant(15.0)
+            )
             if prior
             else None
             for scale, prior in enumerate(self.has_prior)
@@ -218,7 +242,9 @@ class UNetHead(Head):
 
         evidence = [grouped]
         if self.prototype == "local":
-            local = {name: state[f"{name}_{scale}"] for name in ("cells", "cell_foreground", "cell_background")}
+            local = {
+                name: state[f"{name}_{scale}"] for name in ("cells", "cell_foreground", "cell_background")
+            }
             alike = tf.reshape(local_cosine(tf.reshape(pixels, shape), local), [batch, -1, ways + 1])
             alike = tf.stack([tf.repeat(alike[..., :1], ways, -1), alike[..., 1:]], -1)
             evidence.append(tf.transpose(alike, [0, 2, 1, 3]))
@@ -239,7 +265,9 @@ class UNetHead(Head):
         own = self.poolings[scale](state[f"pixels_{scale}"], state[f"weights_{scale}"], descriptor)
         rest = tf.broadcast_to(prototypes[:, None, :, 0], tf.shape(own))
         prototypes = tf.reshape(tf.stack([rest, own], 3), [batch * queries, -1, self.channels])
-        grouped = group_cosine(tf.reshape(pixels, [batch * queries, -1, self.channels]), prototypes, self.groups)
+        grouped = group_cosine(
+            tf.reshape(pixels, [batch * queries, -1, self.channels]), prototypes, self.groups
+        )
         return tf.reshape(grouped, tf.concat([[batch, -1], tf.shape(grouped)[2:]], 0))
 
     def _prior(self, scale, pixels, state):

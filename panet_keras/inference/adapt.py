@@ -97,7 +97,9 @@ def adapt(model, images, masks, learning_rate=5e-4, seed=0, progress=None):
 def score(held_out):
     """Mean Dice of the lesion frames - 0.3 x share of the normal frames with any pixel marked."""
     marked = (held_out.logits[..., 1] > held_out.logits[..., 0]).any((1, 2))[~held_out.lesion]
-    return float(held_out.dice[held_out.lesion].mean() - MARKED_COST * (marked.mean() if len(marked) else 0.0))
+    return float(
+        held_out.dice[held_out.lesion].mean() - MARKED_COST * (marked.mean() if len(marked) else 0.0)
+    )
 
 
 class Tuner:
@@ -109,12 +111,22 @@ class Tuner:
     """
 
     def __init__(self, model, images, masks, learning_rate, seed, note):
-        self.images, self.masks, self.learning_rate, self.seed, self.note = images, masks, learning_rate, seed, note
+        self.images, self.masks, self.learning_rate, self.seed, self.note = (
+            images,
+            masks,
+            learning_rate,
+            seed,
+            note,
+        )
         self.start = model.get_weights()
         self.copy = model.__class__.from_config(model.get_config())
-        self.copy.compile(optimizer=PretrainedAdamW(learning_rate, weight_decay=1e-4, clipnorm=1.0), metrics=[])
+        self.copy.compile(
+            optimizer=PretrainedAdamW(learning_rate, weight_decay=1e-4, clipnorm=1.0), metrics=[]
+        )
         self.fresh = [variable.numpy() for variable in self.copy.optimizer.variables]
-        self.step = tf.function(lambda inputs, labels: self.copy.train_step((inputs, labels)), reduce_retracing=True)
+        self.step = tf.function(
+            lambda inputs, labels: self.copy.train_step((inputs, labels)), reduce_retracing=True
+        )
         self.judged = None
 
     def features(self):
@@ -160,8 +172,14 @@ def episodes_of(images, masks, rng, count=EPISODES):
             query = rng.choice(normals)
         ids += [support, *([rng.choice(normals)] if beside else []), query]
     stack = tf.cast(tf.round(images[ids] * 255.0), tf.uint8)
-    stack, labels = Augmentation()(stack, tf.constant(masks[ids]), tf.constant(rng.integers(0, 2**31, 2), tf.int64))
+    stack, labels = Augmentation()(
+        stack, tf.constant(masks[ids]), tf.constant(rng.integers(0, 2**31, 2), tf.int64)
+    )
     stack = tf.reshape(stack, [count, -1, *stack.shape[1:]])
     labels = tf.reshape(labels, [count, -1, *labels.shape[1:], 1])
-    inputs = {"support_images": stack[:, None, :-1], "support_masks": labels[:, None, :-1], "query_images": stack[:, -1:]}
+    inputs = {
+        "support_images": stack[:, None, :-1],
+        "support_masks": labels[:, None, :-1],
+        "query_images": stack[:, -1:],
+    }
     return inputs, labels[:, -1:]

@@ -51,19 +51,29 @@ class SupportFeatures:
 
     def refresh(self):
         """Computes the features anew, after the model has changed."""
-        parts = [self.model.features(tf.constant(self.images[start : start + 8])) for start in range(0, len(self.images), 8)]
+        parts = [
+            self.model.features(tf.constant(self.images[start : start + 8]))
+            for start in range(0, len(self.images), 8)
+        ]
         self.features = [tf.concat(scale, 0) for scale in zip(*parts)]
 
     def _segment(self, support, masks, query):
-        state = self.model.decoder.encode_support([x[None, None] for x in support], masks[None, None, ..., None])
+        state = self.model.decoder.encode_support(
+            [x[None, None] for x in support], masks[None, None, ..., None]
+        )
         size = tf.shape(masks)[1:3]
-        return self.model.decoder.segment([x[None, None] for x in query], state, size)[0, 0] / self.model.temperature
+        return (
+            self.model.decoder.segment([x[None, None] for x in query], state, size)[0, 0]
+            / self.model.temperature
+        )
 
     def answer(self, frame, support):
         """Logits [H, W, 2] of a frame with others as support, by their indices."""
         chosen = tf.constant(np.asarray(support, np.int64))
         masks = tf.constant(self.masks[support].astype(np.uint8))
-        return self._answer([tf.gather(x, chosen) for x in self.features], masks, [x[frame] for x in self.features]).numpy()
+        return self._answer(
+            [tf.gather(x, chosen) for x in self.features], masks, [x[frame] for x in self.features]
+        ).numpy()
 
     def leave_one_out(self):
         """`HeldOut` of every frame with all others as support. Lesion frames need another one: with a single one there is none."""
@@ -71,16 +81,29 @@ class SupportFeatures:
         everything = np.arange(len(self.lesion))
         logits = [self.answer(frame, everything[everything != frame]) for frame in frames]
         shape = (0, *self.masks.shape[1:], 2)
-        return HeldOut(np.array(logits) if logits else np.zeros(shape, np.float32), self.masks[frames], self.lesion[frames])
+        return HeldOut(
+            np.array(logits) if logits else np.zeros(shape, np.float32),
+            self.masks[frames],
+            self.lesion[frames],
+        )
 
     def curve(self, seed=0):
         """Mean Dice of the lesion frames by the number of supports: list of (supports, Dice), the normal frames always among them."""
-        rng, lesions, normals = np.random.default_rng(seed), np.flatnonzero(self.lesion), np.flatnonzero(~self.lesion)
+        rng, lesions, normals = (
+            np.random.default_rng(seed),
+            np.flatnonzero(self.lesion),
+            np.flatnonzero(~self.lesion),
+        )
         points = []
         for count in sorted({*(k for k in CURVE if k < len(lesions) - 1), len(lesions) - 1} - {0}):
             logits = []
             for frame in lesions:
                 others = rng.permutation(lesions[lesions != frame])[:count]
                 logits.append(self.answer(frame, np.concatenate([others, normals])))
-            points.append((count, float(HeldOut(np.array(logits), self.masks[lesions], self.lesion[lesions]).dice.mean())))
+            points.append(
+                (
+                    count,
+                    float(HeldOut(np.array(logits), self.masks[lesions], self.lesion[lesions]).dice.mean()),
+                )
+            )
         return points

@@ -101,9 +101,13 @@ class FewShotSegmenter:
             preset, _ = presets.read(name)
             model = PANet.from_preset(name)
         size = preset["size"] if size is None else size
-        presence_threshold = preset["presence_threshold"] if presence_threshold is None else presence_threshold
+        presence_threshold = (
+            preset["presence_threshold"] if presence_threshold is None else presence_threshold
+        )
         if not 0 <= presence_threshold <= 1:
-            raise PANetError(f"presence_threshold={presence_threshold!r}; expected a probability from 0 to 1.")
+            raise PANetError(
+                f"presence_threshold={presence_threshold!r}; expected a probability from 0 to 1."
+            )
         self.size = tuple(size)
         self.mirror = mirror
         self.presence_threshold = presence_threshold
@@ -145,9 +149,13 @@ class FewShotSegmenter:
             )
         shots = {len(way) for way in images}
         if len(shots) != 1 or shots == {0}:
-            raise PANetError(f"set_support got {[len(way) for way in images]} images for each way; expected the same, at least 1.")
+            raise PANetError(
+                f"set_support got {[len(way) for way in images]} images for each way; expected the same, at least 1."
+            )
         if isinstance(normals, (str, bytes, os.PathLike)):
-            raise PANetError("set_support expects a list of normals: set_support(images, masks, normals=[image]).")
+            raise PANetError(
+                "set_support expects a list of normals: set_support(images, masks, normals=[image])."
+            )
         pairs = [
             [self.prepare_pair(image, mask, way, shot) for shot, (image, mask) in enumerate(zip(*pair))]
             for way, pair in enumerate(zip(images, masks))
@@ -261,7 +269,10 @@ class FewShotSegmenter:
         Raises:
             FileExistsError: the folder exists.
         """
-        about = {"calibrated": self.calibrated, "adaptation_steps": self.adaptation.steps if self.adaptation else 0}
+        about = {
+            "calibrated": self.calibrated,
+            "adaptation_steps": self.adaptation.steps if self.adaptation else 0,
+        }
         presets.write(self.model, folder, self.size, self.presence_threshold, about)
 
     def predict(self, image):
@@ -341,7 +352,9 @@ def open_segmenter(model=None, size=None):
     if os.path.isfile(model):
         model = keras.models.load_model(model, compile=False)
     elif model.endswith(".keras"):
-        raise PANetError(f"model {model}: no such file; expected a .keras file, as `model.save` or the pipeline writes it.")
+        raise PANetError(
+            f"model {model}: no such file; expected a .keras file, as `model.save` or the pipeline writes it."
+        )
     return FewShotSegmenter(model, size=size)
 
 

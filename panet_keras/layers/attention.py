@@ -45,7 +45,10 @@ class AttentionPooling(keras.layers.Layer):
     def call(self, keys: tf.Tensor, weights: tf.Tensor, queries: tf.Tensor) -> tf.Tensor:
         keys = tf.cast(keys, tf.float32)
         scores = (
-            tf.einsum("bmsd,bqd->bqms", times(keys, self.key), times(tf.cast(queries, tf.float32), self.query)) / self.width**0.5
+            tf.einsum(
+                "bmsd,bqd->bqms", times(keys, self.key), times(tf.cast(queries, tf.float32), self.query)
+            )
+            / self.width**0.5
         )
         factor = weights[:, None] * tf.exp(scores - tf.reduce_max(scores, -1, keepdims=True))
         factor = tf.math.divide_no_nan(factor, tf.reduce_sum(factor, -1, keepdims=True))
@@ -79,13 +82,21 @@ class CrossAttention(keras.layers.Layer):
 
     def build(self, channels: int) -> None:
         for name in ("query", "key", "value"):
-            setattr(self, name, self.add_weight(name=name, shape=(channels, self.width), initializer="glorot_uniform"))
-        self.output_weight = self.add_weight(name="output", shape=(self.width + 1, channels), initializer="zeros")
+            setattr(
+                self,
+                name,
+                self.add_weight(name=name, shape=(channels, self.width), initializer="glorot_uniform"),
+            )
+        self.output_weight = self.add_weight(
+            name="output", shape=(self.width + 1, channels), initializer="zeros"
+        )
         self.built = True
 
     def call(self, pixels: tf.Tensor, keys: tf.Tensor, marks: tf.Tensor) -> tf.Tensor:
         pixels, keys = tf.cast(pixels, tf.float32), tf.cast(keys, tf.float32)
-        scores = tf.matmul(times(pixels, self.query), times(keys, self.key), transpose_b=True) / self.width**0.5
+        scores = (
+            tf.matmul(times(pixels, self.query), times(keys, self.key), transpose_b=True) / self.width**0.5
+        )
         values = tf.concat([times(keys, self.value), marks[..., None]], -1)
         return pixels + times(tf.nn.softmax(scores) @ values, self.output_weight)
 

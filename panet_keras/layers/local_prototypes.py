@@ -50,7 +50,9 @@ def local_cosine(features, state):
     shape, ways = tf.shape(similarity), tf.shape(state["cells"])[1]
     # [B, M, all cells]: whether a cell is of the background (of any way) or of way m.
     own = tf.eye(ways)[None, :, :, None] * state["cell_foreground"][:, None]
-    member = tf.concat([tf.reshape(state["cell_background"], [batch, 1, -1]), tf.reshape(own, [batch, ways, -1])], 1)
+    member = tf.concat(
+        [tf.reshape(state["cell_background"], [batch, 1, -1]), tf.reshape(own, [batch, ways, -1])], 1
+    )
     # All pixels in one axis: oneDNN's soft-max takes five axes at most.
     member = member[:, None]
     similarity = tf.reshape(similarity, [batch, -1, 1, shape[-1]])

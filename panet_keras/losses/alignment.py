@@ -33,7 +33,8 @@ def alignment_loss(query_features, similarities, support_features, support_masks
     pairs = tf.stack([tf.broadcast_to(prototypes[:, :1], tf.shape(prototypes[:, 1:])), prototypes[:, 1:]], 2)
     flat = [batch * ways]
     scores = scaled_cosine(
-        tf.reshape(support_features, tf.concat([flat, shape[2:]], 0)), tf.reshape(pairs, tf.concat([flat, tf.shape(pairs)[2:]], 0))
+        tf.reshape(support_features, tf.concat([flat, shape[2:]], 0)),
+        tf.reshape(pairs, tf.concat([flat, tf.shape(pairs)[2:]], 0)),
     )
     size = tf.shape(support_masks)[3:5]
     scores = tf.image.resize(tf.reshape(scores, tf.concat([flat * shots, shape[3:5], [2]], 0)), size)

@@ -88,8 +88,12 @@ class CrossEntropyDice(keras.losses.Loss):
         if weights.shape.rank == 5:
             weights = weights[..., 0]
         if weights.shape.rank not in (0, 1, 2, 4):
-            raise ValueError(f"sample_weight has shape {weights.shape}; expected [B], [B, Q], [B, Q, H, W] or [B, Q, H, W, 1].")
-        weights = tf.reshape(weights, tf.concat([tf.shape(weights), tf.ones([4 - weights.shape.rank], tf.int32)], 0))
+            raise ValueError(
+                f"sample_weight has shape {weights.shape}; expected [B], [B, Q], [B, Q, H, W] or [B, Q, H, W, 1]."
+            )
+        weights = tf.reshape(
+            weights, tf.concat([tf.shape(weights), tf.ones([4 - weights.shape.rank], tf.int32)], 0)
+        )
         return tf.broadcast_to(weights, shape)
 
     def get_config(self):

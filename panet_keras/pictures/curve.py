@@ -15,7 +15,9 @@ def draw_curve(points, tuned=None):
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("a drawn curve needs matplotlib: pip install 'matplotlib>=3.8', or leave --out away") from error
+        raise ImportError(
+            "a drawn curve needs matplotlib: pip install 'matplotlib>=3.8', or leave --out away"
+        ) from error
     figure = Figure(figsize=(6, 4), layout="constrained")
     axis = figure.subplots()
     numbers, dices = zip(*points)

@@ -13,7 +13,15 @@ from panet_keras.pictures.rules.kinds import kind_of
 from panet_keras.pictures.rules.regions import sampled
 from panet_keras.pictures.rules.rgb import is_plain_png
 
-__all__ = ["colours_to_classes", "decode_image", "encode_png", "is_plain_png", "read_image", "resize_nearest", "to_uint8_rgb"]
+__all__ = [
+    "colours_to_classes",
+    "decode_image",
+    "encode_png",
+    "is_plain_png",
+    "read_image",
+    "resize_nearest",
+    "to_uint8_rgb",
+]
 
 MAX_PIXELS = rgb.MAX_PIXELS
 """Pictures with more pixels are refused before they are decoded: a small file can hold a huge picture."""

@@ -75,9 +75,13 @@ def read_dicom(source, name):
         pixels = int(dataset.Rows) * int(dataset.Columns)
         frame_count(dataset)
     except Exception as error:  # a file may break pydicom anywhere
-        raise ImageError(f"{name}: no DICOM image that can be read ({_what(source, error)}); export it again.") from None
+        raise ImageError(
+            f"{name}: no DICOM image that can be read ({_what(source, error)}); export it again."
+        ) from None
     if pixels > decode.MAX_PIXELS:
-        raise ImageError(f"{name}: {dataset.Rows} x {dataset.Columns} = {pixels:,} pixels; the limit is {decode.MAX_PIXELS:,}.")
+        raise ImageError(
+            f"{name}: {dataset.Rows} x {dataset.Columns} = {pixels:,} pixels; the limit is {decode.MAX_PIXELS:,}."
+        )
     return dataset
 
 
@@ -115,7 +119,9 @@ def decode_frame(dataset, frame, name):
     """
     kind = str(dataset.get("PhotometricInterpretation", ""))
     syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", ""))
-    jpeg_colours = syntax in JPEG_8_BIT and int(dataset.get("SamplesPerPixel", 1)) == 3 and kind != "PALETTE COLOR"
+    jpeg_colours = (
+        syntax in JPEG_8_BIT and int(dataset.get("SamplesPerPixel", 1)) == 3 and kind != "PALETTE COLOR"
+    )
     if kind not in ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", *COLOURS) and not jpeg_colours:
         raise ImageError(
             f"{name}: PhotometricInterpretation is {kind!r}; expected MONOCHROME1 or 2, PALETTE COLOR, or one of {', '.join(COLOURS)}. "
@@ -180,7 +186,11 @@ def _colours(dataset, frame, kind, syntax):
         stream = get_frame(dataset.PixelData, frame, number_of_frames=frame_count(dataset))
         # The marker COD says whether the decoder has changed YCbCr to RGB (ISO 15444-1, A.6.1).
         transformed = stream[stream.index(b"\xff\x52") + 8] == 1
-        return pixels if transformed or not kind.startswith("YBR_FULL") else convert_color_space(pixels, "YBR_FULL", "RGB")
+        return (
+            pixels
+            if transformed or not kind.startswith("YBR_FULL")
+            else convert_color_space(pixels, "YBR_FULL", "RGB")
+        )
     # pydicom gives YBR as RGB unless it is told to leave it.
     return _pixels(dataset, frame)
 
@@ -189,7 +199,9 @@ def _eight_bits(pixels, bits):
     if pixels.dtype == np.uint8 and bits == 8:
         return pixels
     return (
-        (pixels >> (bits - 8)).astype(np.uint8) if bits > 8 else (pixels.astype(np.uint16) * 255 // (2**bits - 1)).astype(np.uint8)
+        (pixels >> (bits - 8)).astype(np.uint8)
+        if bits > 8
+        else (pixels.astype(np.uint16) * 255 // (2**bits - 1)).astype(np.uint8)
     )
 
 
@@ -211,7 +223,10 @@ def _grey(dataset, frame, kind):
     if stored.dtype.kind == "f":
         raise ValueError("floating-point pixels, whose white is undefined")
     bits = int(dataset.BitsStored)
-    ends = np.array([-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] if dataset.PixelRepresentation else [0, 2**bits - 1], np.float64)
+    ends = np.array(
+        [-(2 ** (bits - 1)), 2 ** (bits - 1) - 1] if dataset.PixelRepresentation else [0, 2**bits - 1],
+        np.float64,
+    )
     if dataset.get("ModalityLUTSequence"):
         values = apply_modality_lut(stored, dataset)
         ends = np.array([0, 2 ** int(dataset.ModalityLUTSequence[0].LUTDescriptor[2]) - 1], np.float64)
@@ -219,12 +234,19 @@ def _grey(dataset, frame, kind):
         slope = float(_attribute(dataset, frame, "RescaleSlope", 1))
         intercept = float(_attribute(dataset, frame, "RescaleIntercept", 0))
         plain = slope == 1 and intercept == int(intercept)
-        values = stored.astype(np.int64) + int(intercept) if plain else stored.astype(np.float64) * slope + intercept
+        values = (
+            stored.astype(np.int64) + int(intercept)
+            if plain
+            else stored.astype(np.float64) * slope + intercept
+        )
         ends = np.sort(ends * slope + intercept)
     if dataset.get("VOILUTSequence"):
         depth = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
         scaled = apply_voi(np.rint(values).astype(np.int64), dataset) / (2.0**depth - 1)
-    elif _attribute(dataset, frame, "WindowCenter") is not None and _attribute(dataset, frame, "WindowWidth") is not None:
+    elif (
+        _attribute(dataset, frame, "WindowCenter") is not None
+        and _attribute(dataset, frame, "WindowWidth") is not None
+    ):
         scaled = _windowed(
             np.asarray(values, np.float64),
             float(_attribute(dataset, frame, "WindowCenter")),
@@ -245,13 +267,20 @@ def _windowed(values, centre, width, function):
         return (values - centre) / width + 0.5
     if width < 1:
         raise ValueError(f"WindowWidth is {width:g}; expected at least 1")
-    return (values > centre - 0.5).astype(np.float64) if width == 1 else (values - (centre - 0.5)) / (width - 1) + 0.5
+    return (
+        (values > centre - 0.5).astype(np.float64)
+        if width == 1
+        else (values - (centre - 0.5)) / (width - 1) + 0.5
+    )
 
 
 def _attribute(dataset, frame, keyword, default=None):
     """An attribute of a frame, wherever the file keeps it; the first of several values."""
     holders = [dataset]
-    for sequence, place in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
+    for sequence, place in (
+        ("PerFrameFunctionalGroupsSequence", frame),
+        ("SharedFunctionalGroupsSequence", 0),
+    ):
         groups = dataset.get(sequence) or []
         if place < len(groups):
             holders += groups[place].get(GROUPS[keyword]) or []

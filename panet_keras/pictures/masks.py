@@ -37,7 +37,9 @@ def decode_mask(source, name=None):
         name = name or (f"<{len(source)} bytes>" if isinstance(source, bytes) else os.fspath(source))
         content = rgb.read_bytes(source, name)
         if kind_of(content[:512])[0] == "DICOM":
-            raise ImageError(f"{name}: a mask in DICOM; expected a picture. Save it as PNG, 0 for background.")
+            raise ImageError(
+                f"{name}: a mask in DICOM; expected a picture. Save it as PNG, 0 for background."
+            )
         return regions.mask_pages(rgb.open_pages(content, name, decode.MAX_PIXELS, several=True), name)
     except regions.MaskRefused as error:
         raise MaskColourError(str(error)) from None

@@ -44,7 +44,11 @@ def draw_heat(image, heat):
 def side_by_side(pictures, height=256, gap=6):
     """Joins uint8 [H, W, 3] pictures into one row of the given height, white between them."""
     scaled = [
-        np.asarray(Image.fromarray(p).resize((max(1, round(p.shape[1] * height / p.shape[0])), height), Image.Resampling.BILINEAR))
+        np.asarray(
+            Image.fromarray(p).resize(
+                (max(1, round(p.shape[1] * height / p.shape[0])), height), Image.Resampling.BILINEAR
+            )
+        )
         for p in pictures
     ]
     white = np.full((height, gap, 3), 255, np.uint8)

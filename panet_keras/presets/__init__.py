@@ -34,7 +34,9 @@ def read(name):
     folder = FOLDER / str(name) if str(name) in names() else pathlib.Path(name)
     file = folder / "preset.json"
     if not file.is_file():
-        raise PANetError(f"preset {str(name)!r} is unknown; expected one of {names()}, or a folder with a preset.json.")
+        raise PANetError(
+            f"preset {str(name)!r} is unknown; expected one of {names()}, or a folder with a preset.json."
+        )
     return json.loads(file.read_text("utf-8")), folder
 
 
@@ -48,7 +50,11 @@ def load(cls, name):
     model = cls.from_config({**preset["model"], "weights": None})
     stored = _weights(folder)
     wanted = {variable.path: variable for variable in model.variables}
-    wrong = {path for path, variable in wanted.items() if path not in stored or stored[path].shape != tuple(variable.shape)}
+    wrong = {
+        path
+        for path, variable in wanted.items()
+        if path not in stored or stored[path].shape != tuple(variable.shape)
+    }
     if wrong or set(stored) - set(wanted):
         raise PANetError(
             f"{folder / 'weights.npz'}: {len(wrong)} variables of the model are missing or of another shape "
@@ -89,7 +95,9 @@ def _widened(kernel, shape, path, head):
     # What comes from the next coarser scale lies behind the evidence, at every scale but the coarsest.
     coarser = head.channels if kernel.shape[2] > head.channels else 0
     end = kernel.shape[2] - coarser
-    return np.concatenate([kernel[:, :, :end], np.zeros((*shape[:2], extra, shape[3])), kernel[:, :, end:]], 2)
+    return np.concatenate(
+        [kernel[:, :, :end], np.zeros((*shape[:2], extra, shape[3])), kernel[:, :, end:]], 2
+    )
 
 
 def _weights(folder):
@@ -112,7 +120,9 @@ def write(model, folder, size, presence_threshold=0.0, about=None):
     """
     folder = pathlib.Path(folder)
     if folder.exists():
-        raise FileExistsError(f"{folder} exists; expected a new folder for the preset. Name another or remove it.")
+        raise FileExistsError(
+            f"{folder} exists; expected a new folder for the preset. Name another or remove it."
+        )
     config = model.get_config()
     # The name stands for the whole graph of an encoder of ours.
     config["encoder"] = model.encoder.name if model.encoder.name in encoders.ENCODERS else config["encoder"]
@@ -124,4 +134,6 @@ def write(model, folder, size, presence_threshold=0.0, about=None):
     }
     with build_beside(folder) as building:
         (building / "preset.json").write_text(json.dumps(preset, indent=1) + "\n", "utf-8")
-        np.savez_compressed(building / "weights.npz", **{v.path: v.numpy().astype(np.float16) for v in model.variables})
+        np.savez_compressed(
+            building / "weights.npz", **{v.path: v.numpy().astype(np.float16) for v in model.variables}
+        )

@@ -93,14 +93,20 @@ class EpisodeSpec:
         }.items():
             object.__setattr__(self, name, value)
         if len(self.way_names) != self.ways or not set(self.way_names) <= set(WAYS):
-            raise PANetError(f"ways={self.ways} with classes={self.way_names}; expected {self.ways} of {sorted(WAYS)}.")
+            raise PANetError(
+                f"ways={self.ways} with classes={self.way_names}; expected {self.ways} of {sorted(WAYS)}."
+            )
         for name, lowest in (("shots", 1), ("queries", 1), ("normals", 0)):
             _integer(name, getattr(self, name), lowest)
         if len(self.size) != 2 or min(self.size) < 1:
             raise PANetError(f"size={self.size}; expected (height, width) in pixels, or one number.")
         if self.support_from not in SUPPORT_FROM:
-            raise PANetError(f'support_from={self.support_from!r}; expected "cross-patient" or "same-patient".')
-        probabilities = {name: getattr(self, name) for name in ("normal_queries", "pasted_lesions", "invented_lesions")}
+            raise PANetError(
+                f'support_from={self.support_from!r}; expected "cross-patient" or "same-patient".'
+            )
+        probabilities = {
+            name: getattr(self, name) for name in ("normal_queries", "pasted_lesions", "invented_lesions")
+        }
         probabilities["pasted_lesions + invented_lesions"] = self.pasted_lesions + self.invented_lesions
         for number, share in enumerate(self.superpixel_episodes):
             probabilities[f"superpixel_episodes[{number}]" if number else "superpixel_episodes"] = share

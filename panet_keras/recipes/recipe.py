@@ -16,9 +16,23 @@ def model_switches():
     """
     package = pathlib.Path(__file__).parent.parent
     files = [package / "model.py", *sorted((package / "heads").glob("*_head.py"))]
-    classes = [node for file in files for node in ast.parse(file.read_text("utf-8")).body if isinstance(node, ast.ClassDef)]
-    methods = [node for kind in classes for node in kind.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
-    return list(dict.fromkeys(argument.arg for method in methods for argument in method.args.args if argument.arg != "self"))
+    classes = [
+        node
+        for file in files
+        for node in ast.parse(file.read_text("utf-8")).body
+        if isinstance(node, ast.ClassDef)
+    ]
+    methods = [
+        node
+        for kind in classes
+        for node in kind.body
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__"
+    ]
+    return list(
+        dict.fromkeys(
+            argument.arg for method in methods for argument in method.args.args if argument.arg != "self"
+        )
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,9 +63,12 @@ class Recipe:
     """
 
     model: dict[str, typing.Any] = dataclasses.field(
-        default_factory=lambda: {"encoder": "efficientnet_lite0", "decoder": "unet"}, metadata={"keys": model_switches}
+        default_factory=lambda: {"encoder": "efficientnet_lite0", "decoder": "unet"},
+        metadata={"keys": model_switches},
     )
-    episodes: EpisodeSpec = EpisodeSpec(normal_queries=0.1, pasted_lesions=0.3, invented_lesions=0.15, balanced=True, augment=True)
+    episodes: EpisodeSpec = EpisodeSpec(
+        normal_queries=0.1, pasted_lesions=0.3, invented_lesions=0.15, balanced=True, augment=True
+    )
     batch_size: int = 4
     layouts: tuple[Layout, ...] = ()
     steps: int = 1000
@@ -144,12 +161,14 @@ class Recipe:
         if len(shares) > 1:
             return shares
         last = max(1, self.epochs - 1)
-        return tuple(shares[0] * (1 - (1 - self.superpixels_last) * epoch / last) for epoch in range(self.epochs))
+        return tuple(
+            shares[0] * (1 - (1 - self.superpixels_last) * epoch / last) for epoch in range(self.epochs)
+        )
 
 
-BUS_UCLM = Recipe(model={"encoder": "efficientnet_lite0", "decoder": "unet", "contrast_elsewhere": False}).change(
-    steps=1800, superpixel_episodes=0.4
-)
+BUS_UCLM = Recipe(
+    model={"encoder": "efficientnet_lite0", "decoder": "unet", "contrast_elsewhere": False}
+).change(steps=1800, superpixel_episodes=0.4)
 """Of the preset `bus_uclm_lite0` and of the README's table of BUS-UCLM."""
 
 BUS_MULTI = BUS_UCLM.change(

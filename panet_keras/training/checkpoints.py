@@ -22,7 +22,10 @@ def newest(folder):
     Returns:
         (finished epochs, weights file), or (0, None) in a fresh folder.
     """
-    found = [(int(file.name.split(".")[0].removeprefix("epoch-")), file) for file in pathlib.Path(folder).glob(NAME.format("*"))]
+    found = [
+        (int(file.name.split(".")[0].removeprefix("epoch-")), file)
+        for file in pathlib.Path(folder).glob(NAME.format("*"))
+    ]
     return max(found, default=(0, None))
 
 

@@ -49,7 +49,11 @@ def Evaluator(
         options["supports"] = indices(test, settings["supports"])
     progress = Progress(LOG, "episodes")
     rows, table, calibration, skipped = evaluate(
-        predict, test, **options, progress=lambda name, done, total: progress(done, total, name), work_dir=work_dir
+        predict,
+        test,
+        **options,
+        progress=lambda name, done, total: progress(done, total, name),
+        work_dir=work_dir,
     )
     result = summarised(rows, table, test, settings) | {"calibration": calibration, "skipped": skipped}
     before = json.loads(baseline.evaluation.read_text("utf-8")) if baseline else None
@@ -61,11 +65,16 @@ def Evaluator(
     draw(evaluation, result, rows, test, model, predict, size)
     headline = result["headline"]
     dice, annotated = table[headline]["dice"], table[headline]["annotated"]
-    evaluation.properties |= {"dice": dice["mean"], "dice_low": dice["low"], "dice_high": dice["high"], "annotated": annotated}
-    interval = (
-        f"Dice {dice['mean']:.3f} ({dice['low']:.3f} to {dice['high']:.3f}) at {headline}, {annotated} annotated images as supports"
-    )
-    return {"summary": f"{interval}; {'blessed' if verdict.blessed else 'NOT blessed: ' + '; '.join(verdict.reasons)}"}
+    evaluation.properties |= {
+        "dice": dice["mean"],
+        "dice_low": dice["low"],
+        "dice_high": dice["high"],
+        "annotated": annotated,
+    }
+    interval = f"Dice {dice['mean']:.3f} ({dice['low']:.3f} to {dice['high']:.3f}) at {headline}, {annotated} annotated images as supports"
+    return {
+        "summary": f"{interval}; {'blessed' if verdict.blessed else 'NOT blessed: ' + '; '.join(verdict.reasons)}"
+    }
 
 
 def served(model):
@@ -75,7 +84,9 @@ def served(model):
     signatures = tf.saved_model.load(str(model.serving)).signatures
 
     def predict(images, masks, query):
-        state = signatures["encode_support"](support_images=tf.constant(images), support_masks=tf.constant(masks))
+        state = signatures["encode_support"](
+            support_images=tf.constant(images), support_masks=tf.constant(masks)
+        )
         return signatures["segment"](**state, query_images=tf.constant(query))["probabilities"].numpy()
 
     return predict
@@ -93,7 +104,9 @@ def indices(test, files):
     unknown = [file for file in files if file not in place]
     if unknown:
         some = ", ".join(sorted(place)[:3])
-        raise ConfigError(f"evaluator.supports has {unknown}; expected file names of the {len(place)} test images, such as {some}.")
+        raise ConfigError(
+            f"evaluator.supports has {unknown}; expected file names of the {len(place)} test images, such as {some}."
+        )
     return [place[file] for file in files]
 
 
@@ -126,7 +139,9 @@ def summarised(rows, table, test, settings):
         "headline": headline,
         "table": table,
         "strata": strata(rows[headline], test.records, [float(mask.mean()) for mask in test.truths]),
-        "sources": by_source(rows[headline], rows.get(f"{headline}, normal", ()), test.records, settings["seed"]),
+        "sources": by_source(
+            rows[headline], rows.get(f"{headline}, normal", ()), test.records, settings["seed"]
+        ),
         "settings": dict(settings),
         "gallery": gallery,
         "per_image": per_image,
@@ -162,8 +177,12 @@ def judge(result, settings, before):
     low = math.isnan(dice) or dice < settings["min_dice"]
     passed, failed, notes = [], [], []
     if settings["quick"]:
-        failed.append("evaluator.quick is a look at few images, not a judgement; run without it to have the model blessed")
-    text = f"mean Dice {dice:.3f} is {'below' if low else 'at least'} evaluator.min_dice {settings['min_dice']}"
+        failed.append(
+            "evaluator.quick is a look at few images, not a judgement; run without it to have the model blessed"
+        )
+    text = (
+        f"mean Dice {dice:.3f} is {'below' if low else 'at least'} evaluator.min_dice {settings['min_dice']}"
+    )
     (failed if low else passed).append(text)
     comparison = None
     if before is None:
@@ -199,7 +218,11 @@ def draw(evaluation, result, rows, test, model, predict, size):
     from pipeline.report import gallery as pictures
 
     headline = rows[result["headline"]]
-    first = {row["query"]: Episode(row["query"], tuple(row["supports"]), 0) for row in headline if row["repeat"] == 0}
+    first = {
+        row["query"]: Episode(row["query"], tuple(row["supports"]), 0)
+        for row in headline
+        if row["repeat"] == 0
+    }
     chosen = choose(headline)
     pictures.write_gallery(evaluation.gallery, chosen, first, test, predict)
     pictures.write_grad_cam(evaluation.grad_cam, model.keras, chosen, first, test, tuple(size))

@@ -4,7 +4,14 @@ import collections
 import json
 import warnings
 
-from pipeline.orchestration.annotations import Engine, InputPath, OutputArtifact, Parameter, WorkDir, component
+from pipeline.orchestration.annotations import (
+    Engine,
+    InputPath,
+    OutputArtifact,
+    Parameter,
+    WorkDir,
+    component,
+)
 from pipeline.orchestration.artifacts import Examples
 
 
@@ -45,7 +52,11 @@ def ExampleGen(
         try:
             splits = data_sets.split(groups, test_patients, test_share, split_seed)
         except PANetError as error:
-            way = "; or draw them at random: the same command with --set data.test_patients=[]" if test_patients else ""
+            way = (
+                "; or draw them at random: the same command with --set data.test_patients=[]"
+                if test_patients
+                else ""
+            )
             raise ConfigError(f"{'data.sources' if sources else data_path}: {error}{way}") from None
 
     told = shards.run(shards.tasks(splits, examples.split), engine, work_dir)
@@ -53,12 +64,18 @@ def ExampleGen(
     counts = {name: sum(shard["count"] for shard in told if shard["split"] == name) for name in splits}
     findings = {
         "warnings": [str(w.message) for w in caught if issubclass(w.category, DataWarning)]
-        + [item["description"] for item in pictures if item["type"].startswith("MASK_") and item["type"] != "MASK_COLOUR"],
+        + [
+            item["description"]
+            for item in pictures
+            if item["type"].startswith("MASK_") and item["type"] != "MASK_COLOUR"
+        ],
         "pictures": pictures,
         "counts": counts,
         "patients": {name: patients(members) for name, members in splits.items()},
         "labels": {
-            name: {label: sum(r.label == label for r in members) for label in sorted({r.label for r in members})}
+            name: {
+                label: sum(r.label == label for r in members) for label in sorted({r.label for r in members})
+            }
             for name, members in splits.items()
         },
         "sources": _sources(splits),

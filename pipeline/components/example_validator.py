@@ -33,7 +33,9 @@ def ExampleValidator(
 
     findings = json.loads(examples.findings.read_text("utf-8"))
     rows = [row for split in Examples.SPLITS for row in read_rows(examples.split(split), split)]
-    own = [anomaly(p["type"], p["split"], p["feature"], p["description"]) for p in findings["pictures"]] + check_rows(rows)
+    own = [
+        anomaly(p["type"], p["split"], p["feature"], p["description"]) for p in findings["pictures"]
+    ] + check_rows(rows)
     diffs, found = validate(statistics, schema, previous)
     found = [{**item, "stops": stop_on_anomalies and item["type"] not in go_on} for item in [*found, *own]]
     write(anomalies, diffs, found, own, rows)
@@ -41,7 +43,10 @@ def ExampleValidator(
     anomalies.properties |= {"anomalies": len(found), "stopping": len(stopping)}
     result = {"summary": summary(found)}
     if stopping:
-        lines = "\n".join(f"  - {item['split']}, {item['feature']}: {item['type']}: {item['description']}" for item in stopping)
+        lines = "\n".join(
+            f"  - {item['split']}, {item['feature']}: {item['type']}: {item['description']}"
+            for item in stopping
+        )
         names = ", ".join(dict.fromkeys([*go_on, *sorted({item["type"] for item in stopping})]))
         result["stop"] = (
             f"{counted(len(stopping))} against {schema.schema.name}:\n{lines}\n"
@@ -85,7 +90,11 @@ def validate(statistics, schema, previous):
         infos = list(diffs[split].anomaly_info.items())
         if diffs[split].HasField("dataset_anomaly_info"):
             infos.append(("(data set)", diffs[split].dataset_anomaly_info))
-        told = [anomaly(_name(reason), split, feature, reason.description) for feature, info in infos for reason in info.reason]
+        told = [
+            anomaly(_name(reason), split, feature, reason.description)
+            for feature, info in infos
+            for reason in info.reason
+        ]
         if not counts[split] and not told:
             minimum = max(curated.dataset_constraints.min_examples_count, 1)
             text = f"The split has 0 examples; expected at least {minimum}."

@@ -35,7 +35,9 @@ def InfraValidator(
         slow = isinstance(error, TimeoutError) or "DEADLINE_EXCEEDED" in str(error)
         way = f" Give it longer with --set infra_validator.timeout={2 * timeout:g}." if slow else ""
         what, _, said = str(error).partition("\n")
-        blessing.write(False, [f"the server gave no answer: {type(error).__name__}: {what}{way}", *said.splitlines()])
+        blessing.write(
+            False, [f"the server gave no answer: {type(error).__name__}: {what}{way}", *said.splitlines()]
+        )
         return {"summary": f"NOT blessed: {what}{way} The next run asks again.", "keep": False}
     blessed = difference <= tolerance
     reason = f"largest difference of a probability {difference:.2g}, tolerance {tolerance:.2g}"
@@ -58,13 +60,20 @@ def _ask(examples, model, size, timeout):
     episode = episode_list(test.patients, test.lesion, 1, 1)[0]
     images, masks = test.support(episode.supports)
     inputs = {"support_images": images, "support_masks": masks, "query_images": test.query(episode.query)}
-    local = tf.saved_model.load(str(model.serving)).signatures["serving_default"](**{k: tf.constant(v) for k, v in inputs.items()})
-    with serving_process(model.serving, timeout) as port, Client(f"127.0.0.1:{port}", "panet", tuple(size), timeout) as client:
+    local = tf.saved_model.load(str(model.serving)).signatures["serving_default"](
+        **{k: tf.constant(v) for k, v in inputs.items()}
+    )
+    with (
+        serving_process(model.serving, timeout) as port,
+        Client(f"127.0.0.1:{port}", "panet", tuple(size), timeout) as client,
+    ):
         served = client.call("serving_default", inputs)
         client.set_support([images[0, 0, 0]], [masks[0, 0, 0]])
         answer = client.predict(records[episode.query].image)
     if answer.mask.shape != test.truths[episode.query].shape:
-        raise ValueError(f"segment_encoded answered {answer.mask.shape} for an image of {test.truths[episode.query].shape}")
+        raise ValueError(
+            f"segment_encoded answered {answer.mask.shape} for an image of {test.truths[episode.query].shape}"
+        )
     return float(np.abs(served["probabilities"] - local["probabilities"].numpy()).max())
 
 
@@ -73,7 +82,17 @@ def serving_process(saved_model, timeout):
     """Runs our server on a copy of a SavedModel as version 1; yields its port."""
     with tempfile.TemporaryDirectory(prefix="infra-") as folder:
         shutil.copytree(saved_model, pathlib.Path(folder) / "1")
-        command = [sys.executable, "-m", "serving", "--port", "0", "--model_name", "panet", "--model_base_path", folder]
+        command = [
+            sys.executable,
+            "-m",
+            "serving",
+            "--port",
+            "0",
+            "--model_name",
+            "panet",
+            "--model_base_path",
+            folder,
+        ]
         process = subprocess.Popen(
             [*command, "--file_system_poll_wait_seconds", "0"],
             cwd=PROJECT,
@@ -109,6 +128,8 @@ def _port(process, timeout):
     if not found:
         said = "\n".join(["", *lines[-10:]])
         if process.poll() is None:
-            raise TimeoutError(f"the server did not start within infra_validator.timeout, {timeout:g} s.{said}")
+            raise TimeoutError(
+                f"the server did not start within infra_validator.timeout, {timeout:g} s.{said}"
+            )
         raise RuntimeError(f"the server ended with exit code {process.poll()} before it answered.{said}")
     return found[0]

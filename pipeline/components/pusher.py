@@ -37,7 +37,13 @@ def Pusher(
         if not b.blessed
         for reason in b.reasons()
     ]
-    record = {"pushed": not refused, "destination": destination, "version": None, "digest": None, "reason": "; ".join(refused)}
+    record = {
+        "pushed": not refused,
+        "destination": destination,
+        "version": None,
+        "digest": None,
+        "reason": "; ".join(refused),
+    }
     if not refused:
         folder = pathlib.Path(destination)
         version = _push(model.serving, folder)
@@ -45,7 +51,11 @@ def Pusher(
         pushed_model.properties |= {"version": version, "destination": destination}
     pushed_model.properties["pushed"] = int(record["pushed"])
     pushed_model.pushed.write_text(json.dumps(record, indent=1, ensure_ascii=False), "utf-8")
-    return {"summary": f"version {record['version']} in {destination}" if record["pushed"] else f"not pushed: {record['reason']}"}
+    return {
+        "summary": f"version {record['version']} in {destination}"
+        if record["pushed"]
+        else f"not pushed: {record['reason']}"
+    }
 
 
 def _push(saved_model, folder):

@@ -7,7 +7,9 @@ from pipeline.orchestration.artifacts import ExampleStatistics, Schema
 
 
 @component
-def SchemaGen(statistics: InputArtifact[ExampleStatistics], schema_file: InputPath, schema: OutputArtifact[Schema]):
+def SchemaGen(
+    statistics: InputArtifact[ExampleStatistics], schema_file: InputPath, schema: OutputArtifact[Schema]
+):
     """Imports the curated schema.
 
     A schema inferred from the data that it then checks finds nothing; the inferred one is kept to compare with, for whoever

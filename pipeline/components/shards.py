@@ -28,7 +28,10 @@ def tasks(splits, directory_of):
     made = []
     for name, members in splits.items():
         pieces = [tuple(members[i : i + SHARD]) for i in range(0, len(members), SHARD)]
-        made += [Task(name, number, len(pieces), os.fspath(directory_of(name)), piece) for number, piece in enumerate(pieces)]
+        made += [
+            Task(name, number, len(pieces), os.fspath(directory_of(name)), piece)
+            for number, piece in enumerate(pieces)
+        ]
     return made
 
 
@@ -47,7 +50,9 @@ def write(task):
             sample, repairs = record.decode_with_repairs()
         except ImageError as error:
             colour = isinstance(error, MaskColourError)
-            kind, feature = ("MASK_COLOUR", "mask/encoded") if colour else ("IMAGE_UNREADABLE", "image/encoded")
+            kind, feature = (
+                ("MASK_COLOUR", "mask/encoded") if colour else ("IMAGE_UNREADABLE", "image/encoded")
+            )
             pictures.append({"type": kind, "feature": feature, "description": str(error)})
             continue
         serialised.append(to_example(sample))
@@ -71,4 +76,7 @@ def run(tasks, engine, scratch):
     from pipeline.orchestration.beam import map_told
 
     order = {(task.split, task.number): place for place, task in enumerate(tasks)}
-    return sorted(map_told(write, tasks, engine, scratch, "shards"), key=lambda item: order[item["split"], item["number"]])
+    return sorted(
+        map_told(write, tasks, engine, scratch, "shards"),
+        key=lambda item: order[item["split"], item["number"]],
+    )

@@ -76,13 +76,17 @@ def split(groups, test_patients, test_share, seed):
 
     records = [record for group in groups for record in group]
     if test_patients:
-        return split_by_patients(records, _whole(test_patients, patients(records)) if len(groups) > 1 else test_patients)
+        return split_by_patients(
+            records, _whole(test_patients, patients(records)) if len(groups) > 1 else test_patients
+        )
     splits = []
     for group in groups:
         try:
             splits.append(hold_out(group, test_share, seed))
         except PANetError as error:
-            raise PANetError(f"source {group[0].source}: {error}" if len(groups) > 1 else str(error)) from None
+            raise PANetError(
+                f"source {group[0].source}: {error}" if len(groups) > 1 else str(error)
+            ) from None
     return {side: [record for one in splits for record in one[side]] for side in ("train", "test")}
 
 
@@ -115,9 +119,13 @@ def _whole(names, known):
 
     whole = []
     for name in names:
-        found = [name] if name in known else [patient for patient in known if patient.partition("/")[2] == name]
+        found = (
+            [name] if name in known else [patient for patient in known if patient.partition("/")[2] == name]
+        )
         if len(found) > 1:
-            raise PANetError(f"test_patients: {name} is a patient of several sources; expected one of {', '.join(found)}.")
+            raise PANetError(
+                f"test_patients: {name} is a patient of several sources; expected one of {', '.join(found)}."
+            )
         whole += found or [name]
     return whole
 

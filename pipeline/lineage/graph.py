@@ -24,7 +24,9 @@ def columns(rows):
     def column(id):
         if id not in found:
             found[id] = 0  # ends a circle, should a store ever hold one
-            found[id] = max((column(other) + 1 for other in made_from.get(id, ()) if other in made_from), default=0)
+            found[id] = max(
+                (column(other) + 1 for other in made_from.get(id, ()) if other in made_from), default=0
+            )
         return found[id]
 
     return {id: column(id) for id in made_from}
@@ -47,12 +49,26 @@ def layout(rows):
         x, y = place[artifact.id]
         for other in set(inputs.values()) & set(place):
             from_x, from_y = place[other][0] + WIDTH, place[other][1] + HEIGHT / 2
-            line = {"from_x": from_x, "from_y": from_y, "middle": (from_x + x) / 2, "to_x": x - 4, "to_y": y + HEIGHT / 2}
+            line = {
+                "from_x": from_x,
+                "from_y": from_y,
+                "middle": (from_x + x) / 2,
+                "to_x": x - 4,
+                "to_y": y + HEIGHT / 2,
+            }
             lines.append(line)
         name, colour = titled(artifact)
         by = execution.type if execution else "from outside"
         boxes.append(
-            {"x": x + 1, "y": y + 1, "width": WIDTH, "height": HEIGHT, "colour": colour, "name": f"{name} {artifact.id}", "by": by}
+            {
+                "x": x + 1,
+                "y": y + 1,
+                "width": WIDTH,
+                "height": HEIGHT,
+                "colour": colour,
+                "name": f"{name} {artifact.id}",
+                "by": by,
+            }
         )
     width, height = (max(axis) for axis in zip(*place.values()))
     return {"width": width + WIDTH + 2, "height": height + HEIGHT + 2, "lines": lines, "boxes": boxes}

@@ -66,7 +66,9 @@ class Metadata:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise MetadataError(f"{path.parent}: cannot be made ({error.strerror}). Name a folder that can be written.") from None
+            raise MetadataError(
+                f"{path.parent}: cannot be made ({error.strerror}). Name a folder that can be written."
+            ) from None
         self.root = path.parent.resolve()
         self._found = {}
         _refuse_foreign(path)
@@ -75,10 +77,14 @@ class Metadata:
         try:
             self.store = _NamedErrors(MetadataStore(config), path)
             self._artifact_types = {
-                name: self.store.put_artifact_type(pb.ArtifactType(name=name), can_add_fields=True, can_omit_fields=True)
+                name: self.store.put_artifact_type(
+                    pb.ArtifactType(name=name), can_add_fields=True, can_omit_fields=True
+                )
                 for name in TYPES
             }
-            self._run_type = self.store.put_context_type(pb.ContextType(name=RUN_TYPE), can_add_fields=True, can_omit_fields=True)
+            self._run_type = self.store.put_context_type(
+                pb.ContextType(name=RUN_TYPE), can_add_fields=True, can_omit_fields=True
+            )
         except (StatusError, RuntimeError) as error:
             if "database version" in str(error):
                 raise MetadataError(
@@ -111,7 +117,9 @@ class Metadata:
             component: name. run: context. inputs, outputs: dictionaries of name to `Artifact`. state: name of an
             `Execution.State`. properties: further facts.
         """
-        type_id = self.store.put_execution_type(pb.ExecutionType(name=component), can_add_fields=True, can_omit_fields=True)
+        type_id = self.store.put_execution_type(
+            pb.ExecutionType(name=component), can_add_fields=True, can_omit_fields=True
+        )
         execution = pb.Execution(type_id=type_id, last_known_state=STATES.Value(state))
         _set(execution.custom_properties, {name: self._kept(value) for name, value in properties.items()})
         pairs = []
@@ -126,7 +134,9 @@ class Metadata:
         return execution_id
 
     def _proto(self, artifact):
-        proto = pb.Artifact(type_id=self._artifact_types[artifact.type_name()], uri=self._relative(artifact.path))
+        proto = pb.Artifact(
+            type_id=self._artifact_types[artifact.type_name()], uri=self._relative(artifact.path)
+        )
         if artifact.id:
             return self.store.get_artifacts_by_id([artifact.id])[0]
         proto.state = pb.Artifact.LIVE
@@ -141,7 +151,12 @@ class Metadata:
     def _resolved(self, path, uri):
         """A recorded path as it is today; `uri` is that of its artifact, which an older version wrote as ROOT/artifacts/COMPONENT/KEY-N/OUTPUT."""
         here, old = self.root / path, pathlib.PurePath(uri)  # an absolute one stays
-        if here.is_dir() or not old.is_absolute() or len(old.parts) < 5 or not here.is_relative_to(old.parents[3]):
+        if (
+            here.is_dir()
+            or not old.is_absolute()
+            or len(old.parts) < 5
+            or not here.is_relative_to(old.parents[3])
+        ):
             return here
         moved = self.root / here.relative_to(old.parents[3])
         return moved if moved.is_dir() else here
@@ -152,20 +167,28 @@ class Metadata:
     def facts(self, message):
         """Properties of an execution or run as plain values, with the paths of today."""
         return {
-            name: value.replace(ROOT, str(self.root)) if isinstance(value, str) else value for name, value in _get(message).items()
+            name: value.replace(ROOT, str(self.root)) if isinstance(value, str) else value
+            for name, value in _get(message).items()
         }
 
     def state(self, run):
         """`running`, `complete`, `stopped`, `failed`, `interrupted`; or `killed`: it never said how it ended, and its process is gone."""
         facts = _get(run)
-        if facts.get("state") == "running" and facts.get("host") == platform.node() and not _alive(facts.get("process", 0)):
+        if (
+            facts.get("state") == "running"
+            and facts.get("host") == platform.node()
+            and not _alive(facts.get("process", 0))
+        ):
             return "killed"
         return facts.get("state", "unknown")
 
     def find_cached(self, component, key):
         """Outputs and properties of the newest complete execution with this key: (execution, outputs) or None."""
         for execution in self._newest(component):
-            if execution.last_known_state == pb.Execution.COMPLETE and _get(execution).get("cache_key") == key:
+            if (
+                execution.last_known_state == pb.Execution.COMPLETE
+                and _get(execution).get("cache_key") == key
+            ):
                 return execution, self.artifacts_of(execution.id, OUTPUT)
         return None
 
@@ -201,7 +224,10 @@ class Metadata:
             new = {event.artifact_id for event in made if event.type == OUTPUT} - seen
             seen |= new
             queue += new
-        return [self.load(proto) for proto in sorted(self.store.get_artifacts_by_id(list(seen)), key=lambda proto: proto.id)]
+        return [
+            self.load(proto)
+            for proto in sorted(self.store.get_artifacts_by_id(list(seen)), key=lambda proto: proto.id)
+        ]
 
     def executions(self, run):
         """Executions of a run, in order."""
@@ -233,7 +259,11 @@ class Metadata:
             self._found[artifact.id] = is_whole(artifact)
             if not self._found[artifact.id]:
                 kind = artifact.type_name()
-                LOG.info("      note: %s of an earlier run changed or gone, and not compared with: %s", kind, artifact.path)
+                LOG.info(
+                    "      note: %s of an earlier run changed or gone, and not compared with: %s",
+                    kind,
+                    artifact.path,
+                )
         return self._found[artifact.id]
 
     def ancestors(self, artifact_id):
@@ -278,13 +308,17 @@ def _refuse_foreign(path):
     try:
         connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=30)
         try:
-            tables = {name for [name] in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            tables = {
+                name for [name] in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            }
         finally:
             connection.close()
     except sqlite3.Error:
         return  # locked or damaged: ML Metadata waits, and says what it is
     if tables and not tables & {"MLMDEnv", "Type", "Artifact"}:
-        raise MetadataError(f"{path}: an SQLite database of something else (tables {sorted(tables)[:5]}); {expected}")
+        raise MetadataError(
+            f"{path}: an SQLite database of something else (tables {sorted(tables)[:5]}); {expected}"
+        )
 
 
 def _alive(process):
@@ -308,4 +342,6 @@ def _set(target, values):
 
 
 def _get(message):
-    return {name: getattr(value, value.WhichOneof("value")) for name, value in message.custom_properties.items()}
+    return {
+        name: getattr(value, value.WhichOneof("value")) for name, value in message.custom_properties.items()
+    }

@@ -30,11 +30,20 @@ def backward(metadata, what):
     """
     entries = []
     for artifact, execution, inputs in metadata.ancestors(_find(metadata, what).id):
-        entry = {"artifact": artifact.id, "type": artifact.type_name(), "path": str(artifact.path), "digest": artifact.digest}
+        entry = {
+            "artifact": artifact.id,
+            "type": artifact.type_name(),
+            "path": str(artifact.path),
+            "digest": artifact.digest,
+        }
         if execution is not None:
             facts = metadata.facts(execution)
             entry |= {"component": execution.type, "inputs": inputs}
-            entry |= {name: facts[name] for name in ("parameters", "code", "packages", "seconds", "summary") if name in facts}
+            entry |= {
+                name: facts[name]
+                for name in ("parameters", "code", "packages", "seconds", "summary")
+                if name in facts
+            }
         if artifact.properties:
             entry["properties"] = artifact.properties
         if isinstance(artifact, Examples) and artifact.findings.is_file():
@@ -62,16 +71,33 @@ def forward(metadata, name):
         if not examples.findings.is_file():
             continue
         findings = json.loads(examples.findings.read_text("utf-8"))
-        split = next((s for s in findings["files"] if name in findings["files"][s] or name in findings["patients"][s]), None)
+        split = next(
+            (s for s in findings["files"] if name in findings["files"][s] or name in findings["patients"][s]),
+            None,
+        )
         if split is None:
-            names = {known for group in (findings["files"], findings["patients"]) for part in group.values() for known in part}
+            names = {
+                known
+                for group in (findings["files"], findings["patients"])
+                for part in group.values()
+                for known in part
+            }
             near |= {known for known in names if known.endswith(f"/{name}")}
             continue
         made = []
         for artifact in metadata.descendants(examples.id):
             pushed = _version_folder(artifact)
-            made.append({"artifact": artifact.id, "type": artifact.type_name(), "path": str(artifact.path), "pushed": pushed})
-        found.append({"examples": examples.id, "path": str(examples.path), "split": split, "descendants": made})
+            made.append(
+                {
+                    "artifact": artifact.id,
+                    "type": artifact.type_name(),
+                    "path": str(artifact.path),
+                    "pushed": pushed,
+                }
+            )
+        found.append(
+            {"examples": examples.id, "path": str(examples.path), "split": split, "descendants": made}
+        )
     if not found:
         meant = f"; did you mean {' or '.join(sorted(near)[:3])}?" if near else ""
         raise PipelineError(
@@ -100,7 +126,10 @@ def compare(metadata, first, second):
     names = (first, second)
     results = [_scores(metadata, name) for name in names]
     tables = [result["table"] for result in results]
-    rows = {key: [table.get(key, {}).get("dice", {}).get("mean") for table in tables] for key in {**tables[0], **tables[1]}}
+    rows = {
+        key: [table.get(key, {}).get("dice", {}).get("mean") for table in tables]
+        for key in {**tables[0], **tables[1]}
+    }
     images = [result["per_image"] for result in results]
     shared = sorted(set(images[0]) & set(images[1]))
     difference = None
@@ -118,7 +147,9 @@ def compare(metadata, first, second):
         "protocol": _differing(*scoring),
         "images": [*map(len, images), len(shared)],
         "settings": {
-            key: pair for key, pair in _differing(*settings).items() if key not in scoring[0] and not key.startswith("run.")
+            key: pair
+            for key, pair in _differing(*settings).items()
+            if key not in scoring[0] and not key.startswith("run.")
         },
         "same_data": len({_last(metadata, name, Examples).digest for name in names}) == 1,
         "code": code,
@@ -150,7 +181,11 @@ def summary(metadata, run):
 
 
 def _differing(first, second):
-    return {key: [first.get(key), second.get(key)] for key in {**first, **second} if first.get(key) != second.get(key)}
+    return {
+        key: [first.get(key), second.get(key)]
+        for key in {**first, **second}
+        if first.get(key) != second.get(key)
+    }
 
 
 def _settings(metadata, name):
@@ -167,7 +202,11 @@ def _run(metadata, name):
 
 
 def _outputs(metadata, run):
-    return [a for execution in metadata.executions(run) for a in metadata.artifacts_of(execution.id, OUTPUT).values()]
+    return [
+        a
+        for execution in metadata.executions(run)
+        for a in metadata.artifacts_of(execution.id, OUTPUT).values()
+    ]
 
 
 def _last(metadata, name, kind):
@@ -215,10 +254,18 @@ def backward_text(entries):
     lines = []
     for entry in entries:
         lines.append(f"{entry['type']} {entry['artifact']}: {entry['path']}")
-        lines.append(f"  content {str(entry['digest'])[:16]}, made by {entry.get('component', 'hand')} {entry.get('inputs', {})}")
-        lines += [f"  {name}: {entry[name]}" for name in ("parameters", "code", "packages", "summary") if name in entry]
+        lines.append(
+            f"  content {str(entry['digest'])[:16]}, made by {entry.get('component', 'hand')} {entry.get('inputs', {})}"
+        )
+        lines += [
+            f"  {name}: {entry[name]}"
+            for name in ("parameters", "code", "packages", "summary")
+            if name in entry
+        ]
         for split, names in entry.get("patients", {}).items():
-            lines.append(f"  {split}: {len(entry['files'][split])} images of {len(names)} patients: {', '.join(names)}")
+            lines.append(
+                f"  {split}: {len(entry['files'][split])} images of {len(names)} patients: {', '.join(names)}"
+            )
     return "\n".join(lines)
 
 
@@ -226,7 +273,11 @@ def forward_text(found):
     """For people."""
     lines = []
     for entry in found:
-        saw = "the models below were trained on it" if entry["split"] == "train" else "the models below were only scored on it"
+        saw = (
+            "the models below were trained on it"
+            if entry["split"] == "train"
+            else "the models below were only scored on it"
+        )
         lines.append(f"Examples {entry['examples']}, split {entry['split']}: {saw}")
         for item in entry["descendants"]:
             pushed = f"  PUSHED to {item['pushed']}" if item["pushed"] else ""
@@ -241,7 +292,9 @@ def compare_text(result):
         return "   -  " if value is None else f"{value:6.3f}"
 
     def pairs(differing):
-        return [f"  {key:28s} {_brief(first)} | {_brief(second)}" for key, (first, second) in differing.items()]
+        return [
+            f"  {key:28s} {_brief(first)} | {_brief(second)}" for key, (first, second) in differing.items()
+        ]
 
     first, second, both = result["images"]
     lines = [f"Dice; first {result['runs'][0]}, second {result['runs'][1]}"]
@@ -251,9 +304,13 @@ def compare_text(result):
         lines.append("the runs scored no image in common: no paired difference")
     else:
         interval = f"{difference['mean']:+.3f} ({difference['low']:+.3f} to {difference['high']:+.3f})"
-        lines.append(f"first minus second on {difference['n']} shared images: {interval}, 95 % interval over patients")
+        lines.append(
+            f"first minus second on {difference['n']} shared images: {interval}, 95 % interval over patients"
+        )
     if result["protocol"]:
-        lines += ["NOT scored by the same protocol (first | second), so that the difference is not the models' alone:"]
+        lines += [
+            "NOT scored by the same protocol (first | second), so that the difference is not the models' alone:"
+        ]
         lines += pairs(result["protocol"])
     elif first == second == both:
         lines.append(f"scored by the same protocol, on the same {both} images")
@@ -294,7 +351,9 @@ def run_details(metadata, run):
     lines = [f"  code {metadata.facts(run).get('code', '?')[:12]}"]
     for execution in metadata.executions(run):
         facts = metadata.facts(execution)
-        lines.append(f"  {execution.type:17s} {state_name(execution):9s} {facts.get('summary') or facts.get('error', '')}")
+        lines.append(
+            f"  {execution.type:17s} {state_name(execution):9s} {facts.get('summary') or facts.get('error', '')}"
+        )
         for output, artifact in metadata.artifacts_of(execution.id, OUTPUT).items():
             lines.append(f"    {output} ({artifact.type_name()} {artifact.id}): {artifact.path}")
     return lines

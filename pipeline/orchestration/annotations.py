@@ -63,7 +63,11 @@ class Component:
 
     def __call__(self, **given):
         expected = {*self.inputs, *self.parameters, *self.engines, *self.paths}
-        optional = {name for name, value in inspect.signature(self.function).parameters.items() if value.default is None}
+        optional = {
+            name
+            for name, value in inspect.signature(self.function).parameters.items()
+            if value.default is None
+        }
         if set(given) - expected or expected - optional - set(given):
             raise TypeError(
                 f"{self.name} got {sorted(given)}; expected {sorted(expected)}, of which {sorted(optional)} are optional."
@@ -88,7 +92,9 @@ class Node:
 
     def __getitem__(self, output):
         if output not in self.component.outputs:
-            raise KeyError(f"{self.component.name} has no output {output!r}; it has {sorted(self.component.outputs)}.")
+            raise KeyError(
+                f"{self.component.name} has no output {output!r}; it has {sorted(self.component.outputs)}."
+            )
         return Channel(self, output)
 
 
@@ -106,7 +112,9 @@ def component(function=None, *, still_valid=None):
     for name, hint in inspect.get_annotations(function).items():
         kind = hint if isinstance(hint, type) else type(hint)
         if kind not in groups:
-            raise TypeError(f"{function.__name__}: {name} is annotated {hint!r}; expected one of {[k.__name__ for k in groups]}.")
+            raise TypeError(
+                f"{function.__name__}: {name} is annotated {hint!r}; expected one of {[k.__name__ for k in groups]}."
+            )
         groups[kind][name] = getattr(hint, "item", None)
     return Component(
         name=function.__name__,

@@ -39,7 +39,9 @@ def pipeline_options(engine):
     known = options.get_all_options()
     # --no_x switches x off.
     unknown = sorted(
-        option for option in engine["options"] if _name(option) not in known and _name(option).removeprefix("no_") not in known
+        option
+        for option in engine["options"]
+        if _name(option) not in known and _name(option).removeprefix("no_") not in known
     )
     if unknown:
         raise ConfigError(f"beam.options has {unknown}, which Apache Beam does not know.")
@@ -71,7 +73,11 @@ def map_told(function, items, engine, scratch, unit):
     with beam.Pipeline(options=options) as graph:
         lines = graph | beam.Create(items) | beam.Reshuffle() | beam.Map(function)
         lines | beam.io.WriteToText(os.path.join(scratch, "told"))
-    return [json.loads(line) for file in pathlib.Path(scratch).glob("told*") for line in file.read_text("utf-8").splitlines()]
+    return [
+        json.loads(line)
+        for file in pathlib.Path(scratch).glob("told*")
+        for line in file.read_text("utf-8").splitlines()
+    ]
 
 
 def _name(option):

@@ -52,14 +52,19 @@ def is_whole(artifact):
 
 def _named_files(table):
     with open(table, encoding="utf-8-sig", errors="replace", newline="") as stream:
-        names = {name for row in csv.reader(stream) for cell in row for name in cell.split("|") if name.strip()}
+        names = {
+            name for row in csv.reader(stream) for cell in row for name in cell.split("|") if name.strip()
+        }
     return sorted(file for file in (table.parent / name.strip() for name in names) if file.is_file())
 
 
 @functools.cache
 def versions():
     """Versions of the interpreter and of the packages that shape results."""
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in PACKAGES}}
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in PACKAGES},
+    }
 
 
 @functools.cache

@@ -34,16 +34,21 @@ def build(config, image):
     default = {name: value for node in nodes for name, value in values[node].items() if name in FROM_OUTSIDE}
 
     def component(node):
-        made = light_components.function(node, __name__, {"dsl": dsl}, lambda role, kind: ANNOTATIONS[role].format(kind))
+        made = light_components.function(
+            node, __name__, {"dsl": dsl}, lambda role, kind: ANNOTATIONS[role].format(kind)
+        )
         return dsl.component(made, base_image=image, install_kfp_package=False)
 
     @dsl.pipeline(name=NAME, description="From annotated images to a served few-shot segmentation model.")
-    def panet_bus(data_path: str = default["data_path"], destination: str = default["destination"], work_root: str = ""):
+    def panet_bus(
+        data_path: str = default["data_path"], destination: str = default["destination"], work_root: str = ""
+    ):
         now = {"data_path": data_path, "destination": destination}
         tasks = {}
         for node in nodes:
             inputs = {
-                name: tasks[channel.node].outputs[channel.output] for name, channel in light_components.channels(node).items()
+                name: tasks[channel.node].outputs[channel.output]
+                for name, channel in light_components.channels(node).items()
             }
             arguments = {name: now.get(name, value) for name, value in values[node].items()}
             task = component(node)(**arguments, **inputs, work_root=work_root)
@@ -67,7 +72,9 @@ def compile_pipeline(config, image, output):
     try:
         from kfp import compiler
     except ImportError as error:
-        raise PipelineError(f"kfp cannot be imported ({error}); install requirements.txt, which names it.") from None
+        raise PipelineError(
+            f"kfp cannot be imported ({error}); install requirements.txt, which names it."
+        ) from None
     output = pathlib.Path(output)
     # kfp tells the format by the suffix.
     temporary = output.with_name(f".{os.getpid()}-{output.stem}.yaml")

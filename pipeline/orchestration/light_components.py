@@ -31,7 +31,9 @@ def parameters(node):
     """
     component = node.component
     values = {name: node.arguments[name] for name in (*component.parameters, *component.engines)}
-    values = {name: json.dumps(value) if name in _structures(component) else value for name, value in values.items()}
+    values = {
+        name: json.dumps(value) if name in _structures(component) else value for name, value in values.items()
+    }
     return values | {name: _portable(node.arguments[name]) for name in component.paths}
 
 
@@ -96,7 +98,9 @@ def execute(name, parameters, inputs, outputs, work_root):
     component = getattr(pipeline.components, name)
     structures = _structures(component)
     given = {
-        key: _tuples(json.loads(value)) if key in structures or (key in component.paths and value.startswith(SEVERAL)) else value
+        key: _tuples(json.loads(value))
+        if key in structures or (key in component.paths and value.startswith(SEVERAL))
+        else value
         for key, value in parameters.items()
     }
     read = {key: component.inputs[key](path, None, digest_path(path)) for key, path in inputs.items()}

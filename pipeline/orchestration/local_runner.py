@@ -80,7 +80,10 @@ class LocalRunner:
         name, folder = self._new_run()
         (folder / "config.yaml").write_text(to_yaml(self.config), "utf-8")
         context = self.metadata.start_run(
-            name, code=_code_version(), data=self.config.data.title, **{f"{k} version": v for k, v in versions().items()}
+            name,
+            code=_code_version(),
+            data=self.config.data.title,
+            **{f"{k} version": v for k, v in versions().items()},
         )
         results, stop = [], None
         for number, node in enumerate(nodes, 1):
@@ -88,7 +91,11 @@ class LocalRunner:
                 LOG.info("[%d/%d] %s ...", number, len(nodes), node.component.name)
                 result, stop = self._execute(node, context, results)
             except BaseException as error:
-                state, why = ("interrupted", "interrupted") if isinstance(error, KeyboardInterrupt) else ("failed", error)
+                state, why = (
+                    ("interrupted", "interrupted")
+                    if isinstance(error, KeyboardInterrupt)
+                    else ("failed", error)
+                )
                 with contextlib.suppress(MetadataError):
                     self.metadata.end_run(context, state, error=f"{node.component.name}: {why}"[:2000])
                 raise
@@ -128,7 +135,9 @@ class LocalRunner:
             baseline = self.metadata.latest_blessed(component.name, other_than=inputs["model"].digest)
             inputs |= {"baseline": baseline} if baseline else {}
         if "previous" in component.inputs:
-            previous = self.metadata.latest("StatisticsGen", "statistics", other_than=inputs["statistics"].digest)
+            previous = self.metadata.latest(
+                "StatisticsGen", "statistics", other_than=inputs["statistics"].digest
+            )
             inputs |= {"previous": previous} if previous else {}
         key = cache_key(node, inputs, self.root)
         hit = self._cached(component, key) if self.config.run.cache else None
@@ -142,7 +151,9 @@ class LocalRunner:
                 "stop": known.get("stop", ""),
             }
             self.metadata.put_execution(component.name, context, inputs, outputs, "CACHED", **facts)
-            return StageResult(component.name, "CACHED", 0.0, known.get("summary", ""), outputs), known.get("stop") or None
+            return StageResult(component.name, "CACHED", 0.0, known.get("summary", ""), outputs), known.get(
+                "stop"
+            ) or None
         return self._fresh(node, context, inputs, key)
 
     def _cached(self, component, key):
@@ -150,7 +161,9 @@ class LocalRunner:
         if hit is None:
             return None
         outputs = hit[1]
-        if not all(map(is_whole, outputs.values())) or (component.still_valid and not component.still_valid(outputs)):
+        if not all(map(is_whole, outputs.values())) or (
+            component.still_valid and not component.still_valid(outputs)
+        ):
             return None
         return hit
 
@@ -179,11 +192,17 @@ class LocalRunner:
         except BaseException as error:
             shutil.rmtree(building, ignore_errors=True)
             interrupted = isinstance(error, KeyboardInterrupt)
-            why = "interrupted" if interrupted else "".join(traceback.format_exception_only(error)).strip()[:4000]
+            why = (
+                "interrupted"
+                if interrupted
+                else "".join(traceback.format_exception_only(error)).strip()[:4000]
+            )
             state = "CANCELED" if interrupted else "FAILED"
             # The reason of the failure is what a person must read, not that it could not be recorded.
             with contextlib.suppress(MetadataError):
-                self.metadata.put_execution(component.name, context, inputs, {}, state, cache_key=key, error=why)
+                self.metadata.put_execution(
+                    component.name, context, inputs, {}, state, cache_key=key, error=why
+                )
             if isinstance(error, OSError) or _is_tensorflow_s(error):
                 what = str(error).partition("\n")[0][:500] or type(error).__name__
                 raise PipelineError(
@@ -206,7 +225,9 @@ class LocalRunner:
         }
         self.metadata.put_execution(component.name, context, inputs, outputs, "COMPLETE", **facts)
         shutil.rmtree(work, ignore_errors=True)
-        return StageResult(component.name, "COMPLETE", seconds, said.get("summary", ""), outputs), said.get("stop")
+        return StageResult(component.name, "COMPLETE", seconds, said.get("summary", ""), outputs), said.get(
+            "stop"
+        )
 
 
 def check(config):

@@ -31,7 +31,11 @@ def curves(history):
         left, right = figure.subplots(1, 2)
         steps = [row["step"] for row in history]
         style = {"marker": "o", "markersize": 3 if len(history) > 1 else 7}
-        for key, label in (("loss", "loss"), ("align_loss", "alignment loss"), ("contrast_loss", "contrast loss")):
+        for key, label in (
+            ("loss", "loss"),
+            ("align_loss", "alignment loss"),
+            ("contrast_loss", "contrast loss"),
+        ):
             if key in history[0]:
                 left.plot(steps, [row[key] for row in history], label=label, **style)
         left.set(xlabel="step", ylim=(0, None))

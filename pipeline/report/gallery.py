@@ -39,7 +39,13 @@ def write_grad_cam(directory, model_file, chosen, episodes, test, size):
     for name, (query, _) in chosen.items():
         support = episodes[query].supports
         images = [decode_image(test.records[i].image) for i in support]
-        maps = grad_cam(model, images, [test.truths[i] for i in support], decode_image(test.records[query].image), size=size)
+        maps = grad_cam(
+            model,
+            images,
+            [test.truths[i] for i in support],
+            decode_image(test.records[query].image),
+            size=size,
+        )
         row = []
         for item, truth in zip(maps, [test.truths[query], *(test.truths[i] for i in support)]):
             row += [draw_mask(item.image, truth), draw_heat(item.image, item.heat)]

@@ -42,7 +42,10 @@ def write_report(path, name, config, results, stop, metadata):
         "data_path": config.data.title,
         "stop": stop,
         "stopped_after": results[-1].component,
-        "stages": [(r.component, "from the cache" if r.state == "CACHED" else f"{r.seconds:.1f} s", r.summary) for r in results],
+        "stages": [
+            (r.component, "from the cache" if r.state == "CACHED" else f"{r.seconds:.1f} s", r.summary)
+            for r in results
+        ],
         "packages": ", ".join(f"{package} {version}" for package, version in versions().items()),
         "configuration": to_yaml(config),
     }
@@ -86,7 +89,13 @@ def _findings(done):
 
 def _data(done):
     findings = _findings(done)
-    told = {"splits": [], "warnings": findings["warnings"], "anomalies": [], "validated": False, "statistics": {}}
+    told = {
+        "splits": [],
+        "warnings": findings["warnings"],
+        "anomalies": [],
+        "validated": False,
+        "statistics": {},
+    }
     for split, count in findings["counts"].items():
         patients, labels = findings["patients"][split], findings["labels"][split]
         shown = ", ".join(f"{label} {number}" for label, number in labels.items())
@@ -94,7 +103,10 @@ def _data(done):
     told["sources"] = [
         (
             source or "not told",
-            *(f"{n['lesions']} + {n['normals']} ({n['patients']})" for n in (sides[split] for split in findings["counts"])),
+            *(
+                f"{n['lesions']} + {n['normals']} ({n['patients']})"
+                for n in (sides[split] for split in findings["counts"])
+            ),
         )
         for source, sides in findings.get("sources", {}).items()
     ]
@@ -107,32 +119,53 @@ def _data(done):
             "anomaly_summary": validator.summary,
             "stopping": any(item["stops"] for item in found),
             "anomalies": [
-                (i["split"], i["feature"], i["type"], "stops the run" if i["stops"] else "let pass", i["description"])
+                (
+                    i["split"],
+                    i["feature"],
+                    i["type"],
+                    "stops the run" if i["stops"] else "let pass",
+                    i["description"],
+                )
                 for i in found
             ],
-            "associations": [_association(flag, *facts) for flag, facts in _read(anomalies.path / "associations.json").items()],
+            "associations": [
+                _association(flag, *facts)
+                for flag, facts in _read(anomalies.path / "associations.json").items()
+            ],
         }
     if "StatisticsGen" in done:
         statistics = done["StatisticsGen"].outputs["statistics"]
         splits = list(findings["counts"])
         for split in splits:
             rows = as_table(statistics.split(split))
-            told["statistics"][split] = [(row["feature"], row["count"], row["missing"], row["values"]) for row in rows]
-        told["areas"] = figures.areas({split: histogram(statistics.split(split), "lesion/area_fraction") for split in splits})
+            told["statistics"][split] = [
+                (row["feature"], row["count"], row["missing"], row["values"]) for row in rows
+            ]
+        told["areas"] = figures.areas(
+            {split: histogram(statistics.split(split), "lesion/area_fraction") for split in splits}
+        )
     return told
 
 
 def _association(flag, table, phi, p):
     """What a burned-in mark tells of the label."""
     (both, flag_only), (lesion_only, neither) = table
-    return flag, f"{both} of {both + lesion_only}", f"{flag_only} of {flag_only + neither}", f"{phi:+.2f}", f"{p:.2g}"
+    return (
+        flag,
+        f"{both} of {both + lesion_only}",
+        f"{flag_only} of {flag_only + neither}",
+        f"{phi:+.2f}",
+        f"{p:.2g}",
+    )
 
 
 def _training(model):
     history = _read(model.history)
     epochs = "the one epoch" if len(history) == 1 else f"each of {len(history)} epochs"
     caption = f"Training curves, mean over {epochs}"
-    return {name: history[-1][key] for name, key in (("steps", "step"), ("loss", "loss"), ("dice", "dice"))} | {
+    return {
+        name: history[-1][key] for name, key in (("steps", "step"), ("loss", "loss"), ("dice", "dice"))
+    } | {
         "curves": figures.curves(history),
         "caption": caption,
     }
@@ -149,16 +182,30 @@ def _evaluation(done):
         "blessing": outputs["blessing"],
         "columns": COLUMNS,
         "outlined": OUTLINED,
-        "repeats": 1 if scores["settings"]["quick"] or scores["settings"]["supports"] else scores["settings"]["repeats"],
-        "lesions": {split: sum(n for label, n in found.items() if label != "Normal") for split, found in labels.items()},
+        "repeats": 1
+        if scores["settings"]["quick"] or scores["settings"]["supports"]
+        else scores["settings"]["repeats"],
+        "lesions": {
+            split: sum(n for label, n in found.items() if label != "Normal")
+            for split, found in labels.items()
+        },
         "normal": {split: found.get("Normal", 0) for split, found in labels.items()},
         "frames": [_frame(key, row) for key, row in frames.items()],
         "marks": [(key, *_marks(row["marks"])) for key, row in table.items() if row.get("marks")],
         "hospitals": [_hospital(name, row) for name, row in scores.get("sources", {}).items()],
-        "thresholds": [(t, f"{row['false_any']:.1%}", _number(row["cost"])) for t, row in first["by_threshold"].items()],
-        "by_patient": [(name, _number(dice)) for name, dice in sorted(table[scores["headline"]]["by_patient"].items())],
+        "thresholds": [
+            (t, f"{row['false_any']:.1%}", _number(row["cost"])) for t, row in first["by_threshold"].items()
+        ],
+        "by_patient": [
+            (name, _number(dice)) for name, dice in sorted(table[scores["headline"]]["by_patient"].items())
+        ],
         "by_image": [
-            (file, row["patient"], _number(row["dice"]), " | ".join(", ".join(names) for names in row["supports"]))
+            (
+                file,
+                row["patient"],
+                _number(row["dice"]),
+                " | ".join(", ".join(names) for names in row["supports"]),
+            )
             for file, row in sorted(scores["per_image"].items())
         ],
         "figures": {
@@ -211,7 +258,9 @@ def _hospital(name, row):
 def _pushed(artifact):
     if artifact.version_folder is None:
         return {"refused": _read(artifact.pushed)["reason"]}
-    return {"pushed": {"version": artifact.version_folder.name, "destination": artifact.version_folder.parent}}
+    return {
+        "pushed": {"version": artifact.version_folder.name, "destination": artifact.version_folder.parent}
+    }
 
 
 def _lineage(pushed, metadata):
@@ -230,5 +279,9 @@ def _lineage(pushed, metadata):
                 artifact.path,
             )
         )
-    title = "Lineage of the pushed model" if pushed.version_folder else "Lineage of the model, which was not pushed"
+    title = (
+        "Lineage of the pushed model"
+        if pushed.version_folder
+        else "Lineage of the model, which was not pushed"
+    )
     return {"title": title, "rows": rows, **layout(ancestors)}

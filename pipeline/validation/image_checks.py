@@ -55,11 +55,20 @@ def read_rows(directory, split):
     wanted = {name: spec for name, spec in (FEATURES | OPTIONAL).items() if not name.endswith("/encoded")}
     rows = []
     for serialised in tf.data.TFRecordDataset(example_files(directory), compression_type="GZIP"):
-        values = {name: value.numpy() for name, value in tf.io.parse_single_example(serialised, wanted).items()}
+        values = {
+            name: value.numpy() for name, value in tf.io.parse_single_example(serialised, wanted).items()
+        }
         texts = (values[name].decode() for name in ("image/filename", "patient/id", "label"))
         flags = (bool(values[f"image/{name}"]) for name in ("doppler", "marks", "combined"))
         rows.append(
-            Row(split, *texts, int(values["mask/classes"]), values["image/digest"].decode(), *flags, values["source"].decode())
+            Row(
+                split,
+                *texts,
+                int(values["mask/classes"]),
+                values["image/digest"].decode(),
+                *flags,
+                values["source"].decode(),
+            )
         )
     return rows
 
@@ -117,9 +126,7 @@ def _split_patients(rows):
         sides = sorted({split for split, _ in found})
         if len(sides) > 1:
             names = ", ".join(sorted({name for _, name in found}))
-            text = (
-                f"patient {names} is in {' and '.join(sides)}: scores would be of patients that were trained on. Split by patient."
-            )
+            text = f"patient {names} is in {' and '.join(sides)}: scores would be of patients that were trained on. Split by patient."
             yield anomaly("PATIENT_IN_TWO_SPLITS", " and ".join(sides), "patient/id", text)
 
 

@@ -28,7 +28,9 @@ def as_table(path):
             text = f"{numbers.min:.4g} to {numbers.max:.4g}, mean {numbers.mean:.4g}, median {numbers.median:.4g}"
         else:
             top = feature.string_stats.top_values[:4]
-            text = f"{feature.string_stats.unique} values: " + ", ".join(f"{item.value} ({item.frequency:.0f})" for item in top)
+            text = f"{feature.string_stats.unique} values: " + ", ".join(
+                f"{item.value} ({item.frequency:.0f})" for item in top
+            )
         rows.append(
             {
                 "feature": feature_name(feature),
@@ -45,5 +47,7 @@ def histogram(path, name):
     for feature in read_statistics(path).datasets[0].features:
         if feature_name(feature) == name and feature.WhichOneof("stats") == "num_stats":
             buckets = feature.num_stats.histograms[0].buckets
-            return [b.low_value for b in buckets] + [buckets[-1].high_value], [b.sample_count for b in buckets]
+            return [b.low_value for b in buckets] + [buckets[-1].high_value], [
+                b.sample_count for b in buckets
+            ]
     return None

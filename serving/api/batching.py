@@ -44,7 +44,11 @@ class Batcher:
         size = int(next(iter(inputs.values())).shape[0])
         if any(int(tensor.shape[0]) != size for tensor in inputs.values()):
             return version.signatures[signature](**inputs)  # the graph says what is wrong
-        key = (id(version), signature, *((name, t.dtype, tuple(t.shape[1:])) for name, t in sorted(inputs.items())))
+        key = (
+            id(version),
+            signature,
+            *((name, t.dtype, tuple(t.shape[1:])) for name, t in sorted(inputs.items())),
+        )
         item = _Item(inputs, size, deadline)
         with self._lock:
             batch = self._open.get(key)
@@ -105,7 +109,10 @@ class _Item:
 def check_deadline(deadline):
     """Raises DEADLINE_EXCEEDED when `time.monotonic()` has passed `deadline`."""
     if deadline is not None and time.monotonic() > deadline:
-        raise RpcError(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed while the request waited; nothing was computed.")
+        raise RpcError(
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+            "the deadline passed while the request waited; nothing was computed.",
+        )
 
 
 def _run(items, function):
@@ -118,7 +125,9 @@ def _run(items, function):
             item.error = error
     if len(live) > 1:
         try:
-            joined = function(**{name: tf.concat([item.inputs[name] for item in live], 0) for name in live[0].inputs})
+            joined = function(
+                **{name: tf.concat([item.inputs[name] for item in live], 0) for name in live[0].inputs}
+            )
             sizes = [item.size for item in live]
             parts = {name: tf.split(tensor, sizes) for name, tensor in joined.items()}
             for number, item in enumerate(live):

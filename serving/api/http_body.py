@@ -39,14 +39,19 @@ def read_body(headers, stream, limit):
 
 
 def too_large(size, limit):
-    return HttpError(413, f"the request has {size} bytes; the limit is {limit}. Send fewer images, or use gRPC.")
+    return HttpError(
+        413, f"the request has {size} bytes; the limit is {limit}. Send fewer images, or use gRPC."
+    )
 
 
 def _blocks(headers, stream, limit):
     length, transfer = headers.get_all("Content-Length", []), headers.get("Transfer-Encoding")
     if transfer is not None:
         if length or transfer.strip().lower() != "chunked":
-            raise HttpError(400, f"Transfer-Encoding is {transfer[:50]!r}; expected chunked alone, without a Content-Length.")
+            raise HttpError(
+                400,
+                f"Transfer-Encoding is {transfer[:50]!r}; expected chunked alone, without a Content-Length.",
+            )
         return _chunks(stream)
     if not length:
         raise HttpError(411, "the request has no Content-Length and no Transfer-Encoding: chunked.")
@@ -106,7 +111,8 @@ def _unpacked(blocks, limit):
                 packed, total = unpacker.unconsumed_tail, total + len(block)
                 if total > limit:
                     raise HttpError(
-                        413, f"the body unpacks to more than {limit:,} bytes, the limit. Send fewer images, or use gRPC."
+                        413,
+                        f"the body unpacks to more than {limit:,} bytes, the limit. Send fewer images, or use gRPC.",
                     )
                 yield block
                 if not block:

@@ -25,9 +25,13 @@ def parse(body):
     try:
         value = json.loads(body, parse_constant=_refuse_constant, object_pairs_hook=_unique)
     except RecursionError:
-        raise RpcError.invalid("JSON Parse error: nested too deep; a tensor has eight axes at most.") from None
+        raise RpcError.invalid(
+            "JSON Parse error: nested too deep; a tensor has eight axes at most."
+        ) from None
     except MemoryError:
-        raise RpcError.invalid("JSON Parse error: not enough memory for it; send less, or use gRPC.") from None
+        raise RpcError.invalid(
+            "JSON Parse error: not enough memory for it; send less, or use gRPC."
+        ) from None
     except ValueError as error:
         raise RpcError.invalid(f"JSON Parse error: {error}") from None
     if not isinstance(value, dict):
@@ -67,7 +71,9 @@ def only_input(value, aliases, where):
         RpcError: INVALID_ARGUMENT where it has several; lists them.
     """
     if len(aliases) != 1:
-        raise RpcError.invalid(f"{where!r} does not name its inputs; expected an object with exactly {aliases}.")
+        raise RpcError.invalid(
+            f"{where!r} does not name its inputs; expected an object with exactly {aliases}."
+        )
     return {aliases[0]: value}
 
 
@@ -91,18 +97,24 @@ def _numbers(value, dtype):
     wanted = {bool} if dtype == tf.bool else {int, float}
     if kinds - wanted:
         wrong = next(item for item in _flat(value) if type(item) not in wanted)
-        raise ValueError(f"found {json.dumps(wrong)[:100]}; expected {'true and false' if dtype == tf.bool else 'numbers'} alone")
+        raise ValueError(
+            f"found {json.dumps(wrong)[:100]}; expected {'true and false' if dtype == tf.bool else 'numbers'} alone"
+        )
     if not dtype.is_integer:
         return np.array(value, dtype.as_numpy_dtype)
     if float in kinds:
         fraction = next((item for item in _flat(value) if item % 1 != 0), None)
         if fraction is not None:
-            raise ValueError(f"{fraction} is no {dtype.name}; expected whole numbers from {dtype.min} to {dtype.max}")
+            raise ValueError(
+                f"{fraction} is no {dtype.name}; expected whole numbers from {dtype.min} to {dtype.max}"
+            )
     try:
         numbers = np.array(value, np.int64)
     except OverflowError:
         far = next(item for item in _flat(value) if not -(2**63) <= item < 2**63)
-        raise ValueError(f"{far:.3g} is no {dtype.name}; expected whole numbers from {dtype.min} to {dtype.max}") from None
+        raise ValueError(
+            f"{far:.3g} is no {dtype.name}; expected whole numbers from {dtype.min} to {dtype.max}"
+        ) from None
     check_range(numbers, dtype)
     return numbers.astype(dtype.as_numpy_dtype)
 
@@ -135,6 +147,8 @@ def write_tensor(alias, array):
     if array.dtype.kind != "O":
         return array.tolist()
     encode = (
-        (lambda b: {"b64": base64.b64encode(b).decode()}) if alias.endswith("_bytes") else (lambda b: b.decode("utf-8", "replace"))
+        (lambda b: {"b64": base64.b64encode(b).decode()})
+        if alias.endswith("_bytes")
+        else (lambda b: b.decode("utf-8", "replace"))
     )
     return np.frompyfunc(encode, 1, 1)(array).tolist()

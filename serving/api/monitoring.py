@@ -12,7 +12,9 @@ class Metrics:
     def __init__(self):
         self.registry = CollectorRegistry()
         labels = ("model_name", "status")
-        self._count = Counter(":tensorflow:serving:request_count", "Predict requests", labels, registry=self.registry)
+        self._count = Counter(
+            ":tensorflow:serving:request_count", "Predict requests", labels, registry=self.registry
+        )
         self._latency = Histogram(
             ":tensorflow:serving:request_latency",
             "Microseconds from arrival to answer of Predict requests",

@@ -45,10 +45,14 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         return self._guarded(self.metadata, request, context)
 
     def Classify(self, request, context):
-        return self._guarded(lambda r: self.refuse_method(r.model_spec, "classify", "classification"), request, context)
+        return self._guarded(
+            lambda r: self.refuse_method(r.model_spec, "classify", "classification"), request, context
+        )
 
     def Regress(self, request, context):
-        return self._guarded(lambda r: self.refuse_method(r.model_spec, "regress", "regression"), request, context)
+        return self._guarded(
+            lambda r: self.refuse_method(r.model_spec, "regress", "regression"), request, context
+        )
 
     def MultiInference(self, request, context):
         return self._guarded(self.multi_inference, request, context)
@@ -74,7 +78,9 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         try:
             response = self._predict(request, deadline, version)
         except Exception as error:
-            self.metrics.note(self.core, request.model_spec.name, status_of(error)[0].name, time.perf_counter() - start)
+            self.metrics.note(
+                self.core, request.model_spec.name, status_of(error)[0].name, time.perf_counter() - start
+            )
             raise
         self.metrics.note(self.core, request.model_spec.name, "OK", time.perf_counter() - start)
         return response
@@ -125,9 +131,14 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
     def multi_inference(self, request):
         """Raises what TensorFlow Serving does for tasks that this model has no signature for."""
         if not request.tasks:
-            raise RpcError.invalid("Inference request must contain at least one task; use Predict with this model.")
+            raise RpcError.invalid(
+                "Inference request must contain at least one task; use Predict with this model."
+            )
         for task in request.tasks:
-            words = {METHOD + "classify": ("classify", "classification"), METHOD + "regress": ("regress", "regression")}
+            words = {
+                METHOD + "classify": ("classify", "classification"),
+                METHOD + "regress": ("regress", "regression"),
+            }
             if task.method_name not in words:
                 raise RpcError(
                     grpc.StatusCode.UNIMPLEMENTED,

@@ -147,7 +147,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         path = self._path()
         if self.server.metrics_path and path == self.server.metrics_path:
             predictions = self.server.predictions
-            return self._send(200, predictions.metrics.text(predictions.core), "text/plain; version=0.0.4; charset=utf-8")
+            return self._send(
+                200, predictions.metrics.text(predictions.core), "text/plain; version=0.0.4; charset=utf-8"
+            )
         self._answer(self._get, (None, "/metadata"))
 
     def do_HEAD(self):
@@ -160,7 +162,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self._send(204, b"", None, {"Allow": METHODS})
 
     def _other_method(self):
-        body = json.dumps({"error": f"method {self.command} is not allowed; expected one of {METHODS}."}).encode()
+        body = json.dumps(
+            {"error": f"method {self.command} is not allowed; expected one of {METHODS}."}
+        ).encode()
         self._send(405, body, "application/json", {"Allow": METHODS})
 
     do_PUT = do_DELETE = do_PATCH = do_TRACE = do_CONNECT = _other_method
@@ -169,7 +173,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """What the standard library refuses itself (a broken request line, too many headers) is JSON, too."""
         short = message or http.HTTPStatus(code).phrase
         self.command = getattr(self, "command", None)
-        self._send(int(code), json.dumps({"error": f"Malformed request: {short[:200]}"}).encode(), "application/json")
+        self._send(
+            int(code), json.dumps({"error": f"Malformed request: {short[:200]}"}).encode(), "application/json"
+        )
 
     def _path(self):
         return self.path.partition("?")[0].partition("#")[0]
@@ -218,7 +224,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def headers_say_body(self):
         """Whether a request of another method than POST has a body, which nobody reads."""
         headers = getattr(self, "headers", None)
-        return self.command != "POST" and bool(headers) and ("Content-Length" in headers or "Transfer-Encoding" in headers)
+        return (
+            self.command != "POST"
+            and bool(headers)
+            and ("Content-Length" in headers or "Transfer-Encoding" in headers)
+        )
 
     def _fill(self, spec, match):
         spec.name = urllib.parse.unquote(match["model"])
@@ -230,7 +240,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _probe(self, path):
         core = self.server.predictions.core
         ready = path == "/livez" or core.is_ready()
-        return (200 if ready else 503), {"status": "ok" if ready else "not ready", "models": sorted(core.managers)}
+        return (200 if ready else 503), {
+            "status": "ok" if ready else "not ready",
+            "models": sorted(core.managers),
+        }
 
     def _get(self, match):
         return self._status(match) if match["what"] is None else (200, self._metadata(match))
@@ -256,7 +269,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def _metadata(self, match):
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
         self._fill(request.model_spec, match)
-        return json_format.MessageToDict(self.server.predictions.metadata(request), preserving_proto_field_name=True)
+        return json_format.MessageToDict(
+            self.server.predictions.metadata(request), preserving_proto_field_name=True
+        )
 
     def _predict(self, match):
         if not self._in_time:
@@ -269,16 +284,24 @@ class Handler(http.server.BaseHTTPRequestHandler):
             raise HttpError(400, f"signature_name is {json.dumps(name)[:100]}; expected a string.")
         request.model_spec.signature_name = name
         if match["what"] != ":predict":
-            method, word = {":classify": ("classify", "classification"), ":regress": ("regress", "regression")}[match["what"]]
+            method, word = {
+                ":classify": ("classify", "classification"),
+                ":regress": ("regress", "regression"),
+            }[match["what"]]
             predictions.refuse_method(request.model_spec, method, word)
         rows = "instances" in body
         if rows == ("inputs" in body):
-            raise HttpError(400, f"the request has the keys {sorted(body)}; expected exactly one of 'instances' and 'inputs'.")
+            raise HttpError(
+                400,
+                f"the request has the keys {sorted(body)}; expected exactly one of 'instances' and 'inputs'.",
+            )
         with self.server.slots, predictions.core.lease(request.model_spec) as version:
             definition = signature_of(version, name or DEFAULT_SIGNATURE)
             _fill_inputs(request, body.pop("instances" if rows else "inputs"), rows, definition)
             response = predictions.predict(request, version=version)
-        outputs = {alias: write_tensor(alias, tf.make_ndarray(proto)) for alias, proto in response.outputs.items()}
+        outputs = {
+            alias: write_tensor(alias, tf.make_ndarray(proto)) for alias, proto in response.outputs.items()
+        }
         if rows:
             row = [dict(zip(outputs, values)) for values in zip(*outputs.values())]
             return 200, {"predictions": row if len(outputs) > 1 else next(iter(outputs.values()))}

@@ -122,7 +122,9 @@ def size_problem(shapes, image_size=None):
     keys = [math.prod(shape[:-1]) for alias, shape in shapes.items() if alias.startswith("keys")]
     support = max([support, *keys])
     query = (pixels.get("query_images", 0) + pixels.get("query_bytes", 0)) / MATCHING_STRIDE**2
-    episodes = max(1, next((shapes[alias][0] for alias in ("query_images", "query_bytes") if alias in shapes), 1))
+    episodes = max(
+        1, next((shapes[alias][0] for alias in ("query_images", "query_bytes") if alias in shapes), 1)
+    )
     # Correlation, its soft-max and its masked copies, float32 each.
     needed = int(support * query / episodes * 4 * 4)
     if needed > MAX_MATCHING_BYTES:
@@ -155,7 +157,9 @@ def _field(proto, dtype):
     Raises:
         ValueError: they are in the field of another type, or in two.
     """
-    filled = [name for name in (*dict.fromkeys(FIELDS.values()), "tensor_content") if len(getattr(proto, name))]
+    filled = [
+        name for name in (*dict.fromkeys(FIELDS.values()), "tensor_content") if len(getattr(proto, name))
+    ]
     right = FIELDS.get(dtype)
     accepted = (right,) if dtype == tf.string else (right, "tensor_content")
     if len(filled) > 1 or not set(filled) <= set(accepted):
@@ -176,7 +180,9 @@ def check_range(values, dtype):
     """
     wrong = values[(values < dtype.min) | (values > dtype.max)]
     if wrong.size:
-        raise ValueError(f"{wrong.flat[0]} is no {dtype.name}; expected whole numbers from {dtype.min} to {dtype.max}")
+        raise ValueError(
+            f"{wrong.flat[0]} is no {dtype.name}; expected whole numbers from {dtype.min} to {dtype.max}"
+        )
 
 
 def _type(number):

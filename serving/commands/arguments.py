@@ -16,10 +16,16 @@ NORMALS = "normals"
 def add_support(command):
     """Adds the options that name annotated pictures."""
     command.add_argument(
-        "--support", action="append", default=[], metavar="IMAGE=MASK", help="annotated pair; repeat for more shots"
+        "--support",
+        action="append",
+        default=[],
+        metavar="IMAGE=MASK",
+        help="annotated pair; repeat for more shots",
     )
     command.add_argument(
-        "--support-dir", metavar="DIR", help=f"folder of x.png with x_mask.png, and of frames without lesion in {NORMALS}/"
+        "--support-dir",
+        metavar="DIR",
+        help=f"folder of x.png with x_mask.png, and of frames without lesion in {NORMALS}/",
     )
 
 
@@ -29,7 +35,9 @@ def add_queries(command, recursive):
     Args:
         command: parser. recursive: whether sub-folders are taken where the option is not given.
     """
-    command.add_argument("--query", required=True, nargs="+", metavar="IMAGE", help="pictures, or folders of them")
+    command.add_argument(
+        "--query", required=True, nargs="+", metavar="IMAGE", help="pictures, or folders of them"
+    )
     command.add_argument(
         "--recursive",
         action=argparse.BooleanOptionalAction,
@@ -37,13 +45,20 @@ def add_queries(command, recursive):
         help=f"take sub-folders too, and keep them in --out (default: {'yes' if recursive else 'no'})",
     )
     command.add_argument("--out", required=True, help="folder for the pictures")
-    command.add_argument("--overwrite", action="store_true", help="replace older outputs; inputs are never replaced")
+    command.add_argument(
+        "--overwrite", action="store_true", help="replace older outputs; inputs are never replaced"
+    )
 
 
 def add_answers(command):
     """Adds what changes the masks, and `--csv`: the library's, less `--adapt`, which a client cannot do."""
     command.add_argument(
-        "--normal", nargs="+", action="extend", default=[], metavar="FILE", help="frames without lesion, or folders of them"
+        "--normal",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FILE",
+        help="frames without lesion, or folders of them",
     )
     command.add_argument(
         "--presence-threshold",
@@ -52,7 +67,9 @@ def add_answers(command):
         metavar="P",
         help="from 0 to 1; a picture whose presence is below it gets an empty mask; the served model's own without it",
     )
-    command.add_argument("--csv", metavar="FILE", help="table of file, presence, area and error of every picture")
+    command.add_argument(
+        "--csv", metavar="FILE", help="table of file, presence, area and error of every picture"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +144,9 @@ def read_support_folder(folder):
     """
     folder = pathlib.Path(folder)
     if not folder.is_dir():
-        raise ValueError(f"--support-dir {folder}: no such folder; expected one with pictures x.png and masks x_mask.png.")
+        raise ValueError(
+            f"--support-dir {folder}: no such folder; expected one with pictures x.png and masks x_mask.png."
+        )
     masks, images = {}, []
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or not path.is_file():
@@ -154,7 +173,9 @@ def read_support_folder(folder):
         raise ValueError(f"--support-dir {folder}: no picture in it; expected x.png with x_mask.png.")
     normals = folder / NORMALS
     filled = normals.is_dir() and any(normals.iterdir())
-    frames = [str(query.path) for query in find_queries([normals], option="--support-dir")[0]] if filled else []
+    frames = (
+        [str(query.path) for query in find_queries([normals], option="--support-dir")[0]] if filled else []
+    )
     return pairs, frames
 
 

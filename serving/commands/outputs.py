@@ -41,7 +41,9 @@ def plan_outputs(queries, out, endings, inputs=(), overwrite=False, tables=(), k
         if len(group) > 1
     ]
     if clashes:
-        raise ValueError(f"--query: {'; '.join(clashes)}. Rename all but one, or give them an --out of their own.")
+        raise ValueError(
+            f"--query: {'; '.join(clashes)}. Rename all but one, or give them an --out of their own."
+        )
 
     tables = [pathlib.Path(table) for table in tables if table]
     targets = [target for query in queries for target in planned[query]]
@@ -51,9 +53,13 @@ def plan_outputs(queries, out, endings, inputs=(), overwrite=False, tables=(), k
         raise ValueError(
             f"{_some(lost)}: given as an input, and an output would replace it. Name another --out; nothing was written."
         )
-    odd = [str(target) for target in [*targets, *tables] if target.is_dir()] + [str(table) for table in tables if table in targets]
+    odd = [str(target) for target in [*targets, *tables] if target.is_dir()] + [
+        str(table) for table in tables if table in targets
+    ]
     if odd:
-        raise ValueError(f"{_some(odd)}: a folder, or the place of a mask; no file can be written there. Nothing was written.")
+        raise ValueError(
+            f"{_some(odd)}: a folder, or the place of a mask; no file can be written there. Nothing was written."
+        )
     if not overwrite:
         new = [target for query in queries if not (keep and keep(query)) for target in planned[query]]
         old = [str(target) for target in [*new, *tables] if target.exists()]

@@ -85,7 +85,10 @@ def find_queries(paths, recursive=False, out=None, option="--query"):
 
 def describe(skipped):
     """One line of what was skipped: reasons with number and example; empty if nothing was."""
-    parts = [f"{len(names)} {reason} ({names[0]}{', ...' if len(names) > 1 else ''})" for reason, names in sorted(skipped.items())]
+    parts = [
+        f"{len(names)} {reason} ({names[0]}{', ...' if len(names) > 1 else ''})"
+        for reason, names in sorted(skipped.items())
+    ]
     return ", ".join(parts)
 
 

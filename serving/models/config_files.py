@@ -24,7 +24,9 @@ def read_text(path, message, flag):
     try:
         text = pathlib.Path(path).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigFileError(f"--{flag} {path}: {getattr(error, 'strerror', None) or error}; expected a text file.") from None
+        raise ConfigFileError(
+            f"--{flag} {path}: {getattr(error, 'strerror', None) or error}; expected a text file."
+        ) from None
     try:
         return text_format.Parse(text, message)
     except text_format.ParseError as error:
@@ -65,9 +67,13 @@ def read_batching(path):
             value = getattr(message, field.name).value
             least = 0 if field.name == "batch_timeout_micros" else 1
             if value < least:
-                raise ConfigFileError(f"--batching_parameters_file {path}: {field.name} is {value}; expected at least {least}.")
+                raise ConfigFileError(
+                    f"--batching_parameters_file {path}: {field.name} is {value}; expected at least {least}."
+                )
             values[field.name] = value
-    if message.allowed_batch_sizes and message.allowed_batch_sizes[-1] != values.get("max_batch_size", Batching.max_batch_size):
+    if message.allowed_batch_sizes and message.allowed_batch_sizes[-1] != values.get(
+        "max_batch_size", Batching.max_batch_size
+    ):
         raise ConfigFileError(
             f"--batching_parameters_file {path}: the last of allowed_batch_sizes is {message.allowed_batch_sizes[-1]}; expected "
             "max_batch_size. (The graph takes any size; the list is checked and not used.)"
@@ -86,7 +92,9 @@ def read_monitoring(path):
     config = read_text(path, config_pb2.MonitoringConfig(), "monitoring_config_file").prometheus_config
     url = config.path or MONITORING_PATH
     if not url.startswith("/"):
-        raise ConfigFileError(f"--monitoring_config_file {path}: path is {url!r}; expected one that begins with '/'.")
+        raise ConfigFileError(
+            f"--monitoring_config_file {path}: path is {url!r}; expected one that begins with '/'."
+        )
     return url if config.enable else None
 
 
@@ -103,9 +111,13 @@ def read_credentials(path):
     config = read_text(path, config_pb2.SSLConfig(), "ssl_config_file")
     for name in ("server_key", "server_cert"):
         if "-----BEGIN" not in getattr(config, name):
-            raise ConfigFileError(f"--ssl_config_file {path}: {name} is no PEM text; expected its content, not its path.")
+            raise ConfigFileError(
+                f"--ssl_config_file {path}: {name} is no PEM text; expected its content, not its path."
+            )
     if config.client_verify and "-----BEGIN" not in config.custom_ca:
-        raise ConfigFileError(f"--ssl_config_file {path}: client_verify needs custom_ca, the PEM text of the clients' authority.")
+        raise ConfigFileError(
+            f"--ssl_config_file {path}: client_verify needs custom_ca, the PEM text of the clients' authority."
+        )
     return grpc.ssl_server_credentials(
         [(config.server_key.encode(), config.server_cert.encode())],
         root_certificates=config.custom_ca.encode() or None,

@@ -30,7 +30,9 @@ def model_base_path():
     base = cache / "panet-bus" / digest.hexdigest()[:16]
     if not (base / "1").is_dir():
         command = [sys.executable, "-m", "panet_keras", "export", "--model", PRESET, "--out", str(base / "1")]
-        print(f"serving: exporting the shipped preset {PRESET} to {base}, once ...", file=sys.stderr, flush=True)
+        print(
+            f"serving: exporting the shipped preset {PRESET} to {base}, once ...", file=sys.stderr, flush=True
+        )
         done = subprocess.run(command, capture_output=True, text=True)
         # Another server may have been faster with the same folder.
         if done.returncode and not (base / "1").is_dir():

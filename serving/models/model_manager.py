@@ -87,7 +87,9 @@ class ModelManager:
         on_change: called without arguments after a version became AVAILABLE or ended.
     """
 
-    def __init__(self, name, base_path, poll_seconds=1.0, policy=None, labels=None, on_load=None, options=None):
+    def __init__(
+        self, name, base_path, poll_seconds=1.0, policy=None, labels=None, on_load=None, options=None
+    ):
         self.name = name
         self.base_path = pathlib.Path(base_path)
         self.poll_seconds = poll_seconds
@@ -203,7 +205,9 @@ class ModelManager:
             version = load_version(number, path, self.options)
             if self.on_load:
                 self.on_load(version)
-        except Exception as error:  # whatever TensorFlow raises for a broken folder: the old version must serve on
+        except (
+            Exception
+        ) as error:  # whatever TensorFlow raises for a broken folder: the old version must serve on
             self._failed[number] = fingerprint
             self._set(number, END, f"{path}: cannot be loaded: {error}")
             log.error("version %d of %s cannot be loaded from %s: %s", number, self.name, path, error)
@@ -251,8 +255,14 @@ def load_version(number, path, options):
     graphs = {tuple(sorted(graph.meta_info_def.tags)): graph for graph in proto.meta_graphs}
     graph = graphs.get(tuple(sorted(options.tags)))
     if graph is None:
-        raise ValueError(f"no graph with the tags {sorted(options.tags)}; this SavedModel has {sorted(map(list, graphs))}")
-    definitions = {name: definition for name, definition in graph.signature_def.items() if not name.startswith("__saved_model")}
+        raise ValueError(
+            f"no graph with the tags {sorted(options.tags)}; this SavedModel has {sorted(map(list, graphs))}"
+        )
+    definitions = {
+        name: definition
+        for name, definition in graph.signature_def.items()
+        if not name.startswith("__saved_model")
+    }
     model = tf.saved_model.load(os.fspath(path), list(options.tags))
     signatures = dict(model.signatures)
     if options.warm_up:
@@ -262,4 +272,8 @@ def load_version(number, path, options):
 
 
 def _fingerprint(path):
-    return sorted((str(p.relative_to(path)), p.stat().st_size, p.stat().st_mtime_ns) for p in path.rglob("*") if p.is_file())
+    return sorted(
+        (str(p.relative_to(path)), p.stat().st_size, p.stat().st_mtime_ns)
+        for p in path.rglob("*")
+        if p.is_file()
+    )

@@ -110,7 +110,9 @@ class ServerCore:
                 )
             if version is None:
                 what = f"Latest({spec.name})" if number is None else f"Specific({spec.name}, {number})"
-                message = f"Servable not found for request: {what}; available versions: {manager.available()}."
+                message = (
+                    f"Servable not found for request: {what}; available versions: {manager.available()}."
+                )
                 raise RpcError(grpc.StatusCode.NOT_FOUND, message)
             yield version
 
@@ -129,7 +131,9 @@ class ServerCore:
                 if old and old.base_path == pathlib.Path(model.base_path):
                     self._check_labels(model, policy, labels, old)
                     continue
-                built[name] = ModelManager(name, model.base_path, self.poll_seconds, policy, labels, self.on_load, self.options)
+                built[name] = ModelManager(
+                    name, model.base_path, self.poll_seconds, policy, labels, self.on_load, self.options
+                )
             first = not self._configured
             if first:
                 # Who asks while the first models load hears that they do, not that they are unknown.
@@ -224,7 +228,9 @@ def check_config(config):
         if not model.name or names.count(model.name) > 1:
             raise RpcError.invalid(f"{where}: expected a name of its own; found the names {names}.")
         if model.model_platform not in ("", "tensorflow"):
-            raise RpcError.invalid(f'{where}: model_platform is {model.model_platform!r}; expected "tensorflow".')
+            raise RpcError.invalid(
+                f'{where}: model_platform is {model.model_platform!r}; expected "tensorflow".'
+            )
         if not pathlib.PurePath(model.base_path).is_absolute():
             raise RpcError.invalid(f"{where}: base_path is {model.base_path!r}; expected an absolute path.")
         if not pathlib.Path(model.base_path).is_dir():

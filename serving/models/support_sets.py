@@ -40,7 +40,9 @@ class SupportSets:
         others serve. A folder of sets that cannot be listed leaves what was encoded before.
         """
         try:
-            folders = sorted(path for path in self.folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+            folders = sorted(
+                path for path in self.folder.iterdir() if path.is_dir() and not path.name.startswith(".")
+            )
         except OSError as error:
             if str(error) != self._refused:
                 self._refused = str(error)
@@ -84,7 +86,13 @@ def name_of(path):
 
 def _print(folder):
     """What changes when a set does."""
-    files = [file for place in (folder, folder / NORMALS) if place.is_dir() for file in sorted(place.iterdir()) if file.is_file()]
+    files = [
+        file
+        for place in (folder, folder / NORMALS)
+        if place.is_dir()
+        for file in sorted(place.iterdir())
+        if file.is_file()
+    ]
     return [(str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 
@@ -118,7 +126,9 @@ def read_set(folder, size):
             raise ValueError(f"{found[0]} is {mask.shape}, its image {image.shape[:2]}; expected one size")
         small = shrink_mask(mask, size)
         if not (small == 1).any():
-            raise ValueError(f"{found[0]} has no foreground pixel; mark the lesion, or move the image into {NORMALS}/ without it")
+            raise ValueError(
+                f"{found[0]} has no foreground pixel; mark the lesion, or move the image into {NORMALS}/ without it"
+            )
         small_images.append(shrink(image, size))
         small_masks.append(small)
     if not small_images:
@@ -127,13 +137,19 @@ def read_set(folder, size):
     for file in (file for file in _pictures(folder / NORMALS) if not OURS.match(file.stem)):
         small_images.append(shrink(open_rgb(str(file)), size))
         small_masks.append(np.zeros(size, np.uint8))
-    return tf.constant(np.stack(small_images)[None, None]), tf.constant(np.stack(small_masks)[None, None, ..., None])
+    return tf.constant(np.stack(small_images)[None, None]), tf.constant(
+        np.stack(small_masks)[None, None, ..., None]
+    )
 
 
 def _pictures(folder):
     """Files of a folder that are pictures by their ending; none where there is no folder."""
     files = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [file for file in files if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()]
+    return [
+        file
+        for file in files
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+    ]
 
 
 def resolve(version, proto):
@@ -152,7 +168,12 @@ def resolve(version, proto):
 
     shape = [dim.size for dim in proto.tensor_shape.dim]
     count = len(proto.string_val)
-    if proto.dtype != tf.string.as_datatype_enum or len(shape) != 1 or shape[0] < 1 or count not in (1, shape[0]):
+    if (
+        proto.dtype != tf.string.as_datatype_enum
+        or len(shape) != 1
+        or shape[0] < 1
+        or count not in (1, shape[0])
+    ):
         raise RpcError.invalid(
             f"input {ALIAS} has shape {shape} and {count} strings; expected a string tensor [B] that names one set for every episode."
         )

@@ -34,10 +34,14 @@ def replay(path, signatures, definitions):
             raise ValueError(f"{file}: more than {LIMIT} warm-up requests; write fewer")
         log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
         if log.WhichOneof("log_type") != "predict_log":
-            raise ValueError(f"{file}: record {count} is a {log.WhichOneof('log_type')}; expected a predict_log")
+            raise ValueError(
+                f"{file}: record {count} is a {log.WhichOneof('log_type')}; expected a predict_log"
+            )
         request = log.predict_log.request
         name = request.model_spec.signature_name or DEFAULT_SIGNATURE
         if name not in signatures:
-            raise ValueError(f"{file}: record {count} asks for signature {name!r}; this model has {sorted(signatures)}")
+            raise ValueError(
+                f"{file}: record {count} asks for signature {name!r}; this model has {sorted(signatures)}"
+            )
         signatures[name](**read_inputs(request.inputs, definitions[name].inputs))
     return count

@@ -54,11 +54,20 @@ def coco_file(folder):
         ],
         "annotations": [
             {"id": 1, "image_id": 1, "category_id": 7, "segmentation": [SQUARE]},
-            {"id": 2, "image_id": 2, "category_id": 8, "segmentation": {"size": [48, 64], "counts": packed["counts"].decode()}},
+            {
+                "id": 2,
+                "image_id": 2,
+                "category_id": 8,
+                "segmentation": {"size": [48, 64], "counts": packed["counts"].decode()},
+            },
             {"id": 3, "image_id": 2, "category_id": 7, "segmentation": [[40, 2, 60, 2, 60, 12, 40, 12]]},
             {"id": 4, "image_id": 3, "category_id": 9, "segmentation": {"size": [48, 64], "counts": runs}},
         ],
-        "categories": [{"id": 7, "name": "Benign"}, {"id": 8, "name": "malignant lesion"}, {"id": 9, "name": "lesion"}],
+        "categories": [
+            {"id": 7, "name": "Benign"},
+            {"id": 8, "name": "malignant lesion"},
+            {"id": 9, "name": "lesion"},
+        ],
     }
 
 
@@ -103,7 +112,14 @@ def shape(label, points, kind="polygon", **more):
 
 def labelme(folder, name, shapes, **more):
     frame(folder / f"{name}.png")
-    data = {"version": "5.4", "flags": {}, "shapes": shapes, "imagePath": f"{name}.png", "imageHeight": 48, "imageWidth": 64}
+    data = {
+        "version": "5.4",
+        "flags": {},
+        "shapes": shapes,
+        "imagePath": f"{name}.png",
+        "imageHeight": 48,
+        "imageWidth": 64,
+    }
     (folder / f"{name}.json").write_text(json.dumps(data | more))
 
 
@@ -111,11 +127,18 @@ def test_labelme(tmp_path):
     corners = np.reshape(SQUARE, (4, 2)).tolist()
     labelme(tmp_path, "a", [shape("benign", corners)], flags={"patient": "P1"})
     labelme(
-        tmp_path, "b", [shape("Malignant", [corners[2], corners[0]], "rectangle"), shape("cyst", [[50, 10], [50, 16]], "circle")]
+        tmp_path,
+        "b",
+        [
+            shape("Malignant", [corners[2], corners[0]], "rectangle"),
+            shape("cyst", [[50, 10], [50, 16]], "circle"),
+        ],
     )
     patch = base64.b64encode(encode_png(np.full((20, 20), 255, np.uint8))).decode()
     labelme(tmp_path, "c", [shape("lesion", [[10, 20], [29, 39]], "mask", mask=patch)])
-    labelme(tmp_path, "d", [], imagePath="elsewhere.png", imageData=base64.b64encode(encode_png(FRAME)).decode())
+    labelme(
+        tmp_path, "d", [], imagePath="elsewhere.png", imageData=base64.b64encode(encode_png(FRAME)).decode()
+    )
     (tmp_path / "d.png").unlink()
     frame(tmp_path / "normal" / "e.png")
     a, b, c, d, e = load_labelme(tmp_path)
@@ -163,16 +186,22 @@ def test_nifti(tmp_path):
     nifti(tmp_path / "benign" / "flat_seg.nii", INSIDE.T.astype(np.float32))
     flat, *slices = load_nifti(tmp_path)
     assert [r.filename for r in slices] == [f"imagesTr/case_7_0000_z00{z}.png" for z in range(3)]
-    assert [r.label for r in slices] == ["Normal", "Unknown", "Normal"] and len({r.patient for r in slices}) == 1
+    assert [r.label for r in slices] == ["Normal", "Unknown", "Normal"] and len(
+        {r.patient for r in slices}
+    ) == 1
     np.testing.assert_array_equal(slices[1].decode().image[..., 0], FRAME[:, ::-1])
     np.testing.assert_array_equal(slices[1].decode().mask == 1, INSIDE)
     assert (flat.filename, flat.label) == ("benign/flat.png", "Benign")
     np.testing.assert_array_equal(flat.decode().image[..., 0], FRAME)
     nifti(tmp_path / "benign" / "flat.nii", FRAME.T.astype(np.float32) * 10 - 7)
-    with pytest.warns(DataWarning, match="1 file.* were scaled from their least to their greatest value: benign/flat.nii"):
+    with pytest.warns(
+        DataWarning, match="1 file.* were scaled from their least to their greatest value: benign/flat.nii"
+    ):
         flat = load_nifti(tmp_path)[0]
     low, high = int(FRAME.min()), int(FRAME.max())
-    np.testing.assert_allclose(flat.decode().image[..., 0], (FRAME.astype(float) - low) / (high - low) * 255, atol=0.51)
+    np.testing.assert_allclose(
+        flat.decode().image[..., 0], (FRAME.astype(float) - low) / (high - low) * 255, atol=0.51
+    )
 
 
 def test_nifti_problems_are_all_named(tmp_path):

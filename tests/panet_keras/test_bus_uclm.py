@@ -34,12 +34,16 @@ def test_wrong_separator_and_wrong_values_are_named(tmp_path):
     (folder / "INFO.csv").write_text(text.replace(";", ","))
     with pytest.raises(DataError, match="INFO.csv(?s:.*)header found: 'Image,Resolution.*separator ';'"):
         load_bus_uclm(folder)
-    text = text.replace("001.png;64x48;Normal;No", "001.png;64x48;benigno;No", 1).replace("Malignant;Yes", "Malignant;maybe")
+    text = text.replace("001.png;64x48;Normal;No", "001.png;64x48;benigno;No", 1).replace(
+        "Malignant;Yes", "Malignant;maybe"
+    )
     (folder / "INFO.csv").write_text(text)
     with pytest.raises(DataError) as caught:
         load_bus_uclm(folder)
     assert len(caught.value.problems) == 2
-    assert "row 3, field Label: found 'benigno'; expected one of Normal, Benign, Malignant" in str(caught.value)
+    assert "row 3, field Label: found 'benigno'; expected one of Normal, Benign, Malignant" in str(
+        caught.value
+    )
     assert "row 4, field Doppler: found 'maybe'; expected one of Yes, No" in str(caught.value)
 
 
@@ -49,7 +53,11 @@ def test_missing_and_extra_files_are_all_named(tmp_path):
     (folder / "images" / "ALWI_001.png").rename(folder / "images" / "ALWI_009.png")
     with pytest.raises(DataError) as caught:
         load_bus_uclm(folder)
-    for expected in ("masks/COPE_000.png: missing", "images/ALWI_001.png: missing", "no row for images/ALWI_009.png"):
+    for expected in (
+        "masks/COPE_000.png: missing",
+        "images/ALWI_001.png: missing",
+        "no row for images/ALWI_009.png",
+    ):
         assert expected in str(caught.value)
 
 
@@ -95,7 +103,9 @@ def test_real_data_set_is_read_whole(bus_uclm):
 
 @pytest.mark.parametrize(("yes", "no"), [("Y", "n"), ("1", "0"), ("TRUE", "False")])
 def test_flags_as_people_write_them_are_read_and_said(tmp_path, yes, no):
-    folder = write_bus_uclm(tmp_path / "a", [(*row[:3], *(yes if flag == "Yes" else no for flag in row[3:])) for row in ROWS])
+    folder = write_bus_uclm(
+        tmp_path / "a", [(*row[:3], *(yes if flag == "Yes" else no for flag in row[3:])) for row in ROWS]
+    )
     with pytest.warns(DataWarning, match=rf"INFO.csv: flags were read: .*{yes} as Yes.*\."):
         found = facts(folder)
     assert found == facts(write_bus_uclm(tmp_path / "b", ROWS))

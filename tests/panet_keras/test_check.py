@@ -46,7 +46,10 @@ def test_the_words_say_the_numbers():
         assert words in said
     bare = dataclasses.replace(found, marked=None, normals=0, curve=[(1, 0.5)], more_helps=None)
     said = "\n".join(describe(bare, support, 0.7))
-    assert "there is no normal frame. Put some into normals/" in said and "0.50 with 1 annotated picture," in said
+    assert (
+        "there is no normal frame. Put some into normals/" in said
+        and "0.50 with 1 annotated picture," in said
+    )
     assert "not known: at least 3 annotated pictures" in said
     before = dataclasses.replace(found, curve=[(1, 0.5), (2, 0.505)], more_helps=False)
     tuned = dataclasses.replace(found, curve=[], more_helps=None)
@@ -62,8 +65,14 @@ def test_check_prints_draws_and_saves(saved, scanner, support, tmp_path, capsys)
     said = capsys.readouterr().out
     segmenter = open_segmenter(saved, (64, 64))
     masks = [masks[0] for masks in support.masks]
-    found = segmenter.set_support(list(support.images), masks, normals=list(support.normals)).calibrate().expected()
-    assert (found.lesions, found.normals, len(found.each)) == (4, 2, 4) and found.dice == pytest.approx(np.mean(found.each))
+    found = (
+        segmenter.set_support(list(support.images), masks, normals=list(support.normals))
+        .calibrate()
+        .expected()
+    )
+    assert (found.lesions, found.normals, len(found.each)) == (4, 2, 4) and found.dice == pytest.approx(
+        np.mean(found.each)
+    )
     assert "\n".join(describe(found, support, 0.0)) in said
     assert Image.open(picture).size == (660, 440)
 
@@ -84,10 +93,26 @@ def test_check_prints_draws_and_saves(saved, scanner, support, tmp_path, capsys)
 
 def test_check_adapts(saved, scanner, quick_tuning, tmp_path, capsys):
     folder = tmp_path / "adapted"
-    command = ["check", "--model", saved, "--size", "64", "64", "--support-dir", str(scanner), "--adapt", "--save", str(folder)]
+    command = [
+        "check",
+        "--model",
+        saved,
+        "--size",
+        "64",
+        "64",
+        "--support-dir",
+        str(scanner),
+        "--adapt",
+        "--save",
+        str(folder),
+    ]
     assert main(command) is None
     said = capsys.readouterr()
-    assert "adapt: " in said.err and "score" in said.err and "4 annotated pictures with a lesion, 2 normal frames" in said.out
+    assert (
+        "adapt: " in said.err
+        and "score" in said.err
+        and "4 annotated pictures with a lesion, 2 normal frames" in said.out
+    )
     assert open_segmenter(str(folder)).calibrated
 
 
@@ -100,7 +125,11 @@ def test_the_threshold_is_the_given_one_else_the_scanner_s_else_the_model_s(save
         assert own.presence_threshold == 0 and not own.calibrated and not capsys.readouterr().err
     calibrated = open_model(saved, (64, 64), few)
     masks = [masks[0] for masks in few.masks]
-    expected = FewShotSegmenter(calibrated.model, (64, 64)).set_support(few.images, masks, normals=few.normals).calibrate()
+    expected = (
+        FewShotSegmenter(calibrated.model, (64, 64))
+        .set_support(few.images, masks, normals=few.normals)
+        .calibrate()
+    )
     assert calibrated.presence_threshold == expected.presence_threshold > 0
     line = f"presence threshold {expected.presence_threshold:.2f}, set by 2 annotated pictures and 2 normal frames (the model's own: 0.00)"
     assert line in capsys.readouterr().err
@@ -129,4 +158,7 @@ def test_the_export_keeps_a_preset_s_threshold(saved, tmp_path):
     segmenter.presence_threshold = 0.625
     segmenter.save(tmp_path / "preset")
     assert main(["export", "--model", str(tmp_path / "preset"), "--out", str(tmp_path / "1")]) is None
-    assert json.loads((tmp_path / "1" / "assets.extra" / "panet.json").read_text())["presence_threshold"] == 0.625
+    assert (
+        json.loads((tmp_path / "1" / "assets.extra" / "panet.json").read_text())["presence_threshold"]
+        == 0.625
+    )

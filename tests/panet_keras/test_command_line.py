@@ -60,7 +60,12 @@ def test_mistakes_end_with_one_line(saved, phantom, tmp_path, capsys):
         (saved, image, "expected IMAGE=MASK"),
         (saved, f"{image}={normal}", "no foreground pixel"),
     ):
-        assert main(["segment", "--model", model, "--support", support, "--query", image, "--out", str(tmp_path)]) == 1
+        assert (
+            main(
+                ["segment", "--model", model, "--support", support, "--query", image, "--out", str(tmp_path)]
+            )
+            == 1
+        )
         assert message in capsys.readouterr().err
     assert main(["segment", "--query", image, "--out", str(tmp_path)]) == 1
     assert "no annotated picture; expected --support IMAGE=MASK, or --support-dir" in capsys.readouterr().err
@@ -74,7 +79,10 @@ def test_without_a_model_the_shipped_preset_is_used(phantom, tmp_path, capsys):
     assert np.asarray(Image.open(tmp_path / "PHAC_001_mask.png")).shape == (96, 128)
     other = ["--support", support, "--query", query, "--out", str(tmp_path / "other")]
     assert main(["segment", "--model", "bus_uclm_lite9", *other]) == 1
-    assert "preset 'bus_uclm_lite9' is unknown; expected one of ['bus_multi_lite0', 'bus_uclm_lite0']" in capsys.readouterr().err
+    assert (
+        "preset 'bus_uclm_lite9' is unknown; expected one of ['bus_multi_lite0', 'bus_uclm_lite0']"
+        in capsys.readouterr().err
+    )
     # More than any presence: nothing is marked.
     assert main(["segment", "--presence-threshold", "1", *other]) is None
     assert not np.asarray(Image.open(tmp_path / "other" / "PHAC_001_mask.png")).any()
@@ -82,18 +90,34 @@ def test_without_a_model_the_shipped_preset_is_used(phantom, tmp_path, capsys):
 
 def test_a_folder_is_segmented_past_a_broken_picture(common, folder, tmp_path, capsys):
     out, table = tmp_path / "out", tmp_path / "tables" / "masks.csv"
-    command = ["segment", *common, "--query", str(folder), "--recursive", "--csv", str(table), "--out", str(out)]
+    command = [
+        "segment",
+        *common,
+        "--query",
+        str(folder),
+        "--recursive",
+        "--csv",
+        str(table),
+        "--out",
+        str(out),
+    ]
     assert main(command) == 1
     written = [f"{stem}_{kind}.png" for stem in ("PHAA_001", "deep/PHAC_001") for kind in ("mask", "overlay")]
     assert names(out) == written
     error = capsys.readouterr().err
     assert "not segmented: 1 .txt (notes.txt), 1 hidden or system file (._PHAA_001.png)" in error
-    assert "PHAC_000.png: not a picture" in error and "1 picture(s) could not be read; all others are done" in error
+    assert (
+        "PHAC_000.png: not a picture" in error
+        and "1 picture(s) could not be read; all others are done" in error
+    )
     rows = list(csv.DictReader(table.open()))
     assert [row["file"] for row in rows] == ["PHAA_001.png", "PHAC_000.png", "deep/PHAC_001.png"]
     assert [bool(row["error"]) for row in rows] == [False, True, False]
     mask = np.asarray(Image.open(out / "deep" / "PHAC_001_mask.png")) > 0
-    assert float(rows[2]["area"]) == pytest.approx(mask.mean(), abs=1e-8) and 0 <= float(rows[2]["presence"]) <= 1
+    assert (
+        float(rows[2]["area"]) == pytest.approx(mask.mean(), abs=1e-8)
+        and 0 <= float(rows[2]["presence"]) <= 1
+    )
 
 
 def test_nothing_of_the_users_is_replaced(common, folder, phantom, tmp_path, capsys):
@@ -120,17 +144,36 @@ def test_two_pictures_of_one_name_are_found_before_the_first(common, folder, pha
     assert "PHAA_001.jpg and" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
-def test_explain_goes_past_a_broken_query_and_says_what_a_map_means(tiny_encoder, common, folder, tmp_path, capsys):
+def test_explain_goes_past_a_broken_query_and_says_what_a_map_means(
+    tiny_encoder, common, folder, tmp_path, capsys
+):
     from panet_keras import PANet
 
     # Matching by cosine finds nothing in a black picture, of which this encoder has no features.
     PANet(tiny_encoder()).save(tmp_path / "paper.keras")
     Image.new("RGB", (50, 70)).save(folder / "black.png")
     out = tmp_path / "cam"
-    assert main(["explain", *common, "--model", str(tmp_path / "paper.keras"), "--query", str(folder), "--out", str(out)]) == 1
+    assert (
+        main(
+            [
+                "explain",
+                *common,
+                "--model",
+                str(tmp_path / "paper.keras"),
+                "--query",
+                str(folder),
+                "--out",
+                str(out),
+            ]
+        )
+        == 1
+    )
     assert names(out) == ["PHAA_001_gradcam.png", "black_gradcam.png"]
     said = capsys.readouterr()
-    assert "PHAC_000.png: not a picture" in said.err and "1 picture(s) could not be read; all others are done" in said.err
+    assert (
+        "PHAC_000.png: not a picture" in said.err
+        and "1 picture(s) could not be read; all others are done" in said.err
+    )
     line = next(line for line in said.out.splitlines() if "black.png" in line)
     assert "no lesion was predicted: the query's map is of the whole frame" in line
     assert "nothing contributed on the query" in line

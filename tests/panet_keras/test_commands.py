@@ -73,7 +73,8 @@ def test_a_link_that_leads_back_up_ends(folder):
 def test_nothing_to_do_says_what_was_there(tmp_path):
     write(tmp_path, "notes.txt", "deep/a.png")
     with pytest.raises(
-        PANetError, match=r"no picture in it; expected .bmp.*In it: 1 .txt \(notes.txt\), 1 sub-folder \(deep\).*--recursive"
+        PANetError,
+        match=r"no picture in it; expected .bmp.*In it: 1 .txt \(notes.txt\), 1 sub-folder \(deep\).*--recursive",
     ):
         find_queries([tmp_path])
     with pytest.raises(PANetError, match="--query .*x.png, .*y.png: no such file or folder"):
@@ -97,7 +98,9 @@ def test_outputs_replace_neither_each_other_nor_inputs_nor_older_ones(tmp_path):
     assert planned[pair[1]] == [out / "deep/a_mask.png", out / "deep/a_overlay.png"]
 
     clash = queries_of(tmp_path, "a.png", "b.png", "a.jpg", "b.tif")
-    with pytest.raises(PANetError, match=r"a.png and .*a.jpg would all be written to .*a_mask.png; .*b.png and .*b.tif"):
+    with pytest.raises(
+        PANetError, match=r"a.png and .*a.jpg would all be written to .*a_mask.png; .*b.png and .*b.tif"
+    ):
         plan_outputs(clash, out, ENDINGS, overwrite=True)
 
     # A corrected mask is given as support; another way to write its path changes nothing, and neither does --overwrite.
@@ -114,7 +117,11 @@ def test_outputs_replace_neither_each_other_nor_inputs_nor_older_ones(tmp_path):
         plan_outputs(pair, out, ENDINGS, tables=[tmp_path / "table.csv"])
     with pytest.raises(PANetError, match="a_mask.png: there already"):
         plan_outputs(pair, out, ENDINGS, keep=lambda query: query is pair[1])
-    assert plan_outputs(pair, out, ENDINGS, overwrite=True) == plan_outputs(pair, out, ENDINGS, keep=lambda query: True) == planned
+    assert (
+        plan_outputs(pair, out, ENDINGS, overwrite=True)
+        == plan_outputs(pair, out, ENDINGS, keep=lambda query: True)
+        == planned
+    )
     with pytest.raises(PANetError, match="deep/a_mask.png: a folder, or the place of a mask"):
         plan_outputs(pair, out, ENDINGS, overwrite=True, tables=[out / "deep" / "a_mask.png"])
     with pytest.raises(PANetError, match="--out .*table.csv is a file"):
@@ -132,15 +139,31 @@ def test_an_equals_sign_may_be_part_of_a_name(tmp_path):
 
 
 def test_a_support_folder_has_masks_of_any_ending_and_frames_without_lesion(tmp_path):
-    write(tmp_path, "a.dcm", "a_mask.PNG", "b.png", "b_mask_1.bmp", "b_mask_2.tif", ".c.png", "notes.txt", "normals/n.png")
+    write(
+        tmp_path,
+        "a.dcm",
+        "a_mask.PNG",
+        "b.png",
+        "b_mask_1.bmp",
+        "b_mask_2.tif",
+        ".c.png",
+        "notes.txt",
+        "normals/n.png",
+    )
     write(tmp_path, "1.2.3", content=bytes(128) + b"DICM")
     write(tmp_path, "1.2.3_mask.png")
     pairs, normals = read_support_folder(tmp_path)
     names = [(image.split("/")[-1], [mask.split("/")[-1] for mask in masks]) for image, masks in pairs]
-    assert names == [("1.2.3", ["1.2.3_mask.png"]), ("a.dcm", ["a_mask.PNG"]), ("b.png", ["b_mask_1.bmp", "b_mask_2.tif"])]
+    assert names == [
+        ("1.2.3", ["1.2.3_mask.png"]),
+        ("a.dcm", ["a_mask.PNG"]),
+        ("b.png", ["b_mask_1.bmp", "b_mask_2.tif"]),
+    ]
     assert normals == [str(tmp_path / "normals" / "n.png")]
     write(tmp_path, "c.png", "d_mask.png")
-    with pytest.raises(PANetError, match=r"c.png has no mask \(c_mask.png\); d_mask.png has no picture.*normals"):
+    with pytest.raises(
+        PANetError, match=r"c.png has no mask \(c_mask.png\); d_mask.png has no picture.*normals"
+    ):
         read_support_folder(tmp_path)
 
 
@@ -162,7 +185,11 @@ def test_several_masks_of_a_picture_are_united(tmp_path):
 
 
 def test_names_of_outputs_keep_points_that_are_no_ending():
-    assert [stem_of(name) for name in ("x.v2.png", "deep.er/x.TIFF", "1.2.840")] == ["x.v2", "deep.er/x", "1.2.840"]
+    assert [stem_of(name) for name in ("x.v2.png", "deep.er/x.TIFF", "1.2.840")] == [
+        "x.v2",
+        "deep.er/x",
+        "1.2.840",
+    ]
 
 
 def test_segment_and_infer_have_the_same_options(capsys):
@@ -174,12 +201,18 @@ def test_segment_and_infer_have_the_same_options(capsys):
         with pytest.raises(SystemExit):
             main([name, "--help"])
         found[name] = set(re.findall(r"--[a-z_-]+", capsys.readouterr().out))
-    assert {"--support-dir", "--normal", "--adapt", "--presence-threshold", "--overwrite", "--csv", "--recursive"} <= found[
+    assert {
+        "--support-dir",
+        "--normal",
+        "--adapt",
+        "--presence-threshold",
+        "--overwrite",
+        "--csv",
+        "--recursive",
+    } <= found["segment"]
+    assert found["infer"] - found["segment"] == {"--beam_runner", "--beam_option"} and found[
         "segment"
-    ]
-    assert found["infer"] - found["segment"] == {"--beam_runner", "--beam_option"} and found["segment"] <= found["infer"] | {
-        "--flag"
-    }
+    ] <= found["infer"] | {"--flag"}
 
 
 @pytest.mark.parametrize("words", [["panet_keras"], ["panet_keras", "segment"], ["pipeline", "infer"]])
@@ -204,7 +237,9 @@ def test_help_imports_nothing_heavy(words):
         ({}, "torch", r'the environment variable KERAS_BACKEND is "torch".*Unset it'),
     ],
 )
-def test_settings_of_keras_that_cannot_work_are_named_with_their_place(tmp_path, monkeypatch, stored, variable, message):
+def test_settings_of_keras_that_cannot_work_are_named_with_their_place(
+    tmp_path, monkeypatch, stored, variable, message
+):
     (tmp_path / "keras.json").write_text(json.dumps(stored))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     monkeypatch.delenv("KERAS_BACKEND", raising=False)

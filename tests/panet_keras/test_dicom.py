@@ -27,7 +27,12 @@ def write(path, pixels, kind, patient="Jane Doe 1970", bits=8, syntax=ExplicitVR
     if len(size) == 3:
         data.NumberOfFrames = size[0]
     data.SamplesPerPixel, data.PhotometricInterpretation = colours, kind
-    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = (8 if bits == 8 else 16), bits, bits - 1, 0
+    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = (
+        (8 if bits == 8 else 16),
+        bits,
+        bits - 1,
+        0,
+    )
     if colours == 3:
         data.PlanarConfiguration = 0
     for name, value in tags.items():
@@ -61,7 +66,12 @@ COLOUR = np.stack([RAMP, RAMP[:, ::-1], np.full_like(RAMP, 40)], -1)
         (RAMP, "MONOCHROME1", {}, 255 - RAMP),
         (RAMP.astype(np.uint16) * 16, "MONOCHROME2", {"bits": 12}, RAMP),
         # Of 0 to 255 a window of width 101 about 100 shows 50 to 150.
-        (RAMP, "MONOCHROME2", {"WindowCenter": 100, "WindowWidth": 101}, np.clip((RAMP - 49.5) / 100 * 255, 0, 255)),
+        (
+            RAMP,
+            "MONOCHROME2",
+            {"WindowCenter": 100, "WindowWidth": 101},
+            np.clip((RAMP - 49.5) / 100 * 255, 0, 255),
+        ),
         (COLOUR, "RGB", {}, COLOUR),
         (ybr(COLOUR), "YBR_FULL", {}, COLOUR),
         (COLOUR, "YBR_FULL_422", {"syntax": JPEGBaseline8Bit}, COLOUR),
@@ -103,7 +113,9 @@ def test_marked_frames_of_a_clip(tmp_path):
     np.testing.assert_allclose(first.decode().image[..., 0], clip[0], atol=1)
     np.testing.assert_allclose(second.decode().image[..., 0], clip[3], atol=1)
     mask(tmp_path / "clip_f5_mask.png")
-    with pytest.raises(DataError, match=r"clip.dcm: masks for the frames \[5\]; the file has 5, counted from 0"):
+    with pytest.raises(
+        DataError, match=r"clip.dcm: masks for the frames \[5\]; the file has 5, counted from 0"
+    ):
         load_dicom(tmp_path)
 
 
@@ -183,7 +195,9 @@ RED = np.full((48, 64, 3), (255, 0, 0), np.uint8)
 
 
 @pytest.mark.parametrize("kind", ["RGB", "YBR_FULL", "YBR_FULL_422"])
-@pytest.mark.parametrize("options", [{}, {"jfif": False}, {"keep_rgb": True}], ids=["JFIF", "no JFIF", "RGB in Adobe's way"])
+@pytest.mark.parametrize(
+    "options", [{}, {"jfif": False}, {"keep_rgb": True}], ids=["JFIF", "no JFIF", "RGB in Adobe's way"]
+)
 def test_the_stream_of_a_jpeg_says_what_its_colours_are(tmp_path, kind, options):
     """What the tag says is not looked at: a red frame stays red."""
     write(tmp_path / "a.dcm", RED, kind, syntax=JPEGBaseline8Bit)
@@ -228,7 +242,13 @@ LEVELS = np.array([[0, 250, 500, 750, 1000]], np.uint16)
 @pytest.mark.parametrize("kind", ["MONOCHROME2", "MONOCHROME1"])
 def test_rescaled_then_windowed(tmp_path, tags, expected, kind):
     tags = {"RescaleSlope": 2, "RescaleIntercept": -1000, "WindowCenter": 0, "WindowWidth": 2000} | tags
-    write(tmp_path / "a.dcm", LEVELS, kind, bits=12, **{name: value for name, value in tags.items() if value is not None})
+    write(
+        tmp_path / "a.dcm",
+        LEVELS,
+        kind,
+        bits=12,
+        **{name: value for name, value in tags.items() if value is not None},
+    )
     shown = decode_image(tmp_path / "a.dcm")[0, :, 0].astype(int)
     np.testing.assert_allclose(shown, expected if kind == "MONOCHROME2" else 255 - np.array(expected), atol=1)
 
@@ -324,7 +344,9 @@ def test_one_file_is_a_picture_at_every_door_of_the_library(tmp_path):
     record = Record("study", "p", "Normal", str(tmp_path / "study"))
     for picture in (decode_image(content), read_image(tmp_path / "study", "image"), record.decode().image):
         np.testing.assert_array_equal(picture[..., 0], RAMP)
-    with pytest.raises(ValueError, match="study: not a picture that can be read: it is DICOM; .*Convert it to PNG"):
+    with pytest.raises(
+        ValueError, match="study: not a picture that can be read: it is DICOM; .*Convert it to PNG"
+    ):
         open_rgb(tmp_path / "study")
     # Without its preamble the standard's own readers accept a file, too.
     (tmp_path / "bare").mkdir()
@@ -342,5 +364,7 @@ def test_one_file_is_a_picture_at_every_door_of_the_library(tmp_path):
 def test_an_annotation_beside_a_file_is_named(tmp_path):
     write(tmp_path / "a.dcm", RAMP, "MONOCHROME2")
     (tmp_path / "a.json").write_text('{"version": "5.4", "shapes": []}')
-    with pytest.raises(DataError, match="no mask a_mask.png, but a.json, which is a LabelMe annotation.*load_labelme"):
+    with pytest.raises(
+        DataError, match="no mask a_mask.png, but a.json, which is a LabelMe annotation.*load_labelme"
+    ):
         load_dicom(tmp_path)

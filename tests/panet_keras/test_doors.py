@@ -41,7 +41,14 @@ def png(samples, depth, colour, extra=(), interlaced=False, after=b""):
     header = struct.pack(">IIBBBBB", samples.shape[1], samples.shape[0], depth, colour, 0, 0, int(interlaced))
     parts = [samples[y::dy, x::dx] for x, y, dx, dy in ADAM7] if interlaced else [samples]
     pixels = zlib.compress(b"".join(rows_of(part, depth) for part in parts if part.size))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + b"".join(extra) + chunk(b"IDAT", pixels) + after + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + b"".join(extra)
+        + chunk(b"IDAT", pixels)
+        + after
+        + chunk(b"IEND", b"")
+    )
 
 
 def saved(image, kind, **options):
@@ -65,10 +72,18 @@ def png_rows():
         samples = RNG.integers(0, top + 1, (HEIGHT, WIDTH, 1))
         seen = (samples[..., 0] + 128) // 257 if depth == 16 else samples[..., 0] * 255 // top
         for interlaced in (False, True):
-            yield f"grey {depth}{' interlaced' * interlaced}", png(samples, depth, 0, interlaced=interlaced), grey(seen)
+            yield (
+                f"grey {depth}{' interlaced' * interlaced}",
+                png(samples, depth, 0, interlaced=interlaced),
+                grey(seen),
+            )
         clear = int(samples[3, 3, 0])
         transparent = [chunk(b"tRNS", struct.pack(">H", clear))]
-        yield f"grey {depth} tRNS", png(samples, depth, 0, transparent), grey(np.where(samples[..., 0] == clear, 0, seen))
+        yield (
+            f"grey {depth} tRNS",
+            png(samples, depth, 0, transparent),
+            grey(np.where(samples[..., 0] == clear, 0, seen)),
+        )
         if depth == 16:
             continue
         palette = RNG.integers(0, 256, (top + 1, 3)).astype(np.uint8)
@@ -86,7 +101,11 @@ def png_rows():
         yield f"rgb {depth}", png(samples[..., :3], depth, 2), seen[..., :3]
         yield f"rgb {depth} interlaced", png(samples[..., :3], depth, 2, interlaced=True), seen[..., :3]
         yield f"rgba {depth}", png(samples, depth, 6), over_black(seen[..., :3], seen[..., 3:])
-        yield f"grey alpha {depth}", png(samples[..., 2:], depth, 4), grey(over_black(seen[..., 2], seen[..., 3]))
+        yield (
+            f"grey alpha {depth}",
+            png(samples[..., 2:], depth, 4),
+            grey(over_black(seen[..., 2], seen[..., 3])),
+        )
     clear = chunk(b"tRNS", struct.pack(">3H", *seen[2, 2, :3]))
     yield (
         "rgb 8 tRNS",
@@ -139,21 +158,45 @@ NOT = "not a picture that can be read: it is "
 REFUSED = {
     "PNG cut off": (WHOLE[:-40], r"cannot be decoded \(PNG that is cut off\)", "PNG that is cut off"),
     "PNG without end": (WHOLE[:-12], r"cannot be decoded \(PNG that is cut off\)", "PNG that is cut off"),
-    "PNG damaged": (WHOLE[:80] + b"\0\1\2" + WHOLE[83:], r"cannot be decoded \(PNG with a wrong checksum\)", "."),
+    "PNG damaged": (
+        WHOLE[:80] + b"\0\1\2" + WHOLE[83:],
+        r"cannot be decoded \(PNG with a wrong checksum\)",
+        ".",
+    ),
     "PNG rgb 16 tRNS": (
         png(PIXELS.astype(int) * 257, 16, 2, [chunk(b"tRNS", struct.pack(">3H", 1, 2, 3))]),
         "PNG of 16 bits with a transparent colour.*Export it as 8 bit",
         "PNG of 16 bits with a transparent colour",
     ),
     "APNG": (animated("PNG"), "PNG of 2 pages or frames; expected a picture of one", r"PNG of.*2.*frames"),
-    "APNG whose picture is no frame": (animated("PNG", default_image=True), "PNG of 2 pages or frames", "PNG of.*2.*frames"),
+    "APNG whose picture is no frame": (
+        animated("PNG", default_image=True),
+        "PNG of 2 pages or frames",
+        "PNG of.*2.*frames",
+    ),
     "GIF of frames": (animated("GIF", 3), "GIF of 3 pages or frames", "but.*GIF.*convert it to PNG"),
     "WebP of frames": (animated("WEBP", lossless=True), "WebP of 2 pages or frames", "but.*WebP"),
     "TIFF of pages": (tiff(PIXELS, PIXELS, PIXELS), "TIFF of 3 pages or frames.*page=0", "but.*TIFF"),
-    "TIFF of int32": (tiff(DEEP.astype(np.int32) + 70000), "grey values 7.* to 1.*; expected 0 to 65535", "but.*TIFF"),
-    "TIFF below 0": (tiff(-DEEP.astype(np.int32)), "grey values -6.* to .*; expected 0 to 65535", "but.*TIFF"),
-    "TIFF of floats": (tiff(DEEP.astype(np.float32)), r"floating-point picture.*Export it as 8 or 16 bit", "but.*TIFF"),
-    "TIFF CMYK": (saved(Image.new("CMYK", (9, 9)), "TIFF"), r"colours of four inks \(CMYK\).*Export it as RGB", "but.*TIFF"),
+    "TIFF of int32": (
+        tiff(DEEP.astype(np.int32) + 70000),
+        "grey values 7.* to 1.*; expected 0 to 65535",
+        "but.*TIFF",
+    ),
+    "TIFF below 0": (
+        tiff(-DEEP.astype(np.int32)),
+        "grey values -6.* to .*; expected 0 to 65535",
+        "but.*TIFF",
+    ),
+    "TIFF of floats": (
+        tiff(DEEP.astype(np.float32)),
+        r"floating-point picture.*Export it as 8 or 16 bit",
+        "but.*TIFF",
+    ),
+    "TIFF CMYK": (
+        saved(Image.new("CMYK", (9, 9)), "TIFF"),
+        r"colours of four inks \(CMYK\).*Export it as RGB",
+        "but.*TIFF",
+    ),
     "JPEG CMYK": (
         saved(Image.new("CMYK", (9, 9)), "JPEG"),
         r"colours of four inks \(CMYK\).*Export it as RGB",
@@ -165,12 +208,20 @@ REFUSED = {
     "HTML": (b"<!DOCTYPE html><html>log in</html>", f"{NOT}HTML", "but.*HTML"),
     "LabelMe": (b'{"version": "5.4", "shapes": []}', f"{NOT}a LabelMe annotation.*load_labelme", "but.*JSON"),
     "COCO": (b'{"images": [], "annotations": []}', f"{NOT}a COCO annotation.*load_coco", "but.*JSON"),
-    "CVAT": (b'<?xml version="1.0"?><annotations><image id="0"/></annotations>', f"{NOT}a CVAT annotation.*COCO", "but.*XML"),
+    "CVAT": (
+        b'<?xml version="1.0"?><annotations><image id="0"/></annotations>',
+        f"{NOT}a CVAT annotation.*COCO",
+        "but.*XML",
+    ),
     "VIA": (b'{"_via_settings": {}}', f"{NOT}a VIA annotation.*COCO", "but.*JSON"),
     "NIfTI": (gzip.compress(bytes(344) + b"n+1\0"), rf"{NOT}NIfTI.*load_nifti", "but.*gzip"),
     "video": (b"\0\0\0\x18ftypisom" + bytes(99), f"{NOT}a video.*Save the frame", "but.*video"),
     "side file": (b"\0\x05\x16\x07" + bytes(99), f"{NOT}a side file of macOS", "but.*side file"),
-    "unknown": (bytes([200, 1, 0, 255]) * 9, f"{NOT}of an unknown kind .it begins with c8 01 00 ff", "of an unknown kind"),
+    "unknown": (
+        bytes([200, 1, 0, 255]) * 9,
+        f"{NOT}of an unknown kind .it begins with c8 01 00 ff",
+        "of an unknown kind",
+    ),
 }
 
 
@@ -211,14 +262,20 @@ def test_the_same_pixels_at_every_door(tmp_path, graph, content, expected):
         np.testing.assert_array_equal(door(), expected, err_msg=name)
 
 
-@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 2}, {"grey": True}, {"previews": True}])
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True}, {"subsampling": 2}, {"grey": True}, {"previews": True}]
+)
 def test_jpeg_differs_by_a_level_at_most(tmp_path, graph, options):
     """Two builds of libjpeg round differently."""
     options = dict(options)
     pixels = SMOOTH[..., 0] if options.pop("grey", False) else SMOOTH
     path = tmp_path / "scan.png"
     # A phone's file holds previews behind its picture, which no viewer shows.
-    previews = {"save_all": True, "append_images": [Image.fromarray(PIXELS)]} if options.pop("previews", False) else {}
+    previews = (
+        {"save_all": True, "append_images": [Image.fromarray(PIXELS)]}
+        if options.pop("previews", False)
+        else {}
+    )
     path.write_bytes(saved(pixels, "MPO" if previews else "JPEG", quality=92, **options, **previews))
     expected = decode_image(str(path)).astype(int)
     for name, door in library_doors(path, path.read_bytes()).items():
@@ -270,9 +327,10 @@ BOTH = LEFT | RIGHT
 
 
 def labels(*values, dtype=np.uint8):
-    return sum((np.where(part, value, 0) for part, value in zip((LEFT, RIGHT, SMALL), values)), np.zeros(LEFT.shape, int)).astype(
-        dtype
-    )
+    return sum(
+        (np.where(part, value, 0) for part, value in zip((LEFT, RIGHT, SMALL), values)),
+        np.zeros(LEFT.shape, int),
+    ).astype(dtype)
 
 
 def palette_mask(*colours):
@@ -293,8 +351,12 @@ MASKS = {
     "int32": tiff(labels(1, 70000, 3, dtype=np.int32)),
     "float 0/1": tiff(labels(1, 1, dtype=np.float32)),
     "dark red and green": palette_mask((40, 0, 0), (0, 255, 0)),
-    "four bits, palette": png(labels(1, 2)[..., None].astype(int), 4, 3, [chunk(b"PLTE", bytes([0, 0, 0, 9, 0, 0, 0, 0, 9]))]),
-    "transparent background": saved(np.dstack([np.full((*LEFT.shape, 3), 255), labels(255, 255)]).astype(np.uint8), "PNG"),
+    "four bits, palette": png(
+        labels(1, 2)[..., None].astype(int), 4, 3, [chunk(b"PLTE", bytes([0, 0, 0, 9, 0, 0, 0, 0, 9]))]
+    ),
+    "transparent background": saved(
+        np.dstack([np.full((*LEFT.shape, 3), 255), labels(255, 255)]).astype(np.uint8), "PNG"
+    ),
     "two pages": tiff(labels(255), labels(0, 255)),
     "GIF": saved(labels(255, 255), "GIF"),
 }
@@ -342,8 +404,14 @@ def test_edges_go_to_the_nearer_side_and_are_counted(values, kind):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (saved(labels(1, 1), "JPEG", quality=98), "JPEG whose brightest value is [1-9]; JPEG loses labels.*Save the mask as PNG"),
-        (saved(RNG.integers(0, 256, LEFT.shape).astype(np.uint8), "PNG"), "a photograph, or a map of probabilities.*change places"),
+        (
+            saved(labels(1, 1), "JPEG", quality=98),
+            "JPEG whose brightest value is [1-9]; JPEG loses labels.*Save the mask as PNG",
+        ),
+        (
+            saved(RNG.integers(0, 256, LEFT.shape).astype(np.uint8), "PNG"),
+            "a photograph, or a map of probabilities.*change places",
+        ),
         (saved(labels(50, 80) + np.uint8(100), "PNG"), "no black pixel, values 100, 150, 180"),
         (np.where(BOTH, np.nan, 0.0), "pixel x=.*is nan; expected finite numbers"),
         (tiff(labels(255), labels(255)[:50]), "page 1 is 160 x 50, the first 160 x 120"),
@@ -359,12 +427,16 @@ def test_masks_that_mean_nothing_certain_are_refused(source, message):
 
 
 @pytest.mark.parametrize(
-    ("mask", "message"), [((160, 120), "its sides are swapped.*Turn the mask"), ((40, 160), "another picture")]
+    ("mask", "message"),
+    [((160, 120), "its sides are swapped.*Turn the mask"), ((40, 160), "another picture")],
 )
 def test_a_mask_of_another_shape_is_not_stretched(mask, message):
     image = saved(np.zeros((120, 160), np.uint8), "PNG")
     record = Record("a.png", "a", "Benign", image, (saved(np.eye(*mask, dtype=np.uint8), "PNG"),), "binary")
-    with pytest.raises(ImageError, match=f"mask of a.png: mask is {mask[1]} x {mask[0]}, image a.png is 160 x 120; .*{message}"):
+    with pytest.raises(
+        ImageError,
+        match=f"mask of a.png: mask is {mask[1]} x {mask[0]}, image a.png is 160 x 120; .*{message}",
+    ):
         record.decode()
 
 

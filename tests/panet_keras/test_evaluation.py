@@ -63,7 +63,9 @@ def test_episode_list_is_frozen_and_keeps_to_the_protocol():
     patients = np.repeat([f"p{i}" for i in range(6)], 4)
     lesion = np.tile([True, True, True, False], 6)
     first = episode_list(patients, lesion, 2, 3, seed=5)
-    assert first == episode_list(patients, lesion, 2, 3, seed=5) != episode_list(patients, lesion, 2, 3, seed=6)
+    assert (
+        first == episode_list(patients, lesion, 2, 3, seed=5) != episode_list(patients, lesion, 2, 3, seed=6)
+    )
     assert len(first) == 18 * 3
     for episode in first:
         assert lesion[[episode.query, *episode.supports]].all()
@@ -81,8 +83,13 @@ def test_episode_list_is_frozen_and_keeps_to_the_protocol():
         assert patients[episode.query] not in patients[list(episode.supports)]
     assert episode_list(patients, lesion, 2, 3, seed=5, sources=np.full(24, "")) == first
     for episode in episode_list(patients, lesion, 2, 1, protocol="same-patient"):
-        assert set(patients[list(episode.supports)]) == {patients[episode.query]} and episode.query not in episode.supports
-    assert {e.query for e in episode_list(patients, lesion, 1, 1, queries="normal")} == set(np.flatnonzero(~lesion))
+        assert (
+            set(patients[list(episode.supports)]) == {patients[episode.query]}
+            and episode.query not in episode.supports
+        )
+    assert {e.query for e in episode_list(patients, lesion, 1, 1, queries="normal")} == set(
+        np.flatnonzero(~lesion)
+    )
     with pytest.raises(PANetError, match=r"3 shot\(s\): no query has enough support.*Lower the shots"):
         episode_list(patients, lesion, 3, protocol="same-patient")
 
@@ -115,22 +122,35 @@ def test_evaluation_goes_on_where_it_was_cut_off(records, tmp_path):
         ways = support_masks.shape[1]
         return np.stack([~mask, *[mask] * ways], -1)[None, None].astype(np.float32)
 
-    first = evaluate(oracle, test, shots=(1,), repeats=1, protocols=("same-patient", "superpixel"), work_dir=tmp_path)
-    assert first[1]["cross-patient, 1 shot"]["dice"]["mean"] > 0.9 > first[1]["superpixel, 1 shot"]["dice"]["mean"]
+    first = evaluate(
+        oracle, test, shots=(1,), repeats=1, protocols=("same-patient", "superpixel"), work_dir=tmp_path
+    )
+    assert (
+        first[1]["cross-patient, 1 shot"]["dice"]["mean"]
+        > 0.9
+        > first[1]["superpixel, 1 shot"]["dice"]["mean"]
+    )
     assert len(calls) == sum(map(len, first[0].values()))
-    assert first[1]["cross-patient, 1 shot"]["marks"]["found"] == 1.0 and "marks" not in first[1]["same-patient, 1 shot"]
+    assert (
+        first[1]["cross-patient, 1 shot"]["marks"]["found"] == 1.0
+        and "marks" not in first[1]["same-patient, 1 shot"]
+    )
     assert first[1]["cross-patient, 1 shot"]["marks"]["lesions"] == sum(
         len(row["found"]) for row in first[0]["cross-patient, 1 shot"]
     )
     calls.clear()
-    again = evaluate(oracle, test, shots=(1,), repeats=1, protocols=("same-patient", "superpixel"), work_dir=tmp_path)
+    again = evaluate(
+        oracle, test, shots=(1,), repeats=1, protocols=("same-patient", "superpixel"), work_dir=tmp_path
+    )
     assert not calls and json.dumps(again) == json.dumps(first)
     with pytest.raises(PANetError, match="'three-way'.*expected some of.*cross-patient"):
         evaluate(oracle, test, protocols=("three-way",))
 
 
 def test_the_presence_threshold_costs_what_it_may():
-    rows = [{"presence": p, "dice": d} for p, d in ((0.2, 0.0), (0.3, 0.04), (0.4, 0.04), (0.5, 0.9), (0.9, 0.9))]
+    rows = [
+        {"presence": p, "dice": d} for p, d in ((0.2, 0.0), (0.3, 0.04), (0.4, 0.04), (0.5, 0.9), (0.9, 0.9))
+    ]
     assert presence_threshold(rows, cost=0.01) == 0.4  # emptying the first two costs 0.04 / 5
     assert presence_threshold(rows, cost=0.0) == 0.3 and presence_threshold(rows, cost=1.0) == 0.9
 

@@ -62,15 +62,30 @@ def test_bad_tensors_are_refused_in_the_graph(signatures, episode):
     empty = inputs["support_masks"].numpy()
     empty[:] = 0
     for change, message in (
-        ({"support_masks": tf.constant(empty)}, r"no pixel of any shot equals 1 \(foreground\) at \[episode, way\]"),
+        (
+            {"support_masks": tf.constant(empty)},
+            r"no pixel of any shot equals 1 \(foreground\) at \[episode, way\]",
+        ),
         ({"query_images": inputs["query_images"] * 255}, "expected finite values in"),
         ({"support_images": inputs["support_images"] * np.nan}, "expected finite values in"),
         ({"support_masks": inputs["support_masks"][..., :32, :32, :]}, "resize the masks"),
         ({"support_masks": inputs["support_masks"] * 255}, "255 means ignore here and 1 is foreground"),
-        ({"support_masks": inputs["support_masks"] * 99 + 1}, r"values from\] \[1\] \[to\] \[100\].*expected 0 \(background\), 1"),
-        ({"support_images": inputs["support_images"][:, :, :0], "support_masks": inputs["support_masks"][:, :, :0]}, "one shot"),
+        (
+            {"support_masks": inputs["support_masks"] * 99 + 1},
+            r"values from\] \[1\] \[to\] \[100\].*expected 0 \(background\), 1",
+        ),
+        (
+            {
+                "support_images": inputs["support_images"][:, :, :0],
+                "support_masks": inputs["support_masks"][:, :, :0],
+            },
+            "one shot",
+        ),
         ({"query_images": inputs["query_images"][:, :0]}, "at least one query"),
-        ({"query_images": tf.repeat(inputs["query_images"], 3, 0)}, r"has B =\] \[3\].*support_images B =\] \[1"),
+        (
+            {"query_images": tf.repeat(inputs["query_images"], 3, 0)},
+            r"has B =\] \[3\].*support_images B =\] \[1",
+        ),
     ):
         with pytest.raises(tf.errors.InvalidArgumentError, match=message):
             call(**{**inputs, **change})
@@ -90,7 +105,10 @@ def test_a_state_of_another_model_is_refused(signatures, episode):
     [
         (lambda state: state["keys_1"] * np.nan, r"NaN or infinity in\] \[keys_1\]"),
         (lambda state: state["keys_1"][:, :, :0], r"no value in\] \[keys_1\]"),
-        (lambda state: tf.repeat(state["keys_1"], 2, 0), r"query_images has B =\] \[1\].*the support state B =\] \[2 1 1 1\]"),
+        (
+            lambda state: tf.repeat(state["keys_1"], 2, 0),
+            r"query_images has B =\] \[1\].*the support state B =\] \[2 1 1 1\]",
+        ),
     ],
 )
 def test_a_damaged_state_is_refused_by_name(signatures, episode, spoil, message):
@@ -116,11 +134,17 @@ def test_the_threshold_and_what_else_the_answer_depends_on_travel_with_the_expor
     np.testing.assert_allclose(answer["presence"][0], presence, atol=1e-5)
     np.testing.assert_allclose(answer["probabilities"][0], probabilities[0], atol=1e-5)
     expected = np.where(seen[:, None, None], probabilities[0], -1).argmax(-1)
-    assert (answer["masks"][0].numpy() == expected).mean() > 0.999 and (probabilities[0].argmax(-1) != expected).any()
-    state = loaded["encode_support"](support_images=inputs["support_images"], support_masks=inputs["support_masks"])
+    assert (answer["masks"][0].numpy() == expected).mean() > 0.999 and (
+        probabilities[0].argmax(-1) != expected
+    ).any()
+    state = loaded["encode_support"](
+        support_images=inputs["support_images"], support_masks=inputs["support_masks"]
+    )
     pictures = tf.repeat([[encode_png(np.zeros((50, 70, 3), np.uint8))]], 2, 1)
     encoded = loaded["segment_encoded"](**state, query_bytes=pictures)
-    assert encoded["presence"].shape == (1, 2, 2) and encoded["presence_threshold"].numpy() == [np.float32(threshold)]
+    assert encoded["presence"].shape == (1, 2, 2) and encoded["presence_threshold"].numpy() == [
+        np.float32(threshold)
+    ]
     assert loaded["segment_encoded"].structured_outputs["probabilities"].shape[2:4] == (32, 48)
     facts = json.loads((path / "assets.extra" / "panet.json").read_text())
     facts.pop("model_version")
@@ -168,10 +192,14 @@ def test_bilinear_decoder_exports_its_prototypes(tiny_encoder, tmp_path, episode
 def test_float16_export_has_half_the_bytes_and_nearly_the_same_answer(model, saved_model, tmp_path, episode):
     half = export_saved_model(model, tmp_path / "half", (32, 32), weights_dtype="float16")
     inputs = tensors(episode)
-    answers = [tf.saved_model.load(str(path)).signatures["serving_default"](**inputs) for path in (saved_model, half)]
+    answers = [
+        tf.saved_model.load(str(path)).signatures["serving_default"](**inputs) for path in (saved_model, half)
+    ]
     difference = np.abs(answers[0]["probabilities"] - answers[1]["probabilities"]).max()
     assert 0 < difference < 0.01
-    sizes = [(path / "variables" / "variables.data-00000-of-00001").stat().st_size for path in (saved_model, half)]
+    sizes = [
+        (path / "variables" / "variables.data-00000-of-00001").stat().st_size for path in (saved_model, half)
+    ]
     assert sizes[1] < 0.6 * sizes[0]
     state = tf.saved_model.load(str(saved_model)).signatures["encode_support"](
         support_images=inputs["support_images"], support_masks=inputs["support_masks"]

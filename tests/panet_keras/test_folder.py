@@ -30,7 +30,9 @@ def test_images_without_masks_and_masks_without_images_are_named(tmp_path):
     with pytest.raises(DataError) as caught:
         load_folder(tmp_path)
     assert len(caught.value.problems) == 2
-    assert "malignant (1).png: no mask" in str(caught.value) and "lost_mask.png: a mask without its image" in str(caught.value)
+    assert "malignant (1).png: no mask" in str(
+        caught.value
+    ) and "lost_mask.png: a mask without its image" in str(caught.value)
     with pytest.raises(DataError, match="no pictures"):
         (tmp_path / "empty").mkdir()
         load_folder(tmp_path / "empty")

@@ -9,7 +9,11 @@ def pictures():
     rng = np.random.default_rng(0)
     masks = np.zeros((2, 64, 96), bool)
     masks[:, 20:40, 30:60] = True
-    return list(rng.integers(0, 256, (2, 64, 96, 3), np.uint8)), list(masks), rng.integers(0, 256, (64, 96, 3), np.uint8)
+    return (
+        list(rng.integers(0, 256, (2, 64, 96, 3), np.uint8)),
+        list(masks),
+        rng.integers(0, 256, (64, 96, 3), np.uint8),
+    )
 
 
 @pytest.mark.parametrize("decoder", ["bilinear", "unet"])
@@ -62,7 +66,9 @@ def test_maps_are_drawn_at_their_own_size_with_a_scale():
     assert (drawn[40:, 102:132] == 255).all() and not (drawn[:40, 102:132] == second).all()
     # Red at 1, blue at 0, and numbers beside the bar.
     np.testing.assert_array_equal(scale[[0, -1], 0], [[127, 0, 0], [0, 0, 127]])
-    assert [bool((scale[rows, 16:] < 128).any()) for rows in (slice(0, 16), slice(24, 40), slice(48, 64))] == [True] * 3
+    assert [
+        bool((scale[rows, 16:] < 128).any()) for rows in (slice(0, 16), slice(24, 40), slice(48, 64))
+    ] == [True] * 3
 
 
 def test_looking_does_not_warn(tiny_encoder, pictures):

@@ -23,7 +23,9 @@ class SharpHead(Head):
         self.sharpness = sharpness
 
     def build(self, input_shape):
-        self.factor = self.add_weight(name="factor", shape=(), initializer=keras.initializers.Constant(self.sharpness))
+        self.factor = self.add_weight(
+            name="factor", shape=(), initializer=keras.initializers.Constant(self.sharpness)
+        )
         self.built = True
 
     def encode_support(self, features, support_masks):
@@ -52,27 +54,37 @@ def test_a_made_up_head_is_used_everywhere(tiny_encoder, episode, tmp_path):
     model.save(tmp_path / "model.keras")
     np.testing.assert_array_equal(keras.models.load_model(tmp_path / "model.keras")(inputs), logits)
     presets.write(model, tmp_path / "preset", (64, 64))
-    np.testing.assert_allclose(PANet.from_preset(tmp_path / "preset")(inputs), logits, atol=0.02)  # half precision
+    np.testing.assert_allclose(
+        PANet.from_preset(tmp_path / "preset")(inputs), logits, atol=0.02
+    )  # half precision
 
     export_saved_model(model, tmp_path / "served" / "1", (64, 64))
     manager = ModelManager("made_up", tmp_path / "served", 0)
     manager.refresh()
     with manager.lease(None) as version:
-        served = version.signatures["serving_default"](**{name: tf.constant(value) for name, value in inputs.items()})
+        served = version.signatures["serving_default"](
+            **{name: tf.constant(value) for name, value in inputs.items()}
+        )
     np.testing.assert_allclose(served["probabilities"], tf.nn.softmax(logits), atol=1e-5)
 
     image, mask = (np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8)), np.zeros((64, 64), bool)
     mask[10:30, 10:40] = True
     maps = grad_cam(model, [image], [mask], image, size=(64, 64))
     assert [item.role for item in maps] == ["query", "support"]
-    assert FewShotSegmenter(model, (64, 64)).set_support([image], [mask]).predict(image).mask.shape == (64, 64)
+    assert FewShotSegmenter(model, (64, 64)).set_support([image], [mask]).predict(image).mask.shape == (
+        64,
+        64,
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"decoder": "u-net"}, "decoder='u-net'; expected one of .'bilinear', 'unet'."),
-        ({"decoder": "bilinear", "prior_masks": False}, "has no switch 'prior_masks'; it has .'prototype', 'refine'."),
+        (
+            {"decoder": "bilinear", "prior_masks": False},
+            "has no switch 'prior_masks'; it has .'prototype', 'refine'.",
+        ),
         ({"decoder": SharpHead(), "sharpness": 2.0}, "'sharpness'. came beside a SharpHead"),
         ({"decoder": "unet", "prototype": "median"}, "prototype='median'; expected one of"),
     ],
@@ -94,9 +106,15 @@ def test_every_switch_survives_a_preset(tmp_path):
         float: lambda d: d * 0.5,
         int: lambda d: d * 2,
     }
-    own = {p.name: p.default for p in inspect.signature(PANet.__init__).parameters.values() if p.default is not p.empty}
+    own = {
+        p.name: p.default
+        for p in inspect.signature(PANet.__init__).parameters.values()
+        if p.default is not p.empty
+    }
     skipped = {"encoder", "weights", "decoder", "name", "dtype", "trainable", "contrast_weight"}
-    changed = {n: away[type(d)](d) for n, d in {**own, **heads.switches(heads.UNetHead)}.items() if n not in skipped}
+    changed = {
+        n: away[type(d)](d) for n, d in {**own, **heads.switches(heads.UNetHead)}.items() if n not in skipped
+    }
     model = PANet("efficientnet_lite0", weights=None, decoder="unet", contrast_weight=0.7, **changed)
     presets.write(model, tmp_path / "away", (64, 64))
     loaded = PANet.from_preset(tmp_path / "away")

@@ -68,7 +68,9 @@ def test_a_picture_that_lies_on_its_side_is_turned(kind, order):
         Image.fromarray(pixels).save(buffer, kind, exif=exif.tobytes(), quality=95)
         expected = decode_image(buffer.getvalue())
         assert expected.shape == ((24, 16, 3) if 5 <= orientation <= 8 else (16, 24, 3))
-        np.testing.assert_allclose(graph_decoder(buffer.getvalue()), expected, atol=1.01 if kind == "JPEG" else 1e-3)
+        np.testing.assert_allclose(
+            graph_decoder(buffer.getvalue()), expected, atol=1.01 if kind == "JPEG" else 1e-3
+        )
 
 
 def test_a_garbled_orientation_does_no_harm():
@@ -104,7 +106,9 @@ def test_every_door_gives_the_same_answer(model, saved_model):
         answers.append(tf.image.resize(served, (48, 64))[..., 1].numpy())
     for answer in answers[1:]:
         np.testing.assert_allclose(answer, answers[0], atol=1e-5)
-    records = [Record(f"{mode}.png", "p", "Normal", content) for mode, content in same_picture_five_ways().items()]
+    records = [
+        Record(f"{mode}.png", "p", "Normal", content) for mode, content in same_picture_five_ways().items()
+    ]
     first, *others = [sample.image for sample in decode_all(records)]
     assert all((other == first).all() for other in others)
 
@@ -144,7 +148,10 @@ def test_smooth_edges_go_to_the_nearest_legal_colour_and_are_counted():
 def test_illegal_colour_is_named_with_its_place():
     picture = np.zeros((48, 64, 3), np.uint8)
     picture[7, 5] = (0, 0, 255)
-    with pytest.raises(ImageError, match=r"m.png: pixel x=5, y=7 has colour \(0, 0, 255\); expected \(0, 0, 0\), \(0, 255, 0\)"):
+    with pytest.raises(
+        ImageError,
+        match=r"m.png: pixel x=5, y=7 has colour \(0, 0, 255\); expected \(0, 0, 0\), \(0, 255, 0\)",
+    ):
         colours_to_classes(picture, MASK_COLOURS, "m.png")
 
 

@@ -37,10 +37,18 @@ def not_a_number(x):
             lambda x: (x * 255).astype(np.uint8),
             r"query_images has dtype uint8; expected floats in \[0, 1\]. Divide",
         ),
-        ("support_images", times(255), r"support_images has values from 0.* to 25.*, 0 of them NaN; expected floats in \[0, 1\]"),
+        (
+            "support_images",
+            times(255),
+            r"support_images has values from 0.* to 25.*, 0 of them NaN; expected floats in \[0, 1\]",
+        ),
         ("query_images", lambda x: x - 0.5, r"query_images has values from -0.4"),
         ("query_images", not_a_number, r"query_images has values from .*, 3 of them NaN"),
-        ("support_masks", times(np.uint8(255)), r"support_masks has values from 0 to 255, .* 0 pixels of 1; .*tf.cast\(masks > 0"),
+        (
+            "support_masks",
+            times(np.uint8(255)),
+            r"support_masks has values from 0 to 255, .* 0 pixels of 1; .*tf.cast\(masks > 0",
+        ),
         ("support_masks", times(np.uint8(3)), r"support_masks has values from 0 to 3"),
     ],
 )
@@ -64,7 +72,9 @@ def test_labels_and_masks_that_mean_something_pass(compiled, episode):
     compiled.evaluate(inputs, labels, verbose=0)
     inputs["support_masks"][:] = 0  # only frames without lesion
     compiled.evaluate(inputs, np.zeros_like(labels), verbose=0)
-    with pytest.raises(PANetError, match=r"the labels y have values from 0 to 4, 0 of them NaN, for 2 way\(s\)"):
+    with pytest.raises(
+        PANetError, match=r"the labels y have values from 0 to 4, 0 of them NaN, for 2 way\(s\)"
+    ):
         compiled.evaluate(inputs, labels % 255 * 2, verbose=0)
 
 
@@ -82,7 +92,8 @@ def test_data_without_end_is_refused_unless_the_steps_are_given(compiled, episod
     data = tf.data.Dataset.from_tensors(episode())
     endless = episodes(records, size=(32, 32), frozen=True)
     with pytest.raises(
-        PANetError, match=r"validation_data is a dataset without end, and validation_steps.*episodes\(..., steps=N\)"
+        PANetError,
+        match=r"validation_data is a dataset without end, and validation_steps.*episodes\(..., steps=N\)",
     ):
         compiled.fit(data, validation_data=endless, verbose=0)
     with pytest.raises(PANetError, match="x is a dataset without end, and steps_per_epoch"):
@@ -113,7 +124,9 @@ def test_a_monitor_that_no_metric_has_is_said_after_the_first_batch(compiled, ep
             seen.append(batch)
 
     stop = callbacks.EarlyStopping("val_dise", mode="max")
-    with pytest.raises(PANetError, match=r"EarlyStopping\(monitor='val_dise'\): no metric .* Did you mean 'val_dice'"):
+    with pytest.raises(
+        PANetError, match=r"EarlyStopping\(monitor='val_dise'\): no metric .* Did you mean 'val_dice'"
+    ):
         compiled.fit(data, validation_data=data, verbose=0, callbacks=[stop])
     with pytest.raises(PANetError, match="monitor='val_dice'.* Give fit validation_data"):
         compiled.fit(data, verbose=0, callbacks=[callbacks.EarlyStopping("val_dice")])

@@ -26,7 +26,14 @@ def test_froc_counts_false_marks_an_image():
 
 
 def row(query, repeat, dice, found, false):
-    return {"query": query, "repeat": repeat, "dice": dice, "found": found, "false": false, "false_any": float(bool(false))}
+    return {
+        "query": query,
+        "repeat": repeat,
+        "dice": dice,
+        "found": found,
+        "false": false,
+        "false_any": float(bool(false)),
+    }
 
 
 ROWS = [
@@ -56,8 +63,15 @@ def test_scores_of_each_hospital():
     found = by_source(ROWS, NORMAL, records)
     # The one without a name has no lesion image.
     assert list(found) == ["A", "B"]
-    assert found["A"]["dice"] == {"mean": pytest.approx(0.7), "low": pytest.approx(0.7), "high": pytest.approx(0.7)}
-    assert found["B"]["dice"]["mean"] == pytest.approx((0.05 + 0.9) / 2) and found["B"]["images"] == found["B"]["patients"] == 2
+    assert found["A"]["dice"] == {
+        "mean": pytest.approx(0.7),
+        "low": pytest.approx(0.7),
+        "high": pytest.approx(0.7),
+    }
+    assert (
+        found["B"]["dice"]["mean"] == pytest.approx((0.05 + 0.9) / 2)
+        and found["B"]["images"] == found["B"]["patients"] == 2
+    )
     assert (found["A"]["miss_rate"], found["B"]["miss_rate"]) == (0.0, 0.5)
     assert (found["A"]["normals"], found["A"]["false_any"]) == (1, 1.0)
     assert (found["B"]["normals"], found["B"]["false_any"]) == (0, None)

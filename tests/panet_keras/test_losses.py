@@ -64,7 +64,8 @@ def test_ignored_and_unweighted_pixels_count_nowhere():
 
 
 @pytest.mark.parametrize(
-    ("truth_pixels", "predicted_pixels", "expected"), [(0, 0, math.nan), (0, 10, 0.0), (10, 0, 0.0), (10, 10, 1.0)]
+    ("truth_pixels", "predicted_pixels", "expected"),
+    [(0, 0, math.nan), (0, 10, 0.0), (10, 0, 0.0), (10, 10, 1.0)],
 )
 def test_dice_of_empty_masks_is_the_same_in_keras_and_in_the_report(truth_pixels, predicted_pixels, expected):
     truth, mask = np.zeros(64 * 48, bool), np.zeros(64 * 48, bool)

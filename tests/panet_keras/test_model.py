@@ -64,7 +64,9 @@ def test_unet_alignment_is_the_loss_of_the_episode_read_backwards(model, episode
     inputs["support_masks"][:, 1, 0, :8] = 255
     labels[labels == 2] = 0  # no query shows the second way: it adds nothing
     labels[:, :, 40:] = 255
-    _, losses = model._episode({name: tf.constant(x) for name, x in inputs.items()}, False, tf.constant(labels))
+    _, losses = model._episode(
+        {name: tf.constant(x) for name, x in inputs.items()}, False, tf.constant(labels)
+    )
     backwards = {
         "support_images": inputs["query_images"][:, None],
         "support_masks": labels[:, None],
@@ -80,7 +82,10 @@ def test_unet_alignment_is_the_loss_of_the_episode_read_backwards(model, episode
     ("change", "message"),
     [
         (lambda x: x.pop("support_masks"), "expected a dictionary with exactly the keys"),
-        (lambda x: x.update(query_images=x["query_images"][0]), r"query_images has shape .* expected \[B, Q, H, W, 3\]"),
+        (
+            lambda x: x.update(query_images=x["query_images"][0]),
+            r"query_images has shape .* expected \[B, Q, H, W, 3\]",
+        ),
     ],
 )
 def test_wrong_inputs_are_refused_by_name(model, episode, change, message):
@@ -122,7 +127,9 @@ def weight_change(policy, decoder, tiny_encoder, episode):
     before = [v.numpy() for v in model.trainable_variables]
     logs = model.train_on_batch(inputs, labels, return_dict=True)
     assert model(inputs).dtype == tf.float32
-    return np.concatenate([(v.numpy() - b).ravel() for v, b in zip(model.trainable_variables, before)]), logs["loss"]
+    return np.concatenate([(v.numpy() - b).ravel() for v, b in zip(model.trainable_variables, before)]), logs[
+        "loss"
+    ]
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
@@ -199,12 +206,18 @@ print("loss", logs["loss"][0])
 
 
 @pytest.mark.parametrize(
-    ("decoder", "align_weight", "train_encoder"), [("bilinear", 1.0, True), ("bilinear", 0.0, False), ("unet", 0.5, True)]
+    ("decoder", "align_weight", "train_encoder"),
+    [("bilinear", 1.0, True), ("bilinear", 0.0, False), ("unet", 0.5, True)],
 )
 def test_saved_model_works_where_our_objects_never_were(
     tiny_encoder, episode, tmp_path, python, decoder, align_weight, train_encoder
 ):
-    model = PANet(tiny_encoder(), decoder=decoder, align_weight=align_weight, train_encoder=train_encoder or decoder == "bilinear")
+    model = PANet(
+        tiny_encoder(),
+        decoder=decoder,
+        align_weight=align_weight,
+        train_encoder=train_encoder or decoder == "bilinear",
+    )
     model.compile()
     inputs, labels = episode(1, 2, 1, (32, 32))
     model.fit(inputs, labels, verbose=0)
@@ -212,7 +225,9 @@ def test_saved_model_works_where_our_objects_never_were(
     np.savez(tmp_path / "data.npz", **inputs, labels=labels, logits=model(inputs))
     loss = float(python(SAVE, tmp_path).stdout.split()[-1])
     assert math.isfinite(loss)
-    missing = python("import keras, sys; keras.models.load_model(sys.argv[1])", tmp_path / "model.keras", check=False)
+    missing = python(
+        "import keras, sys; keras.models.load_model(sys.argv[1])", tmp_path / "model.keras", check=False
+    )
     assert missing.returncode and "make sure they are all imported" in missing.stderr
 
 
@@ -230,7 +245,9 @@ def test_pretrained_encoder_learns_more_slowly(tiny_encoder, episode):
 
 
 @pytest.mark.parametrize("decoder", ["bilinear", "unet"])
-def test_temperature_softens_probabilities_and_leaves_training_and_masks_alone(tiny_encoder, episode, decoder):
+def test_temperature_softens_probabilities_and_leaves_training_and_masks_alone(
+    tiny_encoder, episode, decoder
+):
     inputs, labels = episode(1, 1, 1)
     keras.utils.set_random_seed(0)
     plain = PANet(tiny_encoder(), decoder=decoder)
@@ -238,8 +255,12 @@ def test_temperature_softens_probabilities_and_leaves_training_and_masks_alone(t
     softer.set_weights(plain.get_weights())
     np.testing.assert_allclose(softer(inputs) * 4.0, plain(inputs), rtol=1e-5)
     state = softer.encode_support(inputs["support_images"], inputs["support_masks"])
-    np.testing.assert_allclose(softer.segment(state, inputs["query_images"]), softer(inputs), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        softer.segment(state, inputs["query_images"]), softer(inputs), rtol=1e-4, atol=1e-5
+    )
     for model in (plain, softer):
         model.compile()
-    assert softer.evaluate(inputs, labels, return_dict=True) == pytest.approx(plain.evaluate(inputs, labels, return_dict=True))
+    assert softer.evaluate(inputs, labels, return_dict=True) == pytest.approx(
+        plain.evaluate(inputs, labels, return_dict=True)
+    )
     assert PANet.from_config(softer.get_config()).temperature == 4.0

@@ -38,7 +38,9 @@ def test_an_unknown_preset_or_foreign_weights_are_refused(folder, tmp_path):
     path, _ = folder
     with pytest.raises(PANetError, match=r"preset 'bus_uclm_lite9' is unknown; expected one of \["):
         PANet.from_preset("bus_uclm_lite9")
-    (tmp_path / "preset.json").write_text((path / "preset.json").read_text().replace('"local"', '"attention"'))
+    (tmp_path / "preset.json").write_text(
+        (path / "preset.json").read_text().replace('"local"', '"attention"')
+    )
     (tmp_path / "weights.npz").write_bytes((path / "weights.npz").read_bytes())
     with pytest.raises(PANetError, match="weights.npz: .* missing or of another shape"):
         PANet.from_preset(tmp_path)
@@ -50,9 +52,17 @@ def test_the_shipped_preset_is_small_licensed_and_used_where_no_model_is_named(p
     for name in presets.names():
         assert sum(file.stat().st_size for file in (presets.FOLDER / name).iterdir()) < 12e6
         card = (presets.FOLDER / name / "README.md").read_text("utf-8")
-        for part in ("CC BY-NC 4.0", "Not a medical device", "python -m benchmarks.preset", "Limits", "95 % interval"):
+        for part in (
+            "CC BY-NC 4.0",
+            "Not a medical device",
+            "python -m benchmarks.preset",
+            "Limits",
+            "95 % interval",
+        ):
             assert part in card
-    image, mask, query = (f"{phantom}/{name}" for name in ("images/PHAA_000.png", "masks/PHAA_000.png", "images/PHAC_001.png"))
+    image, mask, query = (
+        f"{phantom}/{name}" for name in ("images/PHAA_000.png", "masks/PHAA_000.png", "images/PHAC_001.png")
+    )
     segmenter = FewShotSegmenter()
     preset = json.loads((folder / "preset.json").read_text("utf-8"))
     assert segmenter.size == (256, 256) and segmenter.presence_threshold == preset["presence_threshold"] > 0

@@ -10,7 +10,13 @@ from panet_keras.data.episodic.rule import EpisodeRule, episode_ids
 def rule(**changes):
     patients = np.array([f"p{i // 5}" for i in range(30)])
     classes = np.stack([np.arange(30) % 3 == 0, np.arange(30) % 3 == 1], -1)
-    values = {"patients": patients, "classes": classes, "shots": 2, "queries": 2, "normal": ~classes.any(1)} | changes
+    values = {
+        "patients": patients,
+        "classes": classes,
+        "shots": 2,
+        "queries": 2,
+        "normal": ~classes.any(1),
+    } | changes
     return EpisodeRule(**values)
 
 
@@ -50,7 +56,9 @@ def test_the_draw_is_a_function_of_seed_epoch_and_step():
 def test_too_few_images_are_refused_before_training():
     classes = np.zeros((30, 1), bool)
     classes[[0, 7, 14]] = True
-    with pytest.raises(PANetError, match="Malignant has 3 images.*5 shots . 1 query = 6. Lower `shots` or add images"):
+    with pytest.raises(
+        PANetError, match="Malignant has 3 images.*5 shots . 1 query = 6. Lower `shots` or add images"
+    ):
         rule(classes=classes, shots=5, queries=1).check(["Malignant"])
     own = rule(classes=classes, shots=2, queries=1)
     own.check(["Malignant"])
@@ -70,14 +78,23 @@ def test_normal_queries_come_at_the_asked_rate():
 
 def test_balanced_draws_take_each_patient_as_often():
     patients = np.array(["many"] * 20 + ["few"] * 2 + ["one"])
-    own = rule(patients=patients, classes=np.ones((23, 1), bool), normal=None, shots=1, queries=1, balanced=True)
+    own = rule(
+        patients=patients, classes=np.ones((23, 1), bool), normal=None, shots=1, queries=1, balanced=True
+    )
     drawn = [patients[episode_ids(own, 0, 0, step, 1)[1][0]][0] for step in range(900)]
     # 300 of each are expected; the standard deviation is 14.
     assert all(abs(drawn.count(name) - 300) < 70 for name in set(patients))
 
 
 def test_balanced_draws_use_a_patient_up():
-    own = rule(patients=np.array(list("aabb")), classes=np.ones((4, 1), bool), normal=None, shots=1, queries=1, balanced=True)
+    own = rule(
+        patients=np.array(list("aabb")),
+        classes=np.ones((4, 1), bool),
+        normal=None,
+        shots=1,
+        queries=1,
+        balanced=True,
+    )
     supports, queries = dataclasses.replace(own, support_from="same-patient").draw(np.random.default_rng(0))
     assert {*supports.ravel(), *queries} in ({0, 1}, {2, 3})
 

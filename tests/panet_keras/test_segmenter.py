@@ -23,7 +23,10 @@ def test_answers_at_the_image_s_own_size_for_any_kind_of_image(segmenter, pair):
     image, mask = pair
     segmenter.set_support([image], [mask])
     grey = image[..., 0]
-    answers = [segmenter.predict(x) for x in (grey, grey.astype(np.uint16) * 257, grey / 255.0, (grey / 255.0).astype("float32"))]
+    answers = [
+        segmenter.predict(x)
+        for x in (grey, grey.astype(np.uint16) * 257, grey / 255.0, (grey / 255.0).astype("float32"))
+    ]
     for answer in answers:
         assert answer.mask.shape == (90, 120) and answer.mask.dtype == bool
         assert answer.probability.shape == (90, 120) and answer.probability.dtype == np.float32
@@ -61,15 +64,27 @@ def test_one_pixel_support_is_not_lost(tiny_encoder, pair):
     one = np.zeros((90, 120), bool)
     one[31, 31] = True
     for decoder in ("bilinear", "unet"):
-        answer = FewShotSegmenter(PANet(tiny_encoder(), decoder=decoder), (32, 32)).set_support([image], [one]).predict(image)
+        answer = (
+            FewShotSegmenter(PANet(tiny_encoder(), decoder=decoder), (32, 32))
+            .set_support([image], [one])
+            .predict(image)
+        )
         assert np.isfinite(answer.probability).all()
 
 
 @pytest.mark.parametrize(
     ("images", "masks", "message"),
     [
-        (np.zeros((2, 64, 64, 3)), np.ones((2, 32, 32, 1)), r"image has shape \(64, 64\), mask \(32, 32\).*Resize the mask"),
-        (np.zeros((2, 64, 64, 3)), np.stack([np.ones((64, 64)), np.zeros((64, 64))]), r"way 0, shot 1\) has no foreground pixel"),
+        (
+            np.zeros((2, 64, 64, 3)),
+            np.ones((2, 32, 32, 1)),
+            r"image has shape \(64, 64\), mask \(32, 32\).*Resize the mask",
+        ),
+        (
+            np.zeros((2, 64, 64, 3)),
+            np.stack([np.ones((64, 64)), np.zeros((64, 64))]),
+            r"way 0, shot 1\) has no foreground pixel",
+        ),
         (np.zeros((2, 64, 64, 3)), np.ones((1, 64, 64)), "one mask for each image"),
         ([], [], "at least 1"),
         ("image.png", "mask.png", "expects lists"),
@@ -92,18 +107,29 @@ def test_mirroring_averages_both_views(model, segmenter, pair):
     both = FewShotSegmenter(model, size=(64, 64), mirror=True).set_support([image], [mask]).predict(image)
     segmenter.set_support([image], [mask])
     plain, mirrored = segmenter.predict(image), segmenter.predict(image[:, ::-1])
-    np.testing.assert_allclose(both.probability, (plain.probability + mirrored.probability[:, ::-1]) / 2, atol=1e-4)
+    np.testing.assert_allclose(
+        both.probability, (plain.probability + mirrored.probability[:, ::-1]) / 2, atol=1e-4
+    )
 
 
 def test_what_is_hardly_present_is_not_marked(model, pair):
     image, mask = pair
-    plain = FewShotSegmenter(model, size=(64, 64)).set_support([[image], [image]], [[mask], [mask[::-1]]]).predict(image)
+    plain = (
+        FewShotSegmenter(model, size=(64, 64))
+        .set_support([[image], [image]], [[mask], [mask[::-1]]])
+        .predict(image)
+    )
     threshold = float(np.mean(plain.presence))
     strict = FewShotSegmenter(model, size=(64, 64), presence_threshold=threshold)
     answer = strict.set_support([[image], [image]], [[mask], [mask[::-1]]]).predict(image)
     weaker = int(np.argmin(plain.presence)) + 1
     assert answer.presence == plain.presence and not (answer.mask == weaker).any()
-    assert not FewShotSegmenter(model, (64, 64), presence_threshold=1.0).set_support([image], [mask]).predict(image).mask.any()
+    assert (
+        not FewShotSegmenter(model, (64, 64), presence_threshold=1.0)
+        .set_support([image], [mask])
+        .predict(image)
+        .mask.any()
+    )
     with pytest.raises(PANetError, match="presence_threshold=1.5"):
         FewShotSegmenter(model, presence_threshold=1.5)
 
@@ -145,7 +171,11 @@ def test_adaptation_helps_by_frames_left_out_and_leaves_the_model_alone(tiny_enc
     noted = []
     segmenter.adapt(learning_rate=5e-3, progress=lambda done, total: noted.append((done, total)))
     found = segmenter.adaptation
-    assert set(found.scores) == {0, 20, 40} and found.steps > 0 and found.scores[found.steps] == max(found.scores.values())
+    assert (
+        set(found.scores) == {0, 20, 40}
+        and found.steps > 0
+        and found.scores[found.steps] == max(found.scores.values())
+    )
     assert noted[-1][0] == 2 * 40 + found.steps and noted[-1][1] == 3 * 40
     # Every annotated frame was judged by a copy that had not seen it.
     assert len(found.held_out.lesion) == 9 and found.held_out.lesion.sum() == 5
@@ -156,7 +186,9 @@ def test_adaptation_helps_by_frames_left_out_and_leaves_the_model_alone(tiny_enc
     segmenter.save(tmp_path / "adapted")
     again = FewShotSegmenter(tmp_path / "adapted").set_support(images[:5], masks[:5], normals=normals)
     assert again.presence_threshold == segmenter.presence_threshold
-    np.testing.assert_allclose(again.predict(images[5]).probability, segmenter.predict(images[5]).probability, atol=0.02)
+    np.testing.assert_allclose(
+        again.predict(images[5]).probability, segmenter.predict(images[5]).probability, atol=0.02
+    )
 
 
 def test_what_cannot_be_decided_is_left(model, scanner):

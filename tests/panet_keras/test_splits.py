@@ -11,7 +11,11 @@ def test_no_patient_is_on_two_sides_for_any_seed():
     records = synthetic_records(6, 5)
     for seed in range(100):
         split = hold_out(records, seed=seed)
-        assert not set(patients(split["train"])) & set(patients(split["test"])) and split["train"] and split["test"]
+        assert (
+            not set(patients(split["train"])) & set(patients(split["test"]))
+            and split["train"]
+            and split["test"]
+        )
         folds = k_folds(records, 3, seed)
         assert sorted(sum(folds, [])) == patients(records) and all(folds)
     assert k_folds(records, 3, 7) == k_folds(records, 3, 7)
@@ -47,7 +51,9 @@ def test_normal_frames_of_other_people_are_on_both_sides():
 
 
 def test_one_patient_cannot_be_held_out():
-    with pytest.raises(PANetError, match=r"hold_out got 1 patient\(s\) \(P00\); a split by patient needs at least 2"):
+    with pytest.raises(
+        PANetError, match=r"hold_out got 1 patient\(s\) \(P00\); a split by patient needs at least 2"
+    ):
         hold_out(synthetic_records(1, 5))
 
 
@@ -61,10 +67,13 @@ def test_copies_of_a_picture_stay_on_one_side_and_are_named(tmp_path, on_disk):
         content = contents.get((record.patient, number), record.filename.encode())
         if on_disk:
             (tmp_path / record.filename).write_bytes(content)
-        records.append(dataclasses.replace(record, image=str(tmp_path / record.filename) if on_disk else content))
+        records.append(
+            dataclasses.replace(record, image=str(tmp_path / record.filename) if on_disk else content)
+        )
     for seed in range(20):
         with pytest.warns(
-            DataWarning, match="2 picture.s. came under more than one patient, who stay on one side: .*P00_000.png = P05_000.png"
+            DataWarning,
+            match="2 picture.s. came under more than one patient, who stay on one side: .*P00_000.png = P05_000.png",
         ):
             folds = k_folds(records, 3, seed)
         assert sorted(sum(folds, [])) == patients(records)
@@ -72,5 +81,7 @@ def test_copies_of_a_picture_stay_on_one_side_and_are_named(tmp_path, on_disk):
         with pytest.warns(DataWarning, match="came under more than one patient"):
             split = hold_out(records, seed=seed)
         assert len({"P00", "P01", "P05"} & set(patients(split["test"]))) in (0, 3)
-    with pytest.raises(PANetError, match="k=5 folds of 6 patients, of whom some share pictures .*expected k from 2 to 4"):
+    with pytest.raises(
+        PANetError, match="k=5 folds of 6 patients, of whom some share pictures .*expected k from 2 to 4"
+    ):
         k_folds(records, 5)

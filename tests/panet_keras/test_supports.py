@@ -6,11 +6,22 @@ import numpy as np
 import pytest
 
 from panet_keras.errors import PANetError
-from panet_keras.evaluation import Row, TestImages, episode_list, evaluate, fixed_episodes, some_queries, strata
+from panet_keras.evaluation import (
+    Row,
+    TestImages,
+    episode_list,
+    evaluate,
+    fixed_episodes,
+    some_queries,
+    strata,
+)
 
 
 def test_rows_have_names():
-    assert str(Row("cross-patient", 1)) == "cross-patient, 1 shot" and str(Row("two-way", 5)) == "two-way, 5 shots"
+    assert (
+        str(Row("cross-patient", 1)) == "cross-patient, 1 shot"
+        and str(Row("two-way", 5)) == "two-way, 5 shots"
+    )
 
 
 @pytest.mark.parametrize(
@@ -53,7 +64,9 @@ def test_every_answer_tells_its_supports(records):
 
     asked = np.flatnonzero(test.lesion)[:2].tolist()
     few, _, _, _ = evaluate(predict, test, shots=(1,), queries=asked, **options)
-    assert {row["query"] for row in few["cross-patient, 1 shot"]} == set(asked) and few["cross-patient, 1 shot, normal"] == []
+    assert {row["query"] for row in few["cross-patient, 1 shot"]} == set(asked) and few[
+        "cross-patient, 1 shot, normal"
+    ] == []
 
     # Annotated once, for all: as many as there are, and their patients are not asked for.
     lesions = np.flatnonzero(test.lesion)
@@ -63,13 +76,17 @@ def test_every_answer_tells_its_supports(records):
     rows = [row for name in fixed for row in fixed[name]]
     own = {test.patients[index] for index in chosen}
     assert all(row["supports"] == chosen and test.patients[row["query"]] not in own for row in rows)
-    assert {row["query"] for row in rows} == {i for i, patient in enumerate(test.patients) if patient not in own}
+    assert {row["query"] for row in rows} == {
+        i for i, patient in enumerate(test.patients) if patient not in own
+    }
     with pytest.raises(PANetError, match="have no lesion"):
         evaluate(predict, test, supports=[int(np.flatnonzero(~test.lesion)[0])], **options)
 
 
 def test_a_copy_of_a_fixed_support_is_no_query():
-    episodes = fixed_episodes(["A", "B", "C", "C"], [True, True, True, False], [0], digests=["x", "x", "y", "z"])
+    episodes = fixed_episodes(
+        ["A", "B", "C", "C"], [True, True, True, False], [0], digests=["x", "x", "y", "z"]
+    )
     assert [(episode.query, episode.supports) for episode in episodes] == [(2, (0,))]
     with pytest.raises(PANetError, match="no query is left"):
         fixed_episodes(["A", "B"], [True, True], [0], digests=["x", "x"])
@@ -89,7 +106,10 @@ def test_several_sources_are_strata():
     rows = [{"query": query, "dice": dice} for query, dice in enumerate((0.2, 0.4, 0.9))]
     images = [Scanned("Benign", source) for source in ("Hospital Ü", "Hospital Ü", "")]
     found = strata(rows, images, [0.1, 0.2, 0.3])
-    assert found["source: Hospital Ü"] == {"dice": pytest.approx(0.3), "n": 2} and found["source: not told"]["n"] == 1
+    assert (
+        found["source: Hospital Ü"] == {"dice": pytest.approx(0.3), "n": 2}
+        and found["source: not told"]["n"] == 1
+    )
     images = [dataclasses.replace(image, device=device) for image, device in zip(images, ("A", "B", "B"))]
     assert strata(rows, images, [0.1, 0.2, 0.3])["device: B"] == {"dice": pytest.approx(0.65), "n": 2}
     assert not any(name.startswith("source") for name in strata(rows[:2], images[:2], [0.1, 0.2]))

@@ -100,7 +100,9 @@ def test_attention_pools_what_the_query_asks_for():
     keys = tf.constant([[[[1.0, 0.0], [0.0, 1.0], [5.0, 5.0]]]])
     pooled = pooling(keys, tf.constant([[[0.5, 0.5, 0.0]]]), tf.constant([[[1.0, 0.0], [0.0, 1.0]]]))
     np.testing.assert_allclose(pooled[0, :, 0], np.eye(2), atol=1e-4)  # and never what the mask leaves out
-    np.testing.assert_array_equal(pooling(keys, tf.zeros((1, 1, 3)), tf.ones((1, 1, 2))), np.zeros((1, 1, 1, 2)))
+    np.testing.assert_array_equal(
+        pooling(keys, tf.zeros((1, 1, 3)), tf.ones((1, 1, 2))), np.zeros((1, 1, 1, 2))
+    )
 
 
 def test_local_prototypes_find_each_half_of_a_two_coloured_lesion():
@@ -121,5 +123,7 @@ def test_cell_average_is_exact_on_uneven_grids():
     maps = np.arange(10, dtype="float32").reshape(1, 10, 1, 1) * np.ones((1, 10, 6, 1), "float32")
     cells = cell_average(maps, 4).numpy().reshape(4, 4)
     np.testing.assert_allclose(
-        cells[:, 0], [(0 + 1 + 2 * 0.5) / 2.5, (2 * 0.5 + 3 + 4) / 2.5, (5 + 6 + 7 * 0.5) / 2.5, 8.2], rtol=1e-5
+        cells[:, 0],
+        [(0 + 1 + 2 * 0.5) / 2.5, (2 * 0.5 + 3 + 4) / 2.5, (5 + 6 + 7 * 0.5) / 2.5, 8.2],
+        rtol=1e-5,
     )

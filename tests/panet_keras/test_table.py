@@ -25,7 +25,9 @@ def test_a_table_of_paths(tmp_path):
     first, second = load_csv(tmp_path / "set.csv")
     assert (first.patient, first.label, first.decode().lesion_count) == ("7", "Benign", 2)
     assert (second.label, second.decode().mask.any()) == ("Normal", False)
-    (tmp_path / "set.csv").write_text(rows.replace("benign", "bengin").replace(",8,", ",,").replace("/b.png", "/c.png"))
+    (tmp_path / "set.csv").write_text(
+        rows.replace("benign", "bengin").replace(",8,", ",,").replace("/b.png", "/c.png")
+    )
     with pytest.raises(DataError) as caught:
         load_csv(tmp_path / "set.csv")
     for message in (
@@ -48,7 +50,9 @@ def test_bus_bra(tmp_path):
     [record] = load_bus_bra(tmp_path)
     assert (record.patient, record.label, int((record.decode().mask == 1).sum())) == ("1", "Benign", 64)
     (tmp_path / "bus_data.csv").write_text(header + row + row.replace("0001", "0002").replace("benign", "b9"))
-    with pytest.raises(DataError, match="found 'b9'.*\n.*Images/bus_0002-l.png: missing, but bus_data.csv has row 3"):
+    with pytest.raises(
+        DataError, match="found 'b9'.*\n.*Images/bus_0002-l.png: missing, but bus_data.csv has row 3"
+    ):
         load_bus_bra(tmp_path)
 
 

@@ -52,10 +52,14 @@ def test_a_recipe_refuses_what_cannot_be(change, message):
 def test_a_training_of_several_hospitals(records, tiny_encoder):
     """The recipe of `bus_multi_lite0`: two hospitals, steps of several layouts, mirrored normals."""
     hospitals = [
-        dataclasses.replace(r, source=source, filename=f"{source}/{r.filename}") for r in records for source in ("north", "south")
+        dataclasses.replace(r, source=source, filename=f"{source}/{r.filename}")
+        for r in records
+        for source in ("north", "south")
     ]
     recipe = BUS_MULTI.change(**SHORT, encoder=tiny_encoder())
-    recipe = dataclasses.replace(recipe, layouts=tuple(dataclasses.replace(x, shots=1, episodes=2) for x in recipe.layouts))
+    recipe = dataclasses.replace(
+        recipe, layouts=tuple(dataclasses.replace(x, shots=1, episodes=2) for x in recipe.layouts)
+    )
     model, curve = train(hospitals, recipe)
     assert len(curve) == 2 and model.decoder.normal_evidence
 

@@ -32,8 +32,18 @@ def folder(phantom, tmp_path):
 
 
 def test_same_masks_on_every_engine(saved, folder, phantom, tmp_path, capsys):
-    lesion = next(record for record in load_bus_uclm(phantom) if record.label == "Benign" and record.patient == "PHAA")
-    command = ["infer", "--model", str(saved), "--support", f"{lesion.image}={lesion.masks[0]}", "--query", str(folder)]
+    lesion = next(
+        record for record in load_bus_uclm(phantom) if record.label == "Benign" and record.patient == "PHAA"
+    )
+    command = [
+        "infer",
+        "--model",
+        str(saved),
+        "--support",
+        f"{lesion.image}={lesion.masks[0]}",
+        "--query",
+        str(folder),
+    ]
     found = {}
     beam = ["--beam_runner", "DirectRunner", "--beam_option=--direct_running_mode=in_memory"]
     for name, engine in (("here", []), ("beam", beam)):
@@ -71,7 +81,21 @@ def test_same_masks_on_every_engine(saved, folder, phantom, tmp_path, capsys):
     (here / "a_overlay.png").unlink()
     assert main([*command, "--out", str(here)]) == 1
     assert "a_mask.png: there already" in capsys.readouterr().err
-    assert main([*command, "--presence-threshold", "1", "--overwrite", "--csv", str(here / "new.csv"), "--out", str(here)]) == 0
+    assert (
+        main(
+            [
+                *command,
+                "--presence-threshold",
+                "1",
+                "--overwrite",
+                "--csv",
+                str(here / "new.csv"),
+                "--out",
+                str(here),
+            ]
+        )
+        == 0
+    )
     assert not np.array(Image.open(here / "a_mask.png")).any() and (here / "new.csv").is_file()
 
 
@@ -84,7 +108,21 @@ def test_mistakes_are_said_before_anything_is_written(saved, folder, phantom, tm
     assert main(["infer", "--support", pair, "--query", str(folder / "empty"), *never]) == 1
     assert "no picture in it" in capsys.readouterr().err
     # A support that is not there is one mistake, not one for each picture, and nothing is written for it.
-    assert main(["infer", "--model", str(saved), "--support", f"{tmp_path}/no.png=y.png", "--query", str(folder), *never]) == 1
+    assert (
+        main(
+            [
+                "infer",
+                "--model",
+                str(saved),
+                "--support",
+                f"{tmp_path}/no.png=y.png",
+                "--query",
+                str(folder),
+                *never,
+            ]
+        )
+        == 1
+    )
     assert "no.png: no such file" in capsys.readouterr().err
     assert main(["infer", "--support", "x.png", "--query", str(folder), *never]) == 1
     assert "--support x.png: expected IMAGE=MASK" in capsys.readouterr().err
@@ -99,10 +137,35 @@ def test_segment_writes_the_same_files(saved, folder, phantom, tmp_path):
 
     (folder / "c.png").unlink()
     pair = f"{phantom}/images/PHAA_000.png={phantom}/masks/PHAA_000.png"
-    command = ["--model", str(saved), "--support", pair, "--query", str(folder), "--size", "64", "64", "--recursive"]
+    command = [
+        "--model",
+        str(saved),
+        "--support",
+        pair,
+        "--query",
+        str(folder),
+        "--size",
+        "64",
+        "64",
+        "--recursive",
+    ]
     assert main(["infer", *command, "--out", str(tmp_path / "a")]) == 0
-    assert library(["segment", *command, "--csv", str(tmp_path / "b" / "predictions.csv"), "--out", str(tmp_path / "b")]) is None
-    files = [sorted(path.relative_to(tmp_path / out) for path in (tmp_path / out).rglob("[!.]*.*")) for out in "ab"]
+    assert (
+        library(
+            [
+                "segment",
+                *command,
+                "--csv",
+                str(tmp_path / "b" / "predictions.csv"),
+                "--out",
+                str(tmp_path / "b"),
+            ]
+        )
+        is None
+    )
+    files = [
+        sorted(path.relative_to(tmp_path / out) for path in (tmp_path / out).rglob("[!.]*.*")) for out in "ab"
+    ]
     visible = [[path for path in found if path.parts[0] != ".progress"] for found in files]
     assert visible[0] == visible[1] and len(visible[0]) == 7
     for path in visible[0]:

@@ -16,7 +16,12 @@ PATHS = ["data.path=/d", "run.root=/r"]
 
 @pytest.mark.parametrize("name", ["demo", "bus_uclm", "hospitals"])
 def test_committed_configurations_load_and_round_trip(name, tmp_path):
-    settings = ["trainer.steps=7", "trainer.learning_rate=1e-4", "data.test_patients=[001,Müller #2]", "evaluator.quick=yes"]
+    settings = [
+        "trainer.steps=7",
+        "trainer.learning_rate=1e-4",
+        "data.test_patients=[001,Müller #2]",
+        "evaluator.quick=yes",
+    ]
     config = load_config(CONFIGS / f"{name}.yaml", [*PATHS, *settings])
     assert config.evaluator.shots[0] == 1 and config.evaluator.quick is True
     assert config.data.test_patients == ("001", "Müller #2")
@@ -29,9 +34,15 @@ def test_committed_configurations_load_and_round_trip(name, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["trainer.step=7"], "^--set trainer.step=7: unknown key trainer.step; did you mean trainer.recipe.steps"),
+        (
+            ["trainer.step=7"],
+            "^--set trainer.step=7: unknown key trainer.step; did you mean trainer.recipe.steps",
+        ),
         (["trianer.steps=7"], "^--set trianer.steps=7: unknown key trianer; did you mean trainer"),
-        (["trainer.steps=many"], r"^--set trainer.steps=many: trainer.recipe.steps is 'many' \(str\); expected int"),
+        (
+            ["trainer.steps=many"],
+            r"^--set trainer.steps=many: trainer.recipe.steps is 'many' \(str\); expected int",
+        ),
         (["trainer.steps=true"], r"trainer.recipe.steps is True \(bool\); expected int"),
         (["trainer.steps.more=1"], "trainer.recipe.steps is a value and has no key more"),
         (["trainer"], "expected SECTION.KEY=VALUE"),
@@ -44,21 +55,36 @@ def test_committed_configurations_load_and_round_trip(name, tmp_path):
         (["evaluator.shots=[1, 0]"], r"evaluator.shots has \[0\]; expected numbers in \[1, inf\)"),
         (["evaluator.shots=[]"], "evaluator.shots is empty; expected at least one"),
         (["evaluator.shots=1,5"], r"evaluator.shots is '1,5' \(str\); expected a list .* of int"),
-        (["evaluator.protocols=[cross-patent]"], r"has \['cross-patent'\]; expected names of .*did you mean cross-patient"),
+        (
+            ["evaluator.protocols=[cross-patent]"],
+            r"has \['cross-patent'\]; expected names of .*did you mean cross-patient",
+        ),
         (["data.layout=cocoa"], "data.layout is 'cocoa'; expected one of .bus_bra, bus_uclm"),
         (["data.test_share=2"], r"data.test_share is 2.0; expected a number in \(0, 1\)"),
         (["data.split_seed=-3"], "data.split_seed is -3"),
-        (["validator.go_on=[MASK_COLOR]"], r"has \['MASK_COLOR'\]; expected names of .*did you mean MASK_COLOUR"),
+        (
+            ["validator.go_on=[MASK_COLOR]"],
+            r"has \['MASK_COLOR'\]; expected names of .*did you mean MASK_COLOUR",
+        ),
         (["infra_validator.timeout=0"], r"infra_validator.timeout is 0.0; expected a number in \(0, inf\)"),
         (["pusher.model_name=a/b"], "pusher.model_name is 'a/b'; expected a plain name"),
         (["data.sources=[{layout: csv}]"], "a source has no path; expected {path: FOLDER or CSV FILE"),
-        (["data.sources=[{path: a, layot: csv}]"], r"expected a list \[..., ...\] of \{path, layout, name, share\}"),
+        (
+            ["data.sources=[{path: a, layot: csv}]"],
+            r"expected a list \[..., ...\] of \{path, layout, name, share\}",
+        ),
         (["data.sources=[{path: a, layout: cvs}]"], "layout is 'cvs'; expected one of .*did you mean csv"),
         (["data.sources=[{path: a, share: -1}]"], r"share is -1.0; expected a number in \[0, inf\)"),
         (["data.sources=[{path: a, name: a/b}]"], "name is 'a/b'; expected a plain name"),
         (["data.sources=[{path: a.csv}]"], "the source at a.csv has the name ''; expected a plain one"),
-        (["data.sources=[{path: x/A}, {path: y/a}]"], "data.sources has more than one named A, a; give each a name"),
-        (["data.sources=[{path: A, share: 1}, {path: B}]"], "data.sources has no share for B; expected one for each, or none"),
+        (
+            ["data.sources=[{path: x/A}, {path: y/a}]"],
+            "data.sources has more than one named A, a; give each a name",
+        ),
+        (
+            ["data.sources=[{path: A, share: 1}, {path: B}]"],
+            "data.sources has no share for B; expected one for each, or none",
+        ),
         (["data.path=~no-such-user-here/x"], "there is no such user; expected a path"),
     ],
 )
@@ -73,9 +99,18 @@ def test_a_wrong_setting_is_blamed_on_the_command_line(settings, message, tmp_pa
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("trainer:\n  seed: 1\n  stepz: 3\n", r"bad.yaml:3: unknown key trainer.stepz; did you mean trainer.recipe.steps\?"),
-        ("evaluator:\n  shots: [1, two]\n", "bad.yaml:2: evaluator.shots is .1, 'two'. .list.; expected a list .* of int"),
-        ("evaluator:\n  min_dice: 0.1\n  min_dice: 0.2\n", "bad.yaml:3: evaluator.min_dice is there already in line 2"),
+        (
+            "trainer:\n  seed: 1\n  stepz: 3\n",
+            r"bad.yaml:3: unknown key trainer.stepz; did you mean trainer.recipe.steps\?",
+        ),
+        (
+            "evaluator:\n  shots: [1, two]\n",
+            "bad.yaml:2: evaluator.shots is .1, 'two'. .list.; expected a list .* of int",
+        ),
+        (
+            "evaluator:\n  min_dice: 0.1\n  min_dice: 0.2\n",
+            "bad.yaml:3: evaluator.min_dice is there already in line 2",
+        ),
         ("data: 5\n", "bad.yaml:1: data is 5; expected keys: path, layout"),
         ("data:\n  path: null\n", r"bad.yaml:2: data.path is None \(NoneType\); expected str"),
         ("[a]: 1\n", "bad.yaml:1: a key is a list or a mapping; expected a name"),
@@ -158,7 +193,9 @@ class Recipe:
     schedule: Schedule = Schedule()
     extra: Extra | None = None
     mix: tuple[Spec, ...] = ()
-    weights: dict[str, float] = dataclasses.field(default_factory=dict, metadata={"keys": lambda: ("St. Ä", "B")})
+    weights: dict[str, float] = dataclasses.field(
+        default_factory=dict, metadata={"keys": lambda: ("St. Ä", "B")}
+    )
 
     def __post_init__(self):
         if self.schedule.steps == 13:
@@ -205,9 +242,9 @@ def test_sections_nest_and_short_keys_find_the_one_they_mean(setting, changed, t
 
 
 def test_the_last_of_several_settings_wins():
-    assert made("trainer.steps=1", "trainer.schedule={steps: 2, kind: flat}", "trainer.steps=3").schedule == Schedule(
-        3, kind="flat"
-    )
+    assert made(
+        "trainer.steps=1", "trainer.schedule={steps: 2, kind: flat}", "trainer.steps=3"
+    ).schedule == Schedule(3, kind="flat")
     assert made("trainer.extra=null", "trainer.share=2").extra == Extra(2.0)
     assert made("trainer.share=2", "trainer.extra=null").extra is None
 
@@ -215,8 +252,14 @@ def test_the_last_of_several_settings_wins():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["trainer.shots=2"], "trainer.shots may be trainer.episodes.shots or trainer.schedule.shots; write which"),
-        (["trainer.sizes=[1, 2]"], r"unknown key trainer.sizes; did you mean trainer.episodes.size\? Known: model, episodes"),
+        (
+            ["trainer.shots=2"],
+            "trainer.shots may be trainer.episodes.shots or trainer.schedule.shots; write which",
+        ),
+        (
+            ["trainer.sizes=[1, 2]"],
+            r"unknown key trainer.sizes; did you mean trainer.episodes.size\? Known: model, episodes",
+        ),
         (["trainer.rate=2"], r"trainer.schedule.rate is 2.0; expected a number in \(0, 1\]"),
         (["trainer.size=[1]"], r"trainer.episodes.size is \[1\] \(list\); expected a list \[int, int\]"),
         (["trainer.kind=linear"], r"is 'linear' \(str\); expected one of \['cosine', 'flat'\]"),

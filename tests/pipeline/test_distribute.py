@@ -39,6 +39,9 @@ print(json.dumps([[row["loss"], row["align_loss"], row["dice"]] for row in histo
 def test_two_devices_learn_as_one(phantom, tmp_path, python):
     import numpy as np
 
-    curves = [json.loads(python(CODE, count, tmp_path / str(count), phantom).stdout.splitlines()[-1]) for count in (1, 2)]
+    curves = [
+        json.loads(python(CODE, count, tmp_path / str(count), phantom).stdout.splitlines()[-1])
+        for count in (1, 2)
+    ]
     np.testing.assert_allclose(*curves, rtol=1e-4)
     assert curves[0][0][0] > curves[0][-1][0]

@@ -16,7 +16,9 @@ from tests.pipeline.test_run import config
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
-    return write_phantom(tmp_path_factory.mktemp("data") / "good", patients=6, images=6, seed=2, size=(96, 128))
+    return write_phantom(
+        tmp_path_factory.mktemp("data") / "good", patients=6, images=6, seed=2, size=(96, 128)
+    )
 
 
 def copy(good, tmp_path):
@@ -56,9 +58,13 @@ def test_every_fault_is_named_and_stops_the_run(good, tmp_path):
     change(masks / "PHAA_000.png", blue)
     cut = images / "PHAA_001.png"
     cut.write_bytes(cut.read_bytes()[:500])
-    labels = dict(line.split(";")[::2][:2] for line in (folder / "INFO.csv").read_text("utf-8-sig").splitlines()[1:])
+    labels = dict(
+        line.split(";")[::2][:2] for line in (folder / "INFO.csv").read_text("utf-8-sig").splitlines()[1:]
+    )
     other = {"Benign": "Malignant", "Malignant": "Benign"}
-    lesions = [name for name in sorted(labels) if labels[name] != "Normal" and name[:4] not in ("PHAA", "PHAB")]
+    lesions = [
+        name for name in sorted(labels) if labels[name] != "Normal" and name[:4] not in ("PHAA", "PHAB")
+    ]
     wrong_label, emptied = lesions[:2]
     info(folder, wrong_label, "Label", other[labels[wrong_label]])
     change(masks / emptied, np.zeros_like)
@@ -87,12 +93,17 @@ def test_every_fault_is_named_and_stops_the_run(good, tmp_path):
         assert kind in way and (kind in listed) == by_type[kind]["stops"] == (kind != "MASK_SIZE")
     # Each by name: the run goes on past those it was told to, and no others.
     names = sorted({item["type"] for item in found if item["stops"]})
-    _, stop = anomalies(LocalRunner(config(folder, tmp_path / "run", *settings, f"validator.go_on={names[1:]}")).run())
+    _, stop = anomalies(
+        LocalRunner(config(folder, tmp_path / "run", *settings, f"validator.go_on={names[1:]}")).run()
+    )
     listed = stop.partition("Mend the data")[0]
     assert names[0] in listed and not any(name in listed for name in names[1:])
     from tensorflow_metadata.proto.v0 import anomalies_pb2
 
-    [proto] = {p.parent.name: p for p in (tmp_path / "run").rglob("ExampleValidator/*/anomalies/Split-test/SchemaDiff.pb")}.values()
+    [proto] = {
+        p.parent.name: p
+        for p in (tmp_path / "run").rglob("ExampleValidator/*/anomalies/Split-test/SchemaDiff.pb")
+    }.values()
     listed = anomalies_pb2.Anomalies.FromString(proto.read_bytes()).anomaly_info
     assert "DUPLICATE_IMAGE" in {reason.short_description for reason in listed["image/digest"].reason}
 
@@ -121,7 +132,9 @@ def test_drift_against_the_run_before_and_skew_between_splits(good, tmp_path):
 
 def row(number, label="Normal", **changes):
     classes = {"Normal": 0, "Benign": 1, "Malignant": 2}[label]
-    base = Row("train", f"P{number:02d}_0.png", f"P{number:02d}", label, classes, str(number), False, False, False)
+    base = Row(
+        "train", f"P{number:02d}_0.png", f"P{number:02d}", label, classes, str(number), False, False, False
+    )
     return Row(**{**vars(base), **changes})
 
 
@@ -139,7 +152,9 @@ def test_marks_on_lesion_images_only_are_a_leak():
 def test_an_anomaly_that_does_not_exist_is_refused(good, tmp_path):
     from pipeline.errors import ConfigError
 
-    with pytest.raises(ConfigError, match="validator.go_on has .'MASK_COLOR'.; expected names of .*MASK_COLOUR"):
+    with pytest.raises(
+        ConfigError, match="validator.go_on has .'MASK_COLOR'.; expected names of .*MASK_COLOUR"
+    ):
         LocalRunner(config(good, tmp_path / "run", "validator.go_on=[MASK_COLOR]")).run()
 
 
@@ -154,7 +169,11 @@ def test_every_beam_runner_writes_the_same_examples(good, tmp_path, monkeypatch)
     splits = split_by_patients(load_bus_uclm(good), ["PHAB", "PHAE"])
     written = []
     for number, (runner, *options) in enumerate(
-        (("",), ("DirectRunner",), ("DirectRunner", "--direct_running_mode=multi_processing", "--direct_num_workers=2"))
+        (
+            ("",),
+            ("DirectRunner",),
+            ("DirectRunner", "--direct_running_mode=multi_processing", "--direct_num_workers=2"),
+        )
     ):
         scratch = tmp_path / f"scratch{number}"
         scratch.mkdir()
@@ -165,7 +184,9 @@ def test_every_beam_runner_writes_the_same_examples(good, tmp_path, monkeypatch)
     assert written[0] == written[1] == written[2]
     # Another engine is no reason to compute anew.
     LocalRunner(config(good, tmp_path / "run", "validator.go_on=[]")).run()
-    _, results, _ = LocalRunner(config(good, tmp_path / "run", "validator.go_on=[]", "beam.runner=DirectRunner")).run()
+    _, results, _ = LocalRunner(
+        config(good, tmp_path / "run", "validator.go_on=[]", "beam.runner=DirectRunner")
+    ).run()
     assert [result.state for result in results][:2] == ["CACHED", "CACHED"]
     for wrong, message in (
         ("beam.runner=DirctRunner", "beam.runner is 'DirctRunner'"),
@@ -188,4 +209,6 @@ def test_what_a_killed_process_left_is_swept_and_a_living_one_s_is_not(good, tmp
         (parent / f"{_mark()}{number}-x").mkdir(parents=True)
     (parent / ".building-another machine-1-x").mkdir()
     LocalRunner(config(good, tmp_path / "run", "validator.go_on=[]")).run()
-    assert sorted(p.name for p in parent.iterdir()) == sorted([f"{_mark()}{os.getpid()}-x", ".building-another machine-1-x"])
+    assert sorted(p.name for p in parent.iterdir()) == sorted(
+        [f"{_mark()}{os.getpid()}-x", ".building-another machine-1-x"]
+    )

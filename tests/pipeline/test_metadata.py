@@ -28,7 +28,9 @@ def test_the_newest_complete_execution_is_the_cache_hit(tmp_path):
     metadata = Metadata(tmp_path / "m.db")
     run = metadata.start_run("r1")
     for number, state in enumerate(("COMPLETE", "COMPLETE", "FAILED"), 1):
-        output = {"examples": Examples(tmp_path / str(number), digest=str(number))} if state == "COMPLETE" else {}
+        output = (
+            {"examples": Examples(tmp_path / str(number), digest=str(number))} if state == "COMPLETE" else {}
+        )
         metadata.put_execution("Gen", run, {}, output, state, cache_key="k")
     _, outputs = metadata.find_cached("Gen", "k")
     assert outputs["examples"].digest == "2"
@@ -61,7 +63,9 @@ def test_component_reads_its_annotations():
 def test_a_database_of_something_else_or_another_version_is_named_and_left_alone(tmp_path):
     with sqlite3.connect(tmp_path / "album.db") as connection:
         connection.execute("CREATE TABLE photos (name TEXT)")
-    with pytest.raises(MetadataError, match=r"album.db: an SQLite database of something else \(tables \['photos'\]\)"):
+    with pytest.raises(
+        MetadataError, match=r"album.db: an SQLite database of something else \(tables \['photos'\]\)"
+    ):
         Metadata(tmp_path / "album.db")
     with sqlite3.connect(tmp_path / "album.db") as connection:
         assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("photos",)]
@@ -69,7 +73,10 @@ def test_a_database_of_something_else_or_another_version_is_named_and_left_alone
     for version in (99, 6):
         with sqlite3.connect(tmp_path / "m.db") as connection:
             connection.execute("UPDATE MLMDEnv SET schema_version = ?", (version,))
-        with pytest.raises(MetadataError, match=f"m.db: written by another version of ML Metadata .*{version}.*another run.root"):
+        with pytest.raises(
+            MetadataError,
+            match=f"m.db: written by another version of ML Metadata .*{version}.*another run.root",
+        ):
             Metadata(tmp_path / "m.db")
 
 
@@ -84,12 +91,17 @@ def test_a_moved_root_keeps_its_artifacts(tmp_path):
     pushed = PushedModel(here / "artifacts" / "Pusher" / "k-1" / "pushed_model", digest="2")
     pushed.properties |= {"version": 3, "destination": str(here / "serving" / "panet")}
     outside = Examples(tmp_path / "elsewhere", digest="3")
-    metadata.put_execution("Gen", run, {}, {"examples": examples, "other": outside}, "COMPLETE", summary=f"in {here}/x")
+    metadata.put_execution(
+        "Gen", run, {}, {"examples": examples, "other": outside}, "COMPLETE", summary=f"in {here}/x"
+    )
     metadata.put_execution("Pusher", run, {"examples": examples}, {"pushed_model": pushed}, "COMPLETE")
     # As older versions wrote it.
     old = pb.Artifact(type_id=metadata._artifact_types["Examples"], uri=str(places[1]))
     [old_id] = metadata.store.put_artifacts([old])
-    old_push = pb.Artifact(type_id=metadata._artifact_types["PushedModel"], uri=str(here / "artifacts" / "Pusher" / "k-2" / "gone"))
+    old_push = pb.Artifact(
+        type_id=metadata._artifact_types["PushedModel"],
+        uri=str(here / "artifacts" / "Pusher" / "k-2" / "gone"),
+    )
     old_push.custom_properties["destination"].string_value = str(here / "serving" / "old")
     old_push.custom_properties["version"].int_value = 7
     [old_push_id] = metadata.store.put_artifacts([old_push])
@@ -125,7 +137,10 @@ def test_earlier_statistics_that_are_gone_give_a_note(tmp_path, capsys):
     metadata = Metadata(tmp_path / "metadata.db")
     (folder / "FeatureStats.pb").unlink()
     assert metadata.latest("StatisticsGen", "statistics", other_than="now").path.parent.name == "k-1"
-    assert f"note: ExampleStatistics of an earlier run changed or gone, and not compared with: {folder}" in capsys.readouterr().out
+    assert (
+        f"note: ExampleStatistics of an earlier run changed or gone, and not compared with: {folder}"
+        in capsys.readouterr().out
+    )
 
 
 CALLS = []
@@ -171,10 +186,17 @@ def test_what_the_cache_takes_and_how_an_interrupted_run_is_told(tmp_path, capsy
 
 
 def test_a_run_that_was_killed_is_told_from_one_at_work(tmp_path, python):
-    python("import sys; from pipeline.lineage.metadata import Metadata; Metadata(sys.argv[1]).start_run('dead')", tmp_path / "m.db")
+    python(
+        "import sys; from pipeline.lineage.metadata import Metadata; Metadata(sys.argv[1]).start_run('dead')",
+        tmp_path / "m.db",
+    )
     metadata = Metadata(tmp_path / "m.db")
     metadata.end_run(metadata.start_run("stopped by hand"), "interrupted", error="Trainer: interrupted")
     metadata.start_run("at work")
     told = [queries.run_line(queries.summary(metadata, run)) for run in metadata.runs()]
-    assert [line.split(", ")[0] for line in told] == ["dead: killed", "stopped by hand: interrupted", "at work: running"]
+    assert [line.split(", ")[0] for line in told] == [
+        "dead: killed",
+        "stopped by hand: interrupted",
+        "at work: running",
+    ]
     assert "Trainer: interrupted" in told[1]

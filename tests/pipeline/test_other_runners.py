@@ -43,7 +43,10 @@ def here(phantom, tmp_path_factory, python):
 def assert_same(here, there):
     for name in ("examples", "statistics", "schema", "anomalies", "evaluation"):
         assert digest_path(there[name]) == digest_path(here[name]), name
-    ours, theirs = (keras.models.load_model(folder / "Format-Keras" / "panet.keras") for folder in (here["model"], there["model"]))
+    ours, theirs = (
+        keras.models.load_model(folder / "Format-Keras" / "panet.keras")
+        for folder in (here["model"], there["model"])
+    )
     for own, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_array_equal(own, other)
 
@@ -53,7 +56,21 @@ def test_compiled_pipeline_loads_and_keeps_the_order(tmp_path):
 
     target = tmp_path / "deep" / "panet.yaml"
     change = [f"--set=data.path={tmp_path}", f"--set=run.root={tmp_path}", "--set=trainer.steps=7"]
-    assert main(["compile", "--runner", "kubeflow", "--image", "registry/panet:1", "--output", str(target), *change]) == 0
+    assert (
+        main(
+            [
+                "compile",
+                "--runner",
+                "kubeflow",
+                "--image",
+                "registry/panet:1",
+                "--output",
+                str(target),
+                *change,
+            ]
+        )
+        == 0
+    )
     assert os.listdir(target.parent) == ["panet.yaml"]
     assert set(kfp.components.load_component_from_file(str(target)).component_spec.inputs) == {
         "data_path",

@@ -11,7 +11,9 @@ from pipeline.report.html import render
 
 
 def pixels(uri):
-    return np.array(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("RGB")).astype(int)
+    return np.array(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("RGB")).astype(
+        int
+    )
 
 
 def test_one_epoch_is_a_point_and_not_an_empty_axis():

@@ -72,7 +72,15 @@ def test_every_stage_ran_and_left_its_artifacts(first):
 def test_report_is_one_file_with_everything(first):
     runner, (name, results, _) = first
     page = (runner.root / "runs" / name / "report.html").read_text()
-    for section in ("Stages", "Data", "Training", "Scores", "Gallery", "Grad-CAM", "Lineage of the pushed model"):
+    for section in (
+        "Stages",
+        "Data",
+        "Training",
+        "Scores",
+        "Gallery",
+        "Grad-CAM",
+        "Lineage of the pushed model",
+    ):
         assert f"<h2>{section}" in page
     assert page.count("<rect") >= 5 and 'aria-label="Lineage of the pushed model"' in page
     assert page.count("data:image/png;base64,") >= 9
@@ -80,8 +88,15 @@ def test_report_is_one_file_with_everything(first):
     scores = json.loads(results[5].outputs["evaluation"].evaluation.read_text())
     # Whose pictures they are, and how many annotated ones it took: test patients' lesions, each once however often it was drawn.
     for kind, item in scores["gallery"].items():
-        assert page.count(f"<figcaption>{kind}: {item['file']}, Dice {item['dice']:.3f}; supports {item['supports'][0]}") == 2
-    supports = {file for image in scores["per_image"].values() for drawn in image["supports"] for file in drawn}
+        assert (
+            page.count(
+                f"<figcaption>{kind}: {item['file']}, Dice {item['dice']:.3f}; supports {item['supports'][0]}"
+            )
+            == 2
+        )
+    supports = {
+        file for image in scores["per_image"].values() for drawn in image["supports"] for file in drawn
+    }
     assert set(scores["supports"]) == supports and supports <= set(scores["per_image"])
     assert scores["table"]["cross-patient, 1 shot"]["annotated"] == len(supports)
     assert f"took {len(supports)} different ones as supports" in page
@@ -89,7 +104,10 @@ def test_report_is_one_file_with_everything(first):
     for file, image in scores["per_image"].items():
         assert all(patient[support] != patient[file] for drawn in image["supports"] for support in drawn)
     # A first run has nobody to compare with, which is no fault of it.
-    assert '<p class="good">Version 1 was pushed to' in page and '<p class="note">Note: no blessed model before this one' in page
+    assert (
+        '<p class="good">Version 1 was pushed to' in page
+        and '<p class="note">Note: no blessed model before this one' in page
+    )
 
 
 def test_lineage_goes_back_to_the_examples(first):
@@ -122,7 +140,11 @@ def test_lineage_answers_both_ways(first, capsys):
     seen = examples["files"]["train"][0]
     for what in (seen, examples["patients"]["train"][0]):
         code, out, _ = ask(what)
-        assert code == 0 and "trained on it" in out and f"PUSHED to {runner.root / 'serving' / 'panet' / '1'}" in out
+        assert (
+            code == 0
+            and "trained on it" in out
+            and f"PUSHED to {runner.root / 'serving' / 'panet' / '1'}" in out
+        )
     assert "only scored on it" in ask(examples["patients"]["test"][0])[1]
     code, _, error = ask("ZZZZ")
     assert code == 1 and "no run had an image or a patient 'ZZZZ'" in error and name in error
@@ -210,7 +232,11 @@ def test_runs_lists_runs_with_scores(first, capsys):
     assert f"pushed to {runner.root / 'serving' / 'panet' / '1'}, data {runner.config.data.path}" in line
     assert main(["runs", "--root", str(runner.root), "--verbose"]) == 0
     out = capsys.readouterr().out
-    assert f"{name}: complete" in out and "Evaluator" in out and "serving" not in out.split("Pusher")[0].partition("\n")[2]
+    assert (
+        f"{name}: complete" in out
+        and "Evaluator" in out
+        and "serving" not in out.split("Pusher")[0].partition("\n")[2]
+    )
     assert main(["runs", "--root", "/nowhere"]) == 1
 
 
@@ -226,7 +252,12 @@ def test_broken_files_stop_the_run_before_anything_is_written(tmp_path, capsys):
     settings = [x for s in (f"data.path={folder}", f"run.root={tmp_path}/run", *TINY) for x in ("--set", s)]
     assert main(["run", *settings]) == 1
     error = capsys.readouterr().err
-    for name in ("AAAA_003.png: cannot be decoded", "masks/BBBB_001.png: missing", "images/AAAA_099.png: missing", "ZZZZ_000.png"):
+    for name in (
+        "AAAA_003.png: cannot be decoded",
+        "masks/BBBB_001.png: missing",
+        "images/AAAA_099.png: missing",
+        "ZZZZ_000.png",
+    ):
         assert name in error, error
     artifacts = [p for p in (tmp_path / "run" / "artifacts").rglob("*") if p.is_file()]
     assert artifacts == []
@@ -236,7 +267,11 @@ def test_anomalies_stop_the_run_unless_told_otherwise(data, tmp_path, capsys):
     schema = tmp_path / "strict.pbtxt"
     from pipeline.pipeline import SCHEMA
 
-    text = SCHEMA.read_text().replace("min_examples_count: 4", "min_examples_count: 10").replace("max: 4096", "max: 100")
+    text = (
+        SCHEMA.read_text()
+        .replace("min_examples_count: 4", "min_examples_count: 10")
+        .replace("max: 4096", "max: 100")
+    )
     schema.write_text(text)
     strict = config(data, tmp_path / "run", f"validator.schema={schema}")
     name, results, stop = LocalRunner(strict).run()
@@ -254,10 +289,16 @@ def test_an_unblessed_model_is_not_pushed(first, data, capsys):
     pushed = sorted(p.name for p in (runner.root / "serving" / "panet").iterdir())
     name, results, _ = LocalRunner(config(data, runner.root, "evaluator.min_dice=0.999")).run()
     assert states(results)["Trainer"] == "CACHED"
-    assert not results[-1].outputs["pushed_model"].properties["pushed"] and "below evaluator.min_dice" in results[-1].summary
+    assert (
+        not results[-1].outputs["pushed_model"].properties["pushed"]
+        and "below evaluator.min_dice" in results[-1].summary
+    )
     assert sorted(p.name for p in (runner.root / "serving" / "panet").iterdir()) == pushed
     page = (runner.root / "runs" / name / "report.html").read_text()
-    assert '<p class="bad">Nothing was pushed: Evaluator: mean Dice' in page and "no blessed model" not in page.split("<h2>")[0]
+    assert (
+        '<p class="bad">Nothing was pushed: Evaluator: mean Dice' in page
+        and "no blessed model" not in page.split("<h2>")[0]
+    )
     # No word and no colour of a pushed model.
     assert "Lineage of the model, which was not pushed" in page and ">Nothing pushed " in page
     assert "#c9e7cd" not in page and "PushedModel" not in page and "was pushed to" not in page
@@ -271,7 +312,9 @@ def test_an_unblessed_model_is_not_pushed(first, data, capsys):
 
 def test_a_quick_evaluation_is_a_look_and_blesses_nothing(first, data, capsys):
     runner, (earlier, _, _) = first
-    name, results, _ = LocalRunner(config(data, runner.root, "evaluator.quick=true", "evaluator.shots=[1,2]")).run()
+    name, results, _ = LocalRunner(
+        config(data, runner.root, "evaluator.quick=true", "evaluator.shots=[1,2]")
+    ).run()
     scores = json.loads(results[5].outputs["evaluation"].evaluation.read_text())
     assert states(results)["Trainer"] == "CACHED" and list(scores["table"]) == ["cross-patient, 1 shot"]
     assert "evaluator.quick is a look" in results[-1].summary
@@ -299,11 +342,17 @@ def test_a_forced_run_executes_all_and_is_what_later_runs_take(first):
     _, later, _ = LocalRunner(runner.config).run()
     assert set(states(later).values()) == {"CACHED"}
     for one, other in zip(forced, later):
-        assert {name: a.id for name, a in one.outputs.items()} == {name: a.id for name, a in other.outputs.items()}
+        assert {name: a.id for name, a in one.outputs.items()} == {
+            name: a.id for name, a in other.outputs.items()
+        }
 
 
 def test_missing_test_patients_are_told_with_the_command_that_goes_on(data, tmp_path, capsys):
-    arguments = [x for s in (f"data.path={data}", f"run.root={tmp_path}", "data.test_patients=[PHAA,ANFO]") for x in ("--set", s)]
+    arguments = [
+        x
+        for s in (f"data.path={data}", f"run.root={tmp_path}", "data.test_patients=[PHAA,ANFO]")
+        for x in ("--set", s)
+    ]
     assert main(["run", *arguments]) == 1
     error = capsys.readouterr().err
     assert "['ANFO'] have no image" in error and "--set data.test_patients=[]" in error
@@ -314,7 +363,14 @@ def test_choices_are_those_of_the_code_behind_them():
     from pipeline.components import ExampleGen
 
     assert PROTOCOLS == evaluation.PROTOCOLS
-    arguments = {"test_patients": (), "test_share": 0.5, "split_seed": 0, "engine": {}, "work_dir": "", "examples": None}
+    arguments = {
+        "test_patients": (),
+        "test_share": 0.5,
+        "split_seed": 0,
+        "engine": {},
+        "work_dir": "",
+        "examples": None,
+    }
     with pytest.raises(ConfigError) as error:
         ExampleGen.function(data_path="/nowhere", layout="?", **arguments)
     assert str(sorted(LAYOUTS)) in str(error.value)

@@ -33,16 +33,27 @@ def test_shares_are_the_recipe_s_where_it_has_none():
     sources = "data.sources=[{path: /a/A/t.csv, share: 2}, {path: ~/B, layout: folder, share: 0.5}, {path: /c, name: Ü, share: 1}]"
 
     def settings(*more):
-        nodes = {node.component.name: node.arguments for node in create_pipeline(load_config(None, ["run.root=/r", *more]))}
+        nodes = {
+            node.component.name: node.arguments
+            for node in create_pipeline(load_config(None, ["run.root=/r", *more]))
+        }
         return nodes["Trainer"]["settings"]["recipe"]["episodes"]["source_shares"], nodes["ExampleGen"]
 
     shares, gen = settings(sources)
     assert shares == {"A": 2.0, "B": 0.5, "Ü": 1.0}
-    assert gen["sources"] == ({"name": "A", "layout": "csv"}, {"name": "B", "layout": "folder"}, {"name": "Ü", "layout": "csv"})
+    assert gen["sources"] == (
+        {"name": "A", "layout": "csv"},
+        {"name": "B", "layout": "folder"},
+        {"name": "Ü", "layout": "csv"},
+    )
     assert gen["data_path"][0] == "/a/A/t.csv" and "~" not in gen["data_path"][1]
     assert settings(sources, "trainer.recipe.episodes.source_shares={A: 1, B: 1}")[0] == {"A": 1.0, "B": 1.0}
     # One source has nothing to share with, and equal shares are the recipe's own rule.
-    assert settings("data.sources=[{path: /a, share: 1}]")[0] == settings("data.sources=[[/a], [/b, csv]]")[0] == {}
+    assert (
+        settings("data.sources=[{path: /a, share: 1}]")[0]
+        == settings("data.sources=[[/a], [/b, csv]]")[0]
+        == {}
+    )
     assert Source("/data/BUSI/table.csv").name == "BUSI" and Source("/data/x.y", "folder").name == "x.y"
 
 
@@ -51,7 +62,9 @@ def test_every_source_counts_in_the_key_and_travels_as_text(tmp_path, monkeypatc
         (tmp_path / name).mkdir()
         (tmp_path / name / "x.png").write_text(name)
     [gen, *_] = create_pipeline(
-        load_config(None, [f"data.path={tmp_path}", "run.root=/r", "data.sources=[[one, folder], [two, folder]]"])
+        load_config(
+            None, [f"data.path={tmp_path}", "run.root=/r", "data.sources=[[one, folder], [two, folder]]"]
+        )
     )
     first = cache_key(gen, {})
     assert cache_key(gen, {}) == first
@@ -63,7 +76,10 @@ def test_every_source_counts_in_the_key_and_travels_as_text(tmp_path, monkeypatc
     assert json.loads(values["data_path"]) == [f"{tmp_path}/one", f"{tmp_path}/two"]
     given = {}
     function = lambda **arguments: given.update(arguments)  # noqa: E731
-    monkeypatch.setattr("pipeline.components.ExampleGen", gen.component.__class__(**{**vars(gen.component), "function": function}))
+    monkeypatch.setattr(
+        "pipeline.components.ExampleGen",
+        gen.component.__class__(**{**vars(gen.component), "function": function}),
+    )
     monkeypatch.setattr(light_components, "cache_key", lambda *_: "key")
     light_components.execute("ExampleGen", values, {}, {"examples": tmp_path / "out"}, "")
     assert {name: given[name] for name in ("data_path", "sources")} == {
@@ -74,7 +90,9 @@ def test_every_source_counts_in_the_key_and_travels_as_text(tmp_path, monkeypatc
 @pytest.fixture(scope="module")
 def hospitals(phantom, tmp_path_factory):
     """Two hospitals whose patients and files have the same names, and one picture that both have."""
-    other = write_phantom(tmp_path_factory.mktemp("data") / "other", patients=3, images=3, seed=7, size=(96, 128))
+    other = write_phantom(
+        tmp_path_factory.mktemp("data") / "other", patients=3, images=3, seed=7, size=(96, 128)
+    )
     shutil.copy(phantom / "images" / "PHAA_000.png", other / "images")
     return {"A": phantom, "B": other}
 
@@ -101,7 +119,9 @@ def test_hospitals_keep_their_names_apart_and_are_on_both_sides(hospitals, tmp_p
     examples, findings, said = generate(hospitals, tmp_path / "drawn")
     records = {split: read_examples(examples.split(split)) for split in Examples.SPLITS}
     every = [record for members in records.values() for record in members]
-    assert len({record.filename for record in every}) == len(every) == 21 and "of 2 sources" in said["summary"]
+    assert (
+        len({record.filename for record in every}) == len(every) == 21 and "of 2 sources" in said["summary"]
+    )
     for record in every:
         assert record.patient == f"{record.source}/{record.filename.split('/')[1][:4]}"
     for split, members in records.items():
@@ -111,7 +131,9 @@ def test_hospitals_keep_their_names_apart_and_are_on_both_sides(hospitals, tmp_p
             own = [record for record in members if record.source == name]
             counts = findings["sources"][name][split]
             assert counts["patients"] == len({record.patient for record in own})
-            assert counts["lesions"] + counts["normals"] == len(own) and counts["normals"] == counts["patients"]
+            assert (
+                counts["lesions"] + counts["normals"] == len(own) and counts["normals"] == counts["patients"]
+            )
     patients = [{record.patient for record in members} for members in records.values()]
     assert not patients[0] & patients[1] and len(patients[0] | patients[1]) == 7
 
@@ -138,7 +160,9 @@ def test_patients_are_named_with_their_hospital(hospitals, tmp_path):
             "source B: all 9 images are in train, so that no score is of it. Test some of its patients.",
         ),
     }
-    with pytest.raises(ConfigError, match="PHAB is a patient of several sources; expected one of A/PHAB, B/PHAB"):
+    with pytest.raises(
+        ConfigError, match="PHAB is a patient of several sources; expected one of A/PHAB, B/PHAB"
+    ):
         generate(hospitals, tmp_path / "unclear", ("PHAB",))
     single = write_bus_uclm(tmp_path / "single", [("AAAA_000.png", "Benign"), ("AAAA_001.png", "Normal")])
     with pytest.raises(ConfigError, match=r"data.sources: source C: hold_out got 1 patient\(s\) \(C/AAAA\)"):
@@ -158,16 +182,36 @@ def test_faults_of_all_hospitals_are_told_at_once(hospitals, tmp_path):
 def test_a_flag_is_compared_with_the_label_in_each_hospital():
     def row(source, number, lesion, marks):
         name = f"{source}/{number}"
-        return Row("train", name, name, "Benign" if lesion else "Normal", int(lesion), name, False, marks, False, source)
+        return Row(
+            "train",
+            name,
+            name,
+            "Benign" if lesion else "Normal",
+            int(lesion),
+            name,
+            False,
+            marks,
+            False,
+            source,
+        )
 
     # In A marks say all; in B, where they are on every second picture of either kind, nothing.
-    rows = [row("A", i, i % 2, bool(i % 2)) for i in range(30)] + [row("B", i, i % 2, bool(i % 4 // 2)) for i in range(32)]
+    rows = [row("A", i, i % 2, bool(i % 2)) for i in range(30)] + [
+        row("B", i, i % 2, bool(i % 4 // 2)) for i in range(32)
+    ]
     flags = [item["description"] for item in check_rows(rows) if item["type"] == "FLAG_TELLS_LABEL"]
-    assert len(flags) == 1 and flags[0].startswith("A: marks go with the label: 15 of 15 lesion images have it, and 0 of 15")
+    assert len(flags) == 1 and flags[0].startswith(
+        "A: marks go with the label: 15 of 15 lesion images have it, and 0 of 15"
+    )
 
 
 def test_the_report_tells_hospitals_apart():
-    figures = {"lesions": 7, "found": 6 / 7, "false_marks": 1.25, "froc": {"0.25": 0.5, "0.5": 0.5, "1.0": 0.75, "2.0": 6 / 7}}
+    figures = {
+        "lesions": 7,
+        "found": 6 / 7,
+        "false_marks": 1.25,
+        "froc": {"0.25": 0.5, "0.5": 0.5, "1.0": 0.75, "2.0": 6 / 7},
+    }
     hospital = {
         "images": 6,
         "patients": 4,
@@ -185,7 +229,15 @@ def test_the_report_tells_hospitals_apart():
     )
     for cells in (
         ("cross-patient, 1 shot", "7", "85.7%", "1.25", "50.0%", "50.0%", "75.0%", "85.7%"),
-        ("Klinik &lt;Ü&gt;", "6 (4)", "0.751 (0.600 to 0.900)", "12.5%", "85.7% of 7", "1.25", "no such frame"),
+        (
+            "Klinik &lt;Ü&gt;",
+            "6 (4)",
+            "0.751 (0.600 to 0.900)",
+            "12.5%",
+            "85.7% of 7",
+            "1.25",
+            "no such frame",
+        ),
     ):
         assert "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" in page
     # Scores of an earlier version have neither.

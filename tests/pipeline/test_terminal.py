@@ -38,7 +38,8 @@ def test_anomalies_are_named():
     assert summary([]) == "no anomaly"
     assert summary([{"type": "MASK_SIZE", "stops": False}]) == "1 anomaly, let pass: MASK_SIZE"
     found = [
-        {"type": kind, "stops": stops} for kind, stops in (("MASK_SIZE", False), ("MASK_SIZE", False), ("DUPLICATE_IMAGE", True))
+        {"type": kind, "stops": stops}
+        for kind, stops in (("MASK_SIZE", False), ("MASK_SIZE", False), ("DUPLICATE_IMAGE", True))
     ]
     assert summary(found) == "3 anomalies: DUPLICATE_IMAGE; let pass: MASK_SIZE (2)"
 
@@ -57,7 +58,14 @@ SETTINGS = {"min_dice": 0.5, "max_drop": 0.02, "supports": (), "quick": False}
     [
         (0.6, None, False, True, ["mean Dice 0.600 is at least"], ["no blessed model before this one"]),
         # A first run that is refused is refused for its score alone.
-        (0.4, None, False, False, ["mean Dice 0.400 is below evaluator.min_dice 0.5"], ["no blessed model before this one"]),
+        (
+            0.4,
+            None,
+            False,
+            False,
+            ["mean Dice 0.400 is below evaluator.min_dice 0.5"],
+            ["no blessed model before this one"],
+        ),
         (float("nan"), None, False, False, ["mean Dice nan is below"], ["no blessed model before this one"]),
         (0.6, scores(0.7), False, False, ["-0.100 Dice .* a drop of more than evaluator.max_drop"], []),
         (0.6, scores(0.6), False, True, ["mean Dice 0.600", r"\+0.000 Dice .* on 2 images"], []),
@@ -69,8 +77,22 @@ SETTINGS = {"min_dice": 0.5, "max_drop": 0.02, "supports": (), "quick": False}
             ["mean Dice"],
             ["was scored at cross-patient, 5 shots; not compared"],
         ),
-        (0.6, scores(0.9, images=("c.png",)), False, True, ["mean Dice"], ["scored on other images; not compared"]),
-        (0.6, scores(0.9, supports=["c.png"]), False, True, ["mean Dice"], ["with other supports; not compared"]),
+        (
+            0.6,
+            scores(0.9, images=("c.png",)),
+            False,
+            True,
+            ["mean Dice"],
+            ["scored on other images; not compared"],
+        ),
+        (
+            0.6,
+            scores(0.9, supports=["c.png"]),
+            False,
+            True,
+            ["mean Dice"],
+            ["with other supports; not compared"],
+        ),
         (0.6, None, True, False, ["evaluator.quick is a look"], ["no blessed model before this one"]),
     ],
 )
@@ -80,4 +102,6 @@ def test_a_blessing_has_reasons_and_notes_apart(dice, before, quick, blessed, re
     verdict = judge(scores(dice), SETTINGS | {"quick": quick}, before)
     assert verdict.blessed is blessed
     for found, expected in ((verdict.reasons, reasons), (verdict.notes, notes)):
-        assert len(found) == len(expected) and all(re.search(text, one) for text, one in zip(expected, found)), found
+        assert len(found) == len(expected) and all(
+            re.search(text, one) for text, one in zip(expected, found)
+        ), found

@@ -15,7 +15,9 @@ from tests.pipeline.test_run import TINY
 
 
 def settings(data, root, *more):
-    return [x for setting in (f"data.path={data}", f"run.root={root}", *TINY, *more) for x in ("--set", setting)]
+    return [
+        x for setting in (f"data.path={data}", f"run.root={root}", *TINY, *more) for x in ("--set", setting)
+    ]
 
 
 def test_a_full_disk_is_named_and_leaves_nothing_half(tmp_path, python):
@@ -36,7 +38,11 @@ sys.exit(main(["run", *sys.argv[3:]]))
     data = write_bus_uclm(tmp_path / "data", images, size=(300, 400))
     done = python(script, root, limit, *settings(data, root), check=False)
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "pipeline run: ExampleGen: " in done.stderr and "File too large" in done.stderr and "make room" in done.stderr
+    assert (
+        "pipeline run: ExampleGen: " in done.stderr
+        and "File too large" in done.stderr
+        and "make room" in done.stderr
+    )
     assert [path for path in root.rglob("artifacts/**/*") if path.is_file()] == []
     [run] = Metadata(root / "metadata.db").runs()
     assert properties(run)["state"] == "failed"
@@ -53,7 +59,9 @@ def test_a_locked_database_is_waited_for(tmp_path):
         "import sqlite3, sys, time; c = sqlite3.connect(sys.argv[1], isolation_level=None); c.execute('BEGIN EXCLUSIVE');"
         "print('held', flush=True); time.sleep(2); c.execute('ROLLBACK')"
     )
-    with subprocess.Popen([sys.executable, "-c", holder, str(tmp_path / "m.db")], stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", holder, str(tmp_path / "m.db")], stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout.readline() == b"held\n"
         with pytest.raises(sqlite3.OperationalError, match="locked"):
             sqlite3.connect(tmp_path / "m.db", timeout=0).execute("BEGIN EXCLUSIVE")
@@ -64,7 +72,9 @@ def test_a_locked_database_is_waited_for(tmp_path):
 def test_a_failing_database_is_named(tmp_path):
     metadata = Metadata(tmp_path / "m.db")
     metadata.start_run("once")
-    with pytest.raises(MetadataError, match=r"m\.db: put_contexts failed \(.*already exists.*run the same command again"):
+    with pytest.raises(
+        MetadataError, match=r"m\.db: put_contexts failed \(.*already exists.*run the same command again"
+    ):
         metadata.start_run("once")
     (tmp_path / "file").write_text("")
     with pytest.raises(MetadataError, match="cannot be made"):
@@ -72,10 +82,17 @@ def test_a_failing_database_is_named(tmp_path):
 
 
 def test_two_runs_at_once_on_one_root(tmp_path):
-    rows = [(f"{patient}_{i:03d}.png", label) for patient in ("AAAA", "BBBB") for i, label in enumerate(("Benign", "Normal"))]
+    rows = [
+        (f"{patient}_{i:03d}.png", label)
+        for patient in ("AAAA", "BBBB")
+        for i, label in enumerate(("Benign", "Normal"))
+    ]
     data = write_bus_uclm(tmp_path / "data", rows)
     command = [sys.executable, "-m", "pipeline", "run", *settings(data, tmp_path / "run")]
-    runs = [subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
+    runs = [
+        subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for _ in range(2)
+    ]
     told = [run.communicate(timeout=300)[0] for run in runs]
     # The set is too small, so that both stop after four stages and the test is short.
     assert [run.returncode for run in runs] == [2, 2], told

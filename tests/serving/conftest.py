@@ -75,7 +75,9 @@ def ask():
 
     def send(port, method, path, body=None, headers=None, host="127.0.0.1"):
         connection = http.client.HTTPConnection(host, port, timeout=60)
-        body = body if body is None or isinstance(body, bytes) or hasattr(body, "__next__") else json.dumps(body)
+        body = (
+            body if body is None or isinstance(body, bytes) or hasattr(body, "__next__") else json.dumps(body)
+        )
         connection.request(method, path, body, headers or {}, encode_chunked=hasattr(body, "__next__"))
         response = connection.getresponse()
         content = response.read()

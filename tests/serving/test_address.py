@@ -34,7 +34,9 @@ def has_ipv6():
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
-@pytest.mark.parametrize(("host", "reached"), [("::1", ["::1"]), ("[::1]", ["::1"]), ("::", ["::1", "127.0.0.1"])])
+@pytest.mark.parametrize(
+    ("host", "reached"), [("::1", ["::1"]), ("[::1]", ["::1"]), ("::", ["::1", "127.0.0.1"])]
+)
 def test_both_ports_listen_on_ipv6(service, ask, host, reached):
     server, port = create_server(service, host, 0)
     rest, rest_port = create_rest_server(service, host, 0)
@@ -63,7 +65,9 @@ def test_refusals_name_the_flag_that_is_to_change():
         other.listen()
         port = other.getsockname()[1]
         for flag in ("port", "rest_api_port"):
-            with pytest.raises(OSError, match=rf"--{flag} {port}: 127.0.0.1:{port} cannot be bound; another server may be"):
+            with pytest.raises(
+                OSError, match=rf"--{flag} {port}: 127.0.0.1:{port} cannot be bound; another server may be"
+            ):
                 check_free(flag, "127.0.0.1", port)
 
 

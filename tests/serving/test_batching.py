@@ -58,7 +58,9 @@ def test_a_full_batch_does_not_wait_and_none_is_larger_than_allowed():
     function = Doubler()
     start = time.monotonic()
     answers = run_all(
-        Batcher(Batching(max_batch_size=2, batch_timeout_micros=2_000_000)), function, [np.ones((1, 1), np.float32)] * 4
+        Batcher(Batching(max_batch_size=2, batch_timeout_micros=2_000_000)),
+        function,
+        [np.ones((1, 1), np.float32)] * 4,
     )
     assert len(answers) == 4 and max(function.sizes) == 2 and time.monotonic() - start < 1.9
 
@@ -73,19 +75,33 @@ def test_what_would_be_too_large_joined_is_not_joined(monkeypatch):
     """Three episodes of 4 values each against a limit of 8: each batch holds two at most."""
     monkeypatch.setattr(tensors, "MAX_ELEMENTS", 8)
     function = Doubler()
-    answers = run_all(Batcher(Batching(batch_timeout_micros=200_000, num_batch_threads=1)), function, [np.ones((1, 4), "f4")] * 3)
-    assert [answer.shape for answer in answers] == [(1, 4)] * 3 and sum(function.sizes) == 3 and max(function.sizes) <= 2
+    answers = run_all(
+        Batcher(Batching(batch_timeout_micros=200_000, num_batch_threads=1)),
+        function,
+        [np.ones((1, 4), "f4")] * 3,
+    )
+    assert (
+        [answer.shape for answer in answers] == [(1, 4)] * 3
+        and sum(function.sizes) == 3
+        and max(function.sizes) <= 2
+    )
 
 
 def test_a_late_request_costs_nothing_and_a_flood_is_shed():
     function = Doubler()
-    [late] = run_all(Batcher(Batching()), function, [np.ones((1, 1), np.float32)], deadline=time.monotonic() - 1)
-    assert isinstance(late, RpcError) and late.code is grpc.StatusCode.DEADLINE_EXCEEDED and not function.sizes
+    [late] = run_all(
+        Batcher(Batching()), function, [np.ones((1, 1), np.float32)], deadline=time.monotonic() - 1
+    )
+    assert (
+        isinstance(late, RpcError) and late.code is grpc.StatusCode.DEADLINE_EXCEEDED and not function.sizes
+    )
     slow = Doubler(0.2)
     batcher = Batcher(Batching(max_batch_size=1, max_enqueued_batches=2, num_batch_threads=1))
     answers = run_all(batcher, slow, [np.ones((1, 1), np.float32)] * 8)
     refused = [a for a in answers if isinstance(a, RpcError)]
-    assert refused and all(a.code is grpc.StatusCode.UNAVAILABLE and "2 batches wait" in str(a) for a in refused)
+    assert refused and all(
+        a.code is grpc.StatusCode.UNAVAILABLE and "2 batches wait" in str(a) for a in refused
+    )
     assert len(slow.sizes) == 8 - len(refused)
 
 

@@ -25,11 +25,18 @@ def test_pictures_follow_the_library_s_rules():
         expected = resize_images(tf.constant(picture / np.float32(255)), size)
         np.testing.assert_allclose(shrink(picture, size), expected, atol=1e-5)
     for size in ((75, 61), (9, 50), (5, 7)):
-        np.testing.assert_allclose(enlarge(small, size), tf.image.resize(small[..., None], size)[..., 0], atol=1e-5)
+        np.testing.assert_allclose(
+            enlarge(small, size), tf.image.resize(small[..., None], size)[..., 0], atol=1e-5
+        )
 
 
 @pytest.mark.parametrize(
-    "value", [np.arange(6, dtype="float32").reshape(2, 3), np.array([[1, 255]], "uint8"), np.array([[b"a", b""]], object)]
+    "value",
+    [
+        np.arange(6, dtype="float32").reshape(2, 3),
+        np.array([[1, 255]], "uint8"),
+        np.array([[b"a", b""]], object),
+    ],
 )
 def test_tensors_cross_the_wire_and_are_tensorflow_s(value):
     import tensorflow as tf
@@ -46,7 +53,9 @@ def test_tensors_cross_the_wire_and_are_tensorflow_s(value):
 def test_same_answers_as_the_segmenter(server, model, phantom):
     from panet_keras import FewShotSegmenter
 
-    image, mask, query = (f"{phantom}/{name}" for name in ("images/PHAA_000.png", "masks/PHAA_000.png", "images/PHAC_001.png"))
+    image, mask, query = (
+        f"{phantom}/{name}" for name in ("images/PHAA_000.png", "masks/PHAA_000.png", "images/PHAC_001.png")
+    )
     local = FewShotSegmenter(model, (64, 64)).set_support([image], [mask]).predict(query)
     with Client(f"127.0.0.1:{server}", size=(64, 64)) as client:
         served = client.set_support([image], [mask]).predict(query)
@@ -58,13 +67,34 @@ def test_same_answers_as_the_segmenter(server, model, phantom):
 def test_command_line_writes_masks(server, phantom, tmp_path, capsys):
     support = f"{phantom}/images/PHAA_000.png={phantom}/masks/PHAA_000.png"
     queries = [f"{phantom}/images/PHAC_00{i}.png" for i in (0, 1)]
-    arguments = ["segment", "--server", f"127.0.0.1:{server}", "--support", support, "--query", *queries, "--size", "64", "64"]
+    arguments = [
+        "segment",
+        "--server",
+        f"127.0.0.1:{server}",
+        "--support",
+        support,
+        "--query",
+        *queries,
+        "--size",
+        "64",
+        "64",
+    ]
     assert main([*arguments, "--out", str(tmp_path / "out")]) is None
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         f"PHAC_00{i}_{what}.png" for i in (0, 1) for what in ("mask", "overlay")
     ]
     assert np.asarray(Image.open(tmp_path / "out" / "PHAC_000_mask.png")).shape == (96, 128)
-    wrong = ["segment", "--server", "127.0.0.1:1", "--support", support, "--query", *queries, "--out", str(tmp_path / "none")]
+    wrong = [
+        "segment",
+        "--server",
+        "127.0.0.1:1",
+        "--support",
+        support,
+        "--query",
+        *queries,
+        "--out",
+        str(tmp_path / "none"),
+    ]
     assert main(wrong) == 1 and not (tmp_path / "none").exists()
     assert "UNAVAILABLE" in capsys.readouterr().err
 
@@ -82,7 +112,10 @@ def test_the_model_s_size_is_asked_for_and_outputs_can_be_left_out(server, episo
 
 def test_options_of_the_caller_win(server, episode):
     for options in ([("grpc.max_receive_message_length", 1000)], {"grpc.max_receive_message_length": 1000}):
-        with Client(f"127.0.0.1:{server}", options=options) as client, pytest.raises(ServingError, match="RESOURCE_EXHAUSTED"):
+        with (
+            Client(f"127.0.0.1:{server}", options=options) as client,
+            pytest.raises(ServingError, match="RESOURCE_EXHAUSTED"),
+        ):
             client.call("serving_default", episode()[0])
 
 
@@ -107,7 +140,10 @@ def test_a_folder_is_its_pictures_and_no_input_is_overwritten(server, phantom, t
         ([*arguments, "--support", mine, "--out", str(folder)], f"{folder}/a_mask.png: given as an input"),
         ([*arguments[:-1], str(folder / "deeper.png"), *none], "deeper.png: no picture in it"),
         ([*arguments, "--out", str(tmp_path / "out")], "a_mask.png, "),  # there already
-        ([*arguments, "--support_set", "kept", *none], "give it, or --support, --support-dir and --normal, not both"),
+        (
+            [*arguments, "--support_set", "kept", *none],
+            "give it, or --support, --support-dir and --normal, not both",
+        ),
         ([*arguments[:3], *arguments[5:], *none], "no annotated picture; expected --support IMAGE=MASK"),
     ):
         assert main(wrong) == 1 and message in capsys.readouterr().err
@@ -133,21 +169,40 @@ def test_a_support_folder_with_normal_frames_is_the_segmenter_s(server, model, p
     shutil.copy(phantom / "images" / "PHAC_001.png", query / "deep")
     (query / "broken.png").write_bytes(b"cut off")
 
-    local = FewShotSegmenter(model, (64, 64)).set_support([str(folder / "a.png")], [mask], normals=[str(normal)])
+    local = FewShotSegmenter(model, (64, 64)).set_support(
+        [str(folder / "a.png")], [mask], normals=[str(normal)]
+    )
     expected = local.predict(str(query / "deep" / "PHAC_001.png"))
     without = local.set_support([str(folder / "a.png")], [mask]).predict(str(query / "deep" / "PHAC_001.png"))
     assert np.abs(expected.probability - without.probability).max() > 1e-3
     with Client(f"127.0.0.1:{server}") as client:
-        served = client.set_support([str(folder / "a.png")], [mask], normals=[str(normal)]).predict(query / "deep" / "PHAC_001.png")
+        served = client.set_support([str(folder / "a.png")], [mask], normals=[str(normal)]).predict(
+            query / "deep" / "PHAC_001.png"
+        )
     np.testing.assert_allclose(served.probability, expected.probability, atol=1e-4)
 
     table, out = tmp_path / "tables" / "t.csv", tmp_path / "out"
-    command = ["segment", "--server", f"127.0.0.1:{server}", "--support-dir", str(folder), "--query", str(query), "--recursive"]
+    command = [
+        "segment",
+        "--server",
+        f"127.0.0.1:{server}",
+        "--support-dir",
+        str(folder),
+        "--query",
+        str(query),
+        "--recursive",
+    ]
     assert main([*command, "--csv", str(table), "--out", str(out)]) == 1
     error = capsys.readouterr().err
-    assert "broken.png: not a picture" in error and "1 picture(s) could not be read; all others are done" in error
+    assert (
+        "broken.png: not a picture" in error
+        and "1 picture(s) could not be read; all others are done" in error
+    )
     rows = list(csv.DictReader(table.open()))
-    assert [(row["file"], bool(row["error"])) for row in rows] == [("broken.png", True), ("deep/PHAC_001.png", False)]
+    assert [(row["file"], bool(row["error"])) for row in rows] == [
+        ("broken.png", True),
+        ("deep/PHAC_001.png", False),
+    ]
     assert float(rows[1]["presence"]) == pytest.approx(served.presence, abs=1e-5)
     found = np.asarray(Image.open(out / "deep" / "PHAC_001_mask.png")) > 0
     np.testing.assert_array_equal(found, served.mask)
@@ -165,11 +220,16 @@ def test_an_empty_mask_is_refused_here_and_by_the_server(server, phantom, episod
     support = episode()[0]
     with Client(f"127.0.0.1:{server}", size=(64, 64)) as client:
         with pytest.raises(ValueError, match="support shot 1: its mask has no foreground pixel.*in normals"):
-            client.set_support([f"{phantom}/images/PHAA_000.png", image], [f"{phantom}/masks/PHAA_000.png", empty])
+            client.set_support(
+                [f"{phantom}/images/PHAA_000.png", image], [f"{phantom}/masks/PHAA_000.png", empty]
+            )
         with pytest.raises(ValueError, match="expects a list of normals"):
             client.set_support([image], [empty], normals=image)
         with pytest.raises(ServingError, match="no pixel of any shot equals 1"):
             client.call(
                 "encode_support",
-                {"support_images": support["support_images"], "support_masks": np.zeros_like(support["support_masks"])},
+                {
+                    "support_images": support["support_images"],
+                    "support_masks": np.zeros_like(support["support_masks"]),
+                },
             )

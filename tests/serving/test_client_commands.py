@@ -49,11 +49,20 @@ def options(*adders):
 
 
 def test_the_options_are_the_library_s():
-    theirs = options(library.add_support, lambda parser: library.add_queries(parser, False), library.add_answers)
+    theirs = options(
+        library.add_support, lambda parser: library.add_queries(parser, False), library.add_answers
+    )
     ours = options(client.add_support, lambda parser: client.add_queries(parser, False), client.add_answers)
     assert theirs.keys() - ours.keys() == {"--adapt"} and ours.keys() <= theirs.keys()
     for name, action in ours.items():
-        for key in ("dest", "nargs", "default", "metavar", "required", *([] if name == "--presence-threshold" else ["help"])):
+        for key in (
+            "dest",
+            "nargs",
+            "default",
+            "metavar",
+            "required",
+            *([] if name == "--presence-threshold" else ["help"]),
+        ):
             assert action[key] == theirs[name][key], (name, key)
     parser = argparse.ArgumentParser()
     client.add_answers(parser)

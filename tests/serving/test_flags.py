@@ -64,10 +64,16 @@ def test_every_flag_of_the_real_server_is_taken(caplog):
     flags = parse_flags([f"--{name}={value}" for name, value in REAL.items()])
     found = set(vars(flags)) - {"channel_options"}
     assert found == set(REAL) | OUR_OWN
-    assert (flags.rest_api_num_threads, flags.enable_model_warmup, flags.tensorflow_intra_op_parallelism) == (4, False, 2)
+    assert (flags.rest_api_num_threads, flags.enable_model_warmup, flags.tensorflow_intra_op_parallelism) == (
+        4,
+        False,
+        2,
+    )
     with caplog.at_level(logging.WARNING, "serving"):
         warn_without_effect(flags)
-    assert [record.message.split("=")[0] for record in caplog.records] == [f"--{name}" for name in WITHOUT_EFFECT]
+    assert [record.message.split("=")[0] for record in caplog.records] == [
+        f"--{name}" for name in WITHOUT_EFFECT
+    ]
     assert all("has no effect here: " in record.message for record in caplog.records)
 
 

@@ -23,13 +23,20 @@ def read(body, **headers):
 
 def chunked(body, size=1000, trailer=b""):
     parts = [body[start : start + size] for start in range(0, len(body), size)]
-    return b"".join(b"%x;name=value\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n" + trailer + b"\r\n"
+    return (
+        b"".join(b"%x;name=value\r\n%s\r\n" % (len(part), part) for part in parts)
+        + b"0\r\n"
+        + trailer
+        + b"\r\n"
+    )
 
 
 @pytest.mark.parametrize("size", [0, 1, 65535, 65536, 65537, 131072, 200_001])
 def test_plain_chunked_and_gzip_bodies_are_the_same_bytes(size):
     for plain in (PLAIN[:size], bytes(size)):
-        packed = gzip.compress(plain[:77]) + gzip.compress(plain[77:])  # members follow one another (RFC 1952, 2.2)
+        packed = gzip.compress(plain[:77]) + gzip.compress(
+            plain[77:]
+        )  # members follow one another (RFC 1952, 2.2)
         assert read(plain, Content_Length=str(size)) == plain
         assert read(packed, Content_Length=str(len(packed)), Content_Encoding="gzip") == plain
         assert read(chunked(plain, trailer=b"X-Sum: 1\r\n"), Transfer_Encoding="chunked") == plain
@@ -42,11 +49,26 @@ def test_plain_chunked_and_gzip_bodies_are_the_same_bytes(size):
         (b"", {}, 411, "no Content-Length and no Transfer-Encoding"),
         (b"", {"Content_Length": str(LIMIT + 1)}, 413, "1000001 bytes; the limit is 1000000"),
         (chunked(bytes(LIMIT + 1)), {"Transfer_Encoding": "chunked"}, 413, "more than 1,000,000"),
-        (gzip.compress(bytes(10**8)), {"Content_Length": "97220", "Content_Encoding": "gzip"}, 413, "unpacks to more than"),
-        (PACKED[:-9], {"Content_Length": str(len(PACKED) - 9), "Content_Encoding": "gzip"}, 400, "ends too early"),
+        (
+            gzip.compress(bytes(10**8)),
+            {"Content_Length": "97220", "Content_Encoding": "gzip"},
+            413,
+            "unpacks to more than",
+        ),
+        (
+            PACKED[:-9],
+            {"Content_Length": str(len(PACKED) - 9), "Content_Encoding": "gzip"},
+            400,
+            "ends too early",
+        ),
         (b"{}", {"Content_Length": "2", "Content_Encoding": "gzip"}, 400, "no whole gzip file"),
         (b"", {"Content_Length": "0", "Content_Encoding": "gzip"}, 400, "no whole gzip file"),
-        (b"{}", {"Content_Length": "2", "Content_Encoding": "br"}, 415, "'br' is not supported; expected gzip"),
+        (
+            b"{}",
+            {"Content_Length": "2", "Content_Encoding": "br"},
+            415,
+            "'br' is not supported; expected gzip",
+        ),
         (b"{}", {"Content_Length": "9"}, 400, "ended 7 bytes too early"),
         (b"{}", {"Content_Length": "-2"}, 400, "expected one whole number"),
         (b"{}", {"Content_Length": "2", "Transfer_Encoding": "chunked"}, 400, "chunked alone"),

@@ -18,7 +18,9 @@ from serving.server import create_server
 
 @pytest.fixture(scope="module")
 def segmenter(phantom):
-    return FewShotSegmenter().set_support([f"{phantom}/images/PHAA_000.png"], [f"{phantom}/masks/PHAA_000.png"])
+    return FewShotSegmenter().set_support(
+        [f"{phantom}/images/PHAA_000.png"], [f"{phantom}/masks/PHAA_000.png"]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -63,12 +65,18 @@ def test_one_model_gives_one_answer(segmenter, preset, queries, phantom, ask, tm
     query = queries[name]
     expected = segmenter.predict(query)
     threshold = segmenter.presence_threshold
-    assert expected.mask.any() == marked == (expected.presence >= threshold > 0) and (expected.probability > 0.5).any()
+    assert (
+        expected.mask.any() == marked == (expected.presence >= threshold > 0)
+        and (expected.probability > 0.5).any()
+    )
 
     support = [f"{phantom}/images/PHAA_000.png"], [f"{phantom}/masks/PHAA_000.png"]
     with Client(f"127.0.0.1:{port}") as client:
         assert client.size == segmenter.size == (256, 256)
-        for asked in (client.set_support(*support).predict(query), client.use_support_set("kept").predict(query)):
+        for asked in (
+            client.set_support(*support).predict(query),
+            client.use_support_set("kept").predict(query),
+        ):
             np.testing.assert_allclose(asked.probability, expected.probability, atol=1e-4)
             np.testing.assert_allclose(asked.presence, expected.presence, atol=1e-4)
             assert asked.mask.any() == marked and (asked.mask != expected.mask).mean() < 1e-3
@@ -81,17 +89,31 @@ def test_one_model_gives_one_answer(segmenter, preset, queries, phantom, ask, tm
     with Client(f"127.0.0.1:{port}") as client:
         state = client.set_support(*support)._state
     content = open(query, "rb").read()
-    answer = signatures["segment_encoded"](**{k: tf.constant(v) for k, v in state.items()}, query_bytes=tf.constant([[content]]))
+    answer = signatures["segment_encoded"](
+        **{k: tf.constant(v) for k, v in state.items()}, query_bytes=tf.constant([[content]])
+    )
     np.testing.assert_allclose(answer["presence"][0, 0, 0], expected.presence, atol=1e-4)
-    assert answer["masks"].numpy().any() == marked and answer["presence_threshold"].numpy() == np.float32(threshold)
+    assert answer["masks"].numpy().any() == marked and answer["presence_threshold"].numpy() == np.float32(
+        threshold
+    )
 
     body = {"query_bytes": [[{"b64": base64.b64encode(content).decode()}]], "support_set": ["kept"]}
-    code, rest = ask(rest_port, "POST", "/v1/models/panet:predict", {"signature_name": "segment_encoded", "inputs": body})
+    code, rest = ask(
+        rest_port, "POST", "/v1/models/panet:predict", {"signature_name": "segment_encoded", "inputs": body}
+    )
     assert code == 200
     np.testing.assert_array_equal(rest["outputs"]["masks"], answer["masks"])
     np.testing.assert_allclose(rest["outputs"]["presence"], answer["presence"], atol=1e-5)
 
-    arguments = ["segment", "--server", f"127.0.0.1:{port}", "--support", f"{support[0][0]}={support[1][0]}", "--query", query]
+    arguments = [
+        "segment",
+        "--server",
+        f"127.0.0.1:{port}",
+        "--support",
+        f"{support[0][0]}={support[1][0]}",
+        "--query",
+        query,
+    ]
     assert main([*arguments, "--out", str(tmp_path)]) is None
     [mask] = tmp_path.glob("*_mask.png")
     assert ((np.asarray(Image.open(mask)) > 0) != expected.mask).mean() < 1e-3
@@ -102,7 +124,16 @@ def test_raw_bytes_of_another_kind_get_a_message(preset):
     from serving.client import ServingError
 
     _, port, _ = preset
-    with Client(f"127.0.0.1:{port}") as client, pytest.raises(ServingError, match="INVALID_ARGUMENT") as caught:
+    with (
+        Client(f"127.0.0.1:{port}") as client,
+        pytest.raises(ServingError, match="INVALID_ARGUMENT") as caught,
+    ):
         client.use_support_set("kept")
-        client.call("segment_encoded", {**client._state, "query_bytes": np.array([[b"GIF89a\xac\xff"]], object)})
-    assert "codec" not in str(caught.value) and "GIF" in str(caught.value) and "convert it to PNG" in str(caught.value)
+        client.call(
+            "segment_encoded", {**client._state, "query_bytes": np.array([[b"GIF89a\xac\xff"]], object)}
+        )
+    assert (
+        "codec" not in str(caught.value)
+        and "GIF" in str(caught.value)
+        and "convert it to PNG" in str(caught.value)
+    )

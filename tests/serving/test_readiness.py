@@ -65,7 +65,10 @@ def test_health_and_rest_follow_the_models(loading, ask):
         while status()[1] != ["LOADING"]:
             assert thread.is_alive()
         assert not healthy() and status()[0] == 503
-        assert refused()[:2] == ("UNAVAILABLE", 503) and "panet is being loaded (versions: {1: 'LOADING'})" in refused()[2]
+        assert (
+            refused()[:2] == ("UNAVAILABLE", 503)
+            and "panet is being loaded (versions: {1: 'LOADING'})" in refused()[2]
+        )
         assert ask(rest_port, "GET", "/livez")[0] == 200
         assert ask(rest_port, "GET", "/v1/models/other")[0] == 404
         go.set()
@@ -132,7 +135,12 @@ def test_clients_that_go_away_leave_no_traceback(service, ask, capfd, caplog):
     import struct
 
     server, port = create_rest_server(service, "127.0.0.1", 0)
-    for request in (b"", b"GET /v1/mod", b"GET /v1/models/panet HTTP/1.1\r\n\r\n", b"POST /v1/models/panet:predict HTTP/1.1\r\n"):
+    for request in (
+        b"",
+        b"GET /v1/mod",
+        b"GET /v1/models/panet HTTP/1.1\r\n\r\n",
+        b"POST /v1/models/panet:predict HTTP/1.1\r\n",
+    ):
         with socket.create_connection(("127.0.0.1", port)) as probe:
             probe.sendall(request)
             # Closing resets the connection, so that the answer cannot be written.

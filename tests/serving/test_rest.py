@@ -30,7 +30,9 @@ def test_columns_and_rows_give_the_model_s_answer(rest, predict, model, episode)
     assert code == 200 and set(answer["outputs"]) == {"probabilities", "masks", "presence"}
     np.testing.assert_allclose(answer["outputs"]["probabilities"], expected, atol=1e-5)
     rows = [{name: value[i] for name, value in lists.items()} for i in range(2)]
-    code, answer = predict(rest, {"signature_name": "serving_default", "instances": rows}, "/v1/models/panet/versions/1:predict")
+    code, answer = predict(
+        rest, {"signature_name": "serving_default", "instances": rows}, "/v1/models/panet/versions/1:predict"
+    )
     assert code == 200
     np.testing.assert_allclose([row["probabilities"] for row in answer["predictions"]], expected, atol=1e-5)
 
@@ -40,7 +42,10 @@ def test_pictures_go_as_base64(rest, predict, episode):
     support = {name: inputs[name].tolist() for name in ("support_images", "support_masks")}
     _, state = predict(rest, {"signature_name": "encode_support", "inputs": support})
     picture = base64.b64encode(encode_png(np.zeros((50, 70, 3), np.uint8))).decode()
-    body = {"signature_name": "segment_encoded", "inputs": {**state["outputs"], "query_bytes": [[{"b64": picture}]]}}
+    body = {
+        "signature_name": "segment_encoded",
+        "inputs": {**state["outputs"], "query_bytes": [[{"b64": picture}]]},
+    }
     code, answer = predict(rest, body)
     assert code == 200 and np.shape(answer["outputs"]["masks"]) == (1, 1, 64, 64)
     body["inputs"]["query_bytes"] = [[{"b64": "?"}]]
@@ -50,10 +55,19 @@ def test_pictures_go_as_base64(rest, predict, episode):
 def test_status_and_metadata(rest, ask):
     ok = {"error_code": "OK", "error_message": ""}
     expected = {"model_version_status": [{"version": "1", "state": "AVAILABLE", "status": ok}]}
-    assert ask(rest, "GET", "/v1/models/panet") == ask(rest, "GET", "/v1/models/panet/versions/1") == (200, expected)
+    assert (
+        ask(rest, "GET", "/v1/models/panet")
+        == ask(rest, "GET", "/v1/models/panet/versions/1")
+        == (200, expected)
+    )
     code, answer = ask(rest, "GET", "/v1/models/panet/metadata")
     signatures = answer["metadata"]["signature_def"]["signature_def"]
-    assert code == 200 and set(signatures) == {"serving_default", "encode_support", "segment", "segment_encoded"}
+    assert code == 200 and set(signatures) == {
+        "serving_default",
+        "encode_support",
+        "segment",
+        "segment_encoded",
+    }
     assert set(signatures["serving_default"]["inputs"]) == {"support_images", "support_masks", "query_images"}
 
 
@@ -78,12 +92,30 @@ def test_status_and_metadata(rest, ask):
             400,
             "No signature was found with the name: x; this model has",
         ),
-        ("POST", "/v1/models/panet/labels/canary:predict", {"inputs": {}}, 400, "Unrecognized servable version label: canary"),
+        (
+            "POST",
+            "/v1/models/panet/labels/canary:predict",
+            {"inputs": {}},
+            400,
+            "Unrecognized servable version label: canary",
+        ),
         ("POST", "/v1/models/panet:predict", b"{", 400, "JSON Parse error"),
         ("POST", "/v1/models/panet:predict", b"[" * 100000, 400, "JSON Parse error: nested too deep"),
         ("POST", "/v1/models/panet:predict?x=1", b'{"inputs": NaN}', 400, "NaN is no number of JSON"),
-        ("POST", "/v1/models/panet:predict", {"inputs": [1]}, 400, "does not name its inputs; expected .*'query_images'"),
-        ("POST", "/v1/models/panet:predict", {"signature_name": 7, "inputs": {}}, 400, "signature_name is 7; expected a string"),
+        (
+            "POST",
+            "/v1/models/panet:predict",
+            {"inputs": [1]},
+            400,
+            "does not name its inputs; expected .*'query_images'",
+        ),
+        (
+            "POST",
+            "/v1/models/panet:predict",
+            {"signature_name": 7, "inputs": {}},
+            400,
+            "signature_name is 7; expected a string",
+        ),
         (
             "POST",
             "/v1/models/panet:predict",
@@ -101,18 +133,45 @@ def test_status_and_metadata(rest, ask):
         (
             "POST",
             "/v1/models/panet:predict",
-            {"signature_name": "segment_encoded", "inputs": {"query_bytes": [["x"]], "support_set": ["clinic"]}},
+            {
+                "signature_name": "segment_encoded",
+                "inputs": {"query_bytes": [["x"]], "support_set": ["clinic"]},
+            },
             404,
             "support set 'clinic' is unknown; this server has ..",
         ),
-        ("PUT", "/v1/models/panet", None, 405, "method PUT is not allowed; expected one of GET, HEAD, POST, OPTIONS"),
+        (
+            "PUT",
+            "/v1/models/panet",
+            None,
+            405,
+            "method PUT is not allowed; expected one of GET, HEAD, POST, OPTIONS",
+        ),
         ("BREW", "/coffee", None, 501, "Unsupported method"),
         ("POST", "/v1/models/panet:predict", [], 400, "a JSON list; expected an object"),
         ("POST", "/v1/models/panet:predict", {"inputs": {}, "instances": []}, 400, "exactly one of"),
         ("POST", "/v1/models/panet:predict", {"instances": []}, 400, "'instances' is empty"),
-        ("POST", "/v1/models/panet:predict", {"inputs": {"query_images": [1, [2]]}}, 400, "query_images: not a float32 tensor"),
-        ("POST", "/v1/models/panet:predict", {"inputs": {"query_image": [1]}}, 400, "missing .*unknown .'query_image'."),
-        ("POST", "/v1/models/panet:predict", {"signature_name": "segmnet", "inputs": {}}, 400, "this model has .'encode_support'"),
+        (
+            "POST",
+            "/v1/models/panet:predict",
+            {"inputs": {"query_images": [1, [2]]}},
+            400,
+            "query_images: not a float32 tensor",
+        ),
+        (
+            "POST",
+            "/v1/models/panet:predict",
+            {"inputs": {"query_image": [1]}},
+            400,
+            "missing .*unknown .'query_image'.",
+        ),
+        (
+            "POST",
+            "/v1/models/panet:predict",
+            {"signature_name": "segmnet", "inputs": {}},
+            400,
+            "this model has .'encode_support'",
+        ),
     ],
 )
 def test_mistakes_get_a_status_and_a_useful_message(rest, ask, method, path, body, code, message):
@@ -190,4 +249,7 @@ def test_metrics_count_requests_by_status(rest, predict, episode):
     count = ':tensorflow:serving:request_count_total{model_name="panet",status="%s"}'
     assert float(values[count % "OK"]) >= 1 and float(values[count % "INVALID_ARGUMENT"]) >= 1
     assert float(values[':tensorflow:serving:request_latency_sum{model_name="panet"}']) > 0
-    assert "invented" not in text and values[':panet_bus:serving:available_version{model_name="panet",version="1"}'] == "1.0"
+    assert (
+        "invented" not in text
+        and values[':panet_bus:serving:available_version{model_name="panet",version="1"}'] == "1.0"
+    )

@@ -37,7 +37,10 @@ def certificate(name, issuer=None):
         .not_valid_after(now + datetime.timedelta(days=1))
         .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
         .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
+            x509.SubjectAlternativeName(
+                [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+            ),
+            False,
         )
     )
     made = builder.sign(issuer[0] if issuer else key, hashes.SHA256())
@@ -64,7 +67,9 @@ def test_tls_and_mutual_tls(base_path, predictions, episode, tmp_path):
     ):
         file = tmp_path / name
         file.write_text(content)
-        running, port = create_server(predictions(base_path), "127.0.0.1", 0, credentials=read_credentials(file))
+        running, port = create_server(
+            predictions(base_path), "127.0.0.1", 0, credentials=read_credentials(file)
+        )
         with Client(f"127.0.0.1:{port}", credentials=accepted) as client:
             assert client.call("serving_default", inputs)["masks"].shape == (1, 1, 32, 32)
         with (
@@ -78,7 +83,11 @@ def test_tls_and_mutual_tls(base_path, predictions, episode, tmp_path):
 @pytest.mark.parametrize(
     ("read", "text", "message"),
     [
-        (read_credentials, 'server_key: "key.pem"', "server_key is no PEM text; expected its content, not its path"),
+        (
+            read_credentials,
+            'server_key: "key.pem"',
+            "server_key is no PEM text; expected its content, not its path",
+        ),
         (
             read_monitoring,
             'prometheus_config { enable: true path: "metrics" }',
@@ -179,17 +188,27 @@ def test_lying_shapes_and_types_get_a_status(server, episode, shape, name, dtype
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda x: x.update(query_images=np.full((1, 1, 32, 32, 3), np.nan, "f4")), "query_images.*values from.*nan"),
-        (lambda x: x.update(query_images=np.full((1, 1, 32, 32, 3), 255.0, "f4")), "divide 0..255 values by 255"),
+        (
+            lambda x: x.update(query_images=np.full((1, 1, 32, 32, 3), np.nan, "f4")),
+            "query_images.*values from.*nan",
+        ),
+        (
+            lambda x: x.update(query_images=np.full((1, 1, 32, 32, 3), 255.0, "f4")),
+            "divide 0..255 values by 255",
+        ),
         (lambda x: x.update(query_images=np.zeros((1, 0, 32, 32, 3), "f4")), None),
         (lambda x: x.update(query_images=np.zeros((2, 1, 32, 32, 3), "f4")), None),
         (
-            lambda x: x.update(support_images=np.zeros((1, 1, 1, 0, 0, 3), "f4"), support_masks=np.zeros((1, 1, 1, 0, 0, 1), "u1")),
+            lambda x: x.update(
+                support_images=np.zeros((1, 1, 1, 0, 0, 3), "f4"),
+                support_masks=np.zeros((1, 1, 1, 0, 0, 1), "u1"),
+            ),
             None,
         ),
         (
             lambda x: x.update(
-                query_images=np.zeros((1, 1, 3000, 3000, 3), "f4"), support_images=np.zeros((1, 1, 1, 3000, 3000, 3), "f4")
+                query_images=np.zeros((1, 1, 3000, 3000, 3), "f4"),
+                support_images=np.zeros((1, 1, 1, 3000, 3000, 3), "f4"),
             ),
             "comparing",
         ),
@@ -229,7 +248,9 @@ def test_a_picture_bomb_is_refused_by_its_header(server, episode):
         with pytest.raises(ServingError, match="300 pictures; the limit is 256"):
             client.call("segment_encoded", {**state, "query_bytes": np.array([[b"x"] * 300], object)})
         fine = encode_png(np.zeros((40, 50, 3), np.uint8))
-        assert client.call("segment_encoded", {**state, "query_bytes": np.array([[fine]], object)})["masks"].shape == (1, 1, 64, 64)
+        assert client.call("segment_encoded", {**state, "query_bytes": np.array([[fine]], object)})[
+            "masks"
+        ].shape == (1, 1, 64, 64)
 
 
 @pytest.mark.parametrize("name", ["../panet", "panet/../../etc", "/etc", "panet\x00", "p" * 100000])
@@ -261,5 +282,6 @@ def test_operators_files_parse():
     assert scaler["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
     dashboard = json.loads((folder / "grafana-dashboard.json").read_text())
     assert all(
-        ":tensorflow:serving:" in str(panel["targets"]) or "panet_bus" in str(panel["targets"]) for panel in dashboard["panels"]
+        ":tensorflow:serving:" in str(panel["targets"]) or "panet_bus" in str(panel["targets"])
+        for panel in dashboard["panels"]
     )

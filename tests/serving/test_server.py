@@ -38,7 +38,9 @@ def test_answers_equal_the_model_s(client, model, episode):
         expected = tf.nn.softmax(model({k: tf.constant(v) for k, v in inputs.items()}))
         answer = client.call("serving_default", inputs)
         np.testing.assert_allclose(answer["probabilities"], expected, atol=1e-5)
-        state = client.call("encode_support", {k: inputs[k] for k in ("support_images", "support_masks")}, version=1)
+        state = client.call(
+            "encode_support", {k: inputs[k] for k in ("support_images", "support_masks")}, version=1
+        )
         again = client.call("segment", {**state, "query_images": inputs["query_images"]})
         np.testing.assert_allclose(again["probabilities"], expected, atol=1e-5)
         assert again["masks"].dtype == np.uint8
@@ -61,14 +63,25 @@ def test_stock_stubs_understand_the_server(server, episode):
         asked.model_spec.name = "panet"
         packed = get_model_metadata_pb2.SignatureDefMap()
         assert stub.GetModelMetadata(asked).metadata["signature_def"].Unpack(packed)
-        assert set(packed.signature_def) == {"serving_default", "encode_support", "segment", "segment_encoded"}
-        assert set(packed.signature_def["serving_default"].inputs) == {"support_images", "support_masks", "query_images"}
+        assert set(packed.signature_def) == {
+            "serving_default",
+            "encode_support",
+            "segment",
+            "segment_encoded",
+        }
+        assert set(packed.signature_def["serving_default"].inputs) == {
+            "support_images",
+            "support_masks",
+            "query_images",
+        }
 
         from tensorflow_serving.apis import get_model_status_pb2
 
         status = get_model_status_pb2.GetModelStatusRequest()
         status.model_spec.name = "panet"
-        [version] = model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(status).model_version_status
+        [version] = (
+            model_service_pb2_grpc.ModelServiceStub(channel).GetModelStatus(status).model_version_status
+        )
         assert (version.version, version.state) == (1, AVAILABLE)
 
 
@@ -77,14 +90,22 @@ def test_stock_stubs_understand_the_server(server, episode):
     [
         ({"model": "panett"}, "NOT_FOUND", r"Latest\(panett\); this server has \['panet'\]"),
         ({"version": 99}, "NOT_FOUND", r"Specific\(panet, 99\); available versions: \[1\]"),
-        ({"signature": "segmnet"}, "FAILED_PRECONDITION", "'encode_support', 'segment', 'segment_encoded', 'serving_default'"),
+        (
+            {"signature": "segmnet"},
+            "FAILED_PRECONDITION",
+            "'encode_support', 'segment', 'segment_encoded', 'serving_default'",
+        ),
         (
             {"rename": ("support_images", "support_image")},
             "INVALID_ARGUMENT",
             r"missing \['support_images'\], unknown \['support_image'\]",
         ),
         ({"drop": "query_images"}, "INVALID_ARGUMENT", r"missing \['query_images'\]"),
-        ({"replace": ("query_images", np.zeros((1, 1, 8, 8, 3)))}, "INVALID_ARGUMENT", "has type float64; expected float32"),
+        (
+            {"replace": ("query_images", np.zeros((1, 1, 8, 8, 3)))},
+            "INVALID_ARGUMENT",
+            "has type float64; expected float32",
+        ),
         (
             {"replace": ("query_images", np.zeros((8, 8, 3), "float32"))},
             "INVALID_ARGUMENT",
@@ -93,7 +114,9 @@ def test_stock_stubs_understand_the_server(server, episode):
         ({"empty_mask": True}, "INVALID_ARGUMENT", r"no pixel of any shot equals 1 \(foreground\)"),
     ],
 )
-def test_mistakes_get_tensorflow_serving_s_status_and_a_useful_message(server, episode, change, code, message):
+def test_mistakes_get_tensorflow_serving_s_status_and_a_useful_message(
+    server, episode, change, code, message
+):
     inputs, _ = episode(1, 1, 1, (48, 48))
     if "rename" in change:
         old, new = change["rename"]
@@ -143,12 +166,18 @@ def test_large_requests_pass_unless_a_limit_is_set(base_path, predictions, serve
     with Client(f"127.0.0.1:{server}") as client:
         assert client.call("serving_default", inputs)["masks"].shape == (1, 1, 303, 428)
     flags = parse_flags(
-        ["--model_base_path", str(base_path), "--grpc_channel_arguments", "grpc.max_receive_message_length=4194304"]
+        [
+            "--model_base_path",
+            str(base_path),
+            "--grpc_channel_arguments",
+            "grpc.max_receive_message_length=4194304",
+        ]
     )
     limited, port = create_server(predictions(base_path), "127.0.0.1", 0, flags.channel_options)
     with Client(f"127.0.0.1:{port}") as client:
         with pytest.raises(
-            ServingError, match=r"RESOURCE_EXHAUSTED.*4194304.*The request has [\d,]+ bytes.*--grpc_channel_arguments"
+            ServingError,
+            match=r"RESOURCE_EXHAUSTED.*4194304.*The request has [\d,]+ bytes.*--grpc_channel_arguments",
         ):
             client.call("serving_default", inputs)
         assert client.call("serving_default", episode()[0])["masks"].shape == (1, 1, 64, 64)
@@ -164,7 +193,11 @@ def test_half_copied_and_corrupt_versions_do_not_disturb(saved_model, tmp_path):
     (tmp_path / "007" / "variables").mkdir(parents=True)
     shutil.copy(saved_model / "saved_model.pb", tmp_path / "007")
     manager.refresh()
-    assert manager.current().number == 1 and manager.states[7][0] == END and "cannot be loaded" in manager.states[7][1]
+    assert (
+        manager.current().number == 1
+        and manager.states[7][0] == END
+        and "cannot be loaded" in manager.states[7][1]
+    )
     for file in (saved_model / "variables").iterdir():
         shutil.copy(file, tmp_path / "007" / "variables")
     shutil.copytree(saved_model / "assets", tmp_path / "007" / "assets", dirs_exist_ok=True)
@@ -195,14 +228,28 @@ def test_a_version_is_warm_before_it_is_available(saved_model, tmp_path, caplog)
 
 def test_process_starts_refuses_a_taken_port_and_ends_cleanly(base_path, episode):
     def start(port, *more):
-        command = [sys.executable, "-m", "serving", "--port", str(port), "--model_base_path", str(base_path), *more]
-        return subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        command = [
+            sys.executable,
+            "-m",
+            "serving",
+            "--port",
+            str(port),
+            "--model_base_path",
+            str(base_path),
+            *more,
+        ]
+        return subprocess.Popen(
+            command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
 
     first = start(0)
     port = int(first.stdout.readline().split()[4].rpartition(":")[2])
     second = start(port)
     assert second.wait(120) == 1
-    assert f"--port {port}: 127.0.0.1:{port} cannot be bound; another server may be listening there" in second.stderr.read()
+    assert (
+        f"--port {port}: 127.0.0.1:{port} cannot be bound; another server may be listening there"
+        in second.stderr.read()
+    )
     with Client(f"127.0.0.1:{port}") as client:
         assert client.versions() == [(1, AVAILABLE, "")]
         assert client.call("serving_default", episode()[0])["masks"].shape == (1, 1, 64, 64)
@@ -214,7 +261,10 @@ def test_process_starts_refuses_a_taken_port_and_ends_cleanly(base_path, episode
     early.send_signal(signal.SIGTERM)
     assert early.wait(60) == 0 and not early.stdout.read()
     missing = subprocess.run(
-        [sys.executable, "-m", "serving", "--model_base_path", "/nowhere"], cwd=PROJECT, capture_output=True, text=True
+        [sys.executable, "-m", "serving", "--model_base_path", "/nowhere"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
     )
     assert missing.returncode == 1 and "/nowhere: no such folder" in missing.stderr
 
@@ -229,5 +279,7 @@ def test_without_a_model_the_shipped_preset_is_served(preset_cache, monkeypatch)
     monkeypatch.setattr(default_model.subprocess, "run", None)
     assert default_model.model_base_path() == base
     monkeypatch.setattr(default_model, "PRESET", "nowhere")
-    with pytest.raises(OSError, match="--model_base_path is not given and the preset nowhere is not installed"):
+    with pytest.raises(
+        OSError, match="--model_base_path is not given and the preset nowhere is not installed"
+    ):
         default_model.model_base_path()

@@ -82,7 +82,10 @@ def test_labels_and_reload_over_grpc(versions, episode):
             model_version_policy {{ specific {{ versions: 1 versions: 3 }} }}
             version_labels {{ key: "stable" value: 1 }} version_labels {{ key: "canary" value: 3 }} }} }}"""
         reload(both)
-        with Client(address, version_label="stable") as stable, Client(address, version_label="gamma") as wrong:
+        with (
+            Client(address, version_label="stable") as stable,
+            Client(address, version_label="gamma") as wrong,
+        ):
             assert stable.call("serving_default", inputs)["masks"].shape == (1, 1, 32, 32)
             with pytest.raises(ServingError, match=r"label: gamma; panet has the labels \{.*'stable': 1"):
                 wrong.call("serving_default", inputs)
@@ -92,17 +95,27 @@ def test_labels_and_reload_over_grpc(versions, episode):
 
         # A wrong request changes nothing, and a right one after it does (tensorflow/serving#2189).
         for text, message in (
-            ('model_config_list { config { name: "a" base_path: "/nowhere" } }', "base_path /nowhere is no folder"),
+            (
+                'model_config_list { config { name: "a" base_path: "/nowhere" } }',
+                "base_path /nowhere is no folder",
+            ),
             ('model_config_list { config { name: "a" base_path: "models" } }', "expected an absolute path"),
             (f'model_config_list {{ config {{ base_path: "{versions}" }} }}', "expected a name of its own"),
-            (both.replace("value: 3", "value: 2"), "label canary is for version 2, which is not available yet"),
+            (
+                both.replace("value: 3", "value: 2"),
+                "label canary is for version 2, which is not available yet",
+            ),
         ):
             with pytest.raises(grpc.RpcError, match=message):
                 reload(text)
             assert sorted(core.managers) == ["panet"] and core.managers["panet"].available() == [3, 1]
         # Rollback by label, and a second model beside the first.
         second = f'config {{ name: "second" base_path: "{versions}" }}'
-        reload(both.replace("value: 3", "value: 1").replace("model_config_list {", "model_config_list { " + second))
+        reload(
+            both.replace("value: 3", "value: 1").replace(
+                "model_config_list {", "model_config_list { " + second
+            )
+        )
         assert core.managers["panet"].labels == {"stable": 1, "canary": 1}
         with Client(address, "second") as client:
             assert client.call("serving_default", inputs, version=3)["masks"].shape == (1, 1, 32, 32)
@@ -131,7 +144,9 @@ def test_a_config_file_is_read_again(versions, tmp_path):
     assert list(core.managers) == ["second"]
     core.stop()
     file.write_text("model_config_list { config { nmae: 1 } }")
-    with pytest.raises(ConfigFileError, match=r'models.config: line 1:.*"nmae".*with the fields model_config_list'):
+    with pytest.raises(
+        ConfigFileError, match=r'models.config: line 1:.*"nmae".*with the fields model_config_list'
+    ):
         ServerCore().watch_file(file, 0)
 
 
@@ -158,7 +173,11 @@ def test_rpcs_for_other_signatures_answer_as_tensorflow_serving_does(saved_model
         ask = reflection_pb2.ServerReflectionRequest(list_services="")
         [answer] = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([ask]))
         names = {service.name for service in answer.list_services_response.service}
-        assert {"tensorflow.serving.PredictionService", "tensorflow.serving.ModelService", "grpc.health.v1.Health"} <= names
+        assert {
+            "tensorflow.serving.PredictionService",
+            "tensorflow.serving.ModelService",
+            "grpc.health.v1.Health",
+        } <= names
     server.stop(0)
 
 
@@ -180,7 +199,9 @@ def test_a_support_set_is_named_by_the_client(saved_model, phantom, tmp_path):
         sent = client.set_support([str(pairs / "a.png")], [str(pairs / "a_mask.png")]).predict(query)
         named = client.use_support_set("clinic").predict(query)
         np.testing.assert_allclose(named.probability, sent.probability, atol=1e-6)
-        with pytest.raises(ServingError, match=r"NOT_FOUND: support set 'broken' is unknown; this server has \['clinic'\]"):
+        with pytest.raises(
+            ServingError, match=r"NOT_FOUND: support set 'broken' is unknown; this server has \['clinic'\]"
+        ):
             client.use_support_set("broken").predict(query)
         # A second shot is seen at the next look at the folder.
         shutil.copy(f"{phantom}/images/PHAC_000.png", pairs / "b.png")
@@ -219,20 +240,25 @@ def test_support_sets_are_read_as_people_name_them_and_faults_are_said_once(phan
     assert images.shape == (1, 1, 1, 32, 48, 3) and masks.numpy().max() == 1
 
     shapes = []
-    encode = {"encode_support": lambda support_images, support_masks: shapes.append(support_images.shape) or {}}
+    encode = {
+        "encode_support": lambda support_images, support_masks: shapes.append(support_images.shape) or {}
+    }
     version, reader = Version(1, None, encode, {}), SupportSets(sets, (32, 48))
     for _ in range(3):
         reader.encode(version)
     assert list(version.supports) == [composed] and shapes == [(1, 1, 1, 32, 48, 3)]
     [fault] = [record.message for record in caplog.records]
     assert (
-        "support set broken" in fault and "found none as its mask; expected one beside each image, such as Fall ü_mask.png" in fault
+        "support set broken" in fault
+        and "found none as its mask; expected one beside each image, such as Fall ü_mask.png" in fault
     )
     shutil.copy(f"{phantom}/masks/PHAA_000.png", sets / "broken" / "Fall ü_mask.tiff")
     shutil.copy(f"{phantom}/masks/PHAA_000.png", sets / "broken" / "Fall ü_mask.png")
     for _ in range(2):
         reader.encode(version)
-    assert [record.message for record in caplog.records][1:] and "found ['Fall ü_mask.png', 'Fall ü_mask.tiff']" in caplog.text
+    assert [record.message for record in caplog.records][
+        1:
+    ] and "found ['Fall ü_mask.png', 'Fall ü_mask.tiff']" in caplog.text
     (sets / "broken" / "Fall ü_mask.tiff").unlink()
     reader.encode(version)
     assert sorted(version.supports) == ["broken", composed] and len(caplog.records) == 2

@@ -32,7 +32,11 @@ def test_json_becomes_exactly_these_tensors(value, dtype, expected):
 @pytest.mark.parametrize(
     ("value", "dtype", "message"),
     [
-        ([[1], [1.5]], tf.uint8, r"input x: not a uint8 tensor \(1.5 is no uint8; expected whole numbers from 0 to 255\)"),
+        (
+            [[1], [1.5]],
+            tf.uint8,
+            r"input x: not a uint8 tensor \(1.5 is no uint8; expected whole numbers from 0 to 255\)",
+        ),
         ([1, -1], tf.uint8, "-1 is no uint8; expected whole numbers from 0 to 255"),
         ([256], tf.uint8, "256 is no uint8"),
         ([10**30], tf.uint8, r"1e\+30 is no uint8"),
@@ -108,7 +112,10 @@ def test_tensor_protos_are_read(tensor, expected):
 @pytest.mark.parametrize(
     ("tensor", "message"),
     [
-        (proto(tf.uint8, [1], int_val=[300]), "input x .*300 is no uint8; expected whole numbers from 0 to 255"),
+        (
+            proto(tf.uint8, [1], int_val=[300]),
+            "input x .*300 is no uint8; expected whole numbers from 0 to 255",
+        ),
         (proto(tf.uint8, [2], int_val=[1, -1]), "-1 is no uint8"),
         (proto(tf.int8, [1], int_val=[128]), "128 is no int8; expected whole numbers from -128 to 127"),
         (
@@ -116,12 +123,24 @@ def test_tensor_protos_are_read(tensor, expected):
             "its values are in double_val; those of a float32 tensor belong in float_val or tensor_content",
         ),
         (proto(tf.float32, [1], half_val=[1]), "its values are in half_val"),
-        (proto(tf.uint8, [1], int64_val=[1]), "its values are in int64_val; those of a uint8 tensor belong in int_val"),
-        (proto(tf.bool, [1], int_val=[1]), "its values are in int_val; those of a bool tensor belong in bool_val"),
+        (
+            proto(tf.uint8, [1], int64_val=[1]),
+            "its values are in int64_val; those of a uint8 tensor belong in int_val",
+        ),
+        (
+            proto(tf.bool, [1], int_val=[1]),
+            "its values are in int_val; those of a bool tensor belong in bool_val",
+        ),
         (proto(tf.uint8, [1], bool_val=[True]), "its values are in bool_val"),
-        (proto(tf.string, [1], tensor_content=b"abc"), "its values are in tensor_content; .*belong in string_val"),
+        (
+            proto(tf.string, [1], tensor_content=b"abc"),
+            "its values are in tensor_content; .*belong in string_val",
+        ),
         (proto(tf.float32, [1], float_val=[1], double_val=[2]), "its values are in float_val and double_val"),
-        (proto(tf.float32, [1], float_val=[1], tensor_content=b"abcd"), "its values are in float_val and tensor_content"),
+        (
+            proto(tf.float32, [1], float_val=[1], tensor_content=b"abcd"),
+            "its values are in float_val and tensor_content",
+        ),
         (proto(tf.float32, [1]), "it has no values"),
     ],
 )
@@ -137,11 +156,15 @@ def test_encoded_pictures_count_with_the_size_they_are_brought_to(monkeypatch):
     monkeypatch.setattr(tensors, "MAX_PIXELS", 100 * 64 * 64)
     shapes = {**STATE, "query_bytes": [1, 100]}
     assert size_problem(shapes, (64, 64)) is None
-    assert "413,696 pixels; the limit is 409,600" in size_problem({**STATE, "query_bytes": [1, 101]}, (64, 64))
+    assert "413,696 pixels; the limit is 409,600" in size_problem(
+        {**STATE, "query_bytes": [1, 101]}, (64, 64)
+    )
     # 100 pictures of 8 x 8 cells against 256 keys: 6400 * 256 * 16 bytes.
     monkeypatch.setattr(tensors, "MAX_MATCHING_BYTES", 6400 * 256 * 16)
     assert size_problem(shapes, (64, 64)) is None
-    with pytest.raises(RpcError, match="comparing the queries with the supports would take about 26,624,000 bytes"):
+    with pytest.raises(
+        RpcError, match="comparing the queries with the supports would take about 26,624,000 bytes"
+    ):
         check_size({**shapes, "keys_1": [1, 1, 260, 64]}, (64, 64))
 
 
@@ -149,7 +172,10 @@ def test_the_keys_of_a_kept_support_set_count(monkeypatch):
     from tensorflow.core.protobuf import meta_graph_pb2
 
     kept = {"keys_1": tf.zeros([1, 1, 256, 64])}
-    info = {"query_bytes": meta_graph_pb2.TensorInfo(dtype=tf.string.as_datatype_enum), "keys_1": meta_graph_pb2.TensorInfo()}
+    info = {
+        "query_bytes": meta_graph_pb2.TensorInfo(dtype=tf.string.as_datatype_enum),
+        "keys_1": meta_graph_pb2.TensorInfo(),
+    }
     for _ in range(2):
         info["query_bytes"].tensor_shape.dim.add(size=-1)
     given = {"query_bytes": proto(tf.string, [2, 1], string_val=[b"a", b"b"])}

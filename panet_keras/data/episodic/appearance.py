@@ -33,7 +33,9 @@ class Appearance:
         down = tf.linspace(0.0, 1.0, height)[None, :, None, None]
         across = tf.linspace(0.0, 1.0, width)[None, None, :, None]
 
-        slow = tf.image.resize(tf.random.stateless_normal([count, 4, 4, 1], seeds[1]), (height, width), "bicubic")
+        slow = tf.image.resize(
+            tf.random.stateless_normal([count, 4, 4, 1], seeds[1]), (height, width), "bicubic"
+        )
         gain = self.depth_gain * (2 * draws[0] - 1) * (2 * down - 1) + self.field * draws[1] * slow
         column = tf.exp(-tf.square((across - draws[2]) / (0.02 + 0.08 * draws[3])))
         strength = self.shadow * tf.nn.relu(1 - 2.25 * draws[4])

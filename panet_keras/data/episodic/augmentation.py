@@ -103,5 +103,10 @@ class Tone:
 
 def _project(images, transforms, size, interpolation):
     return tf.raw_ops.ImageProjectiveTransformV3(
-        images=images, transforms=transforms, output_shape=size, fill_value=0.0, interpolation=interpolation, fill_mode="REFLECT"
+        images=images,
+        transforms=transforms,
+        output_shape=size,
+        fill_value=0.0,
+        interpolation=interpolation,
+        fill_mode="REFLECT",
     )

@@ -20,7 +20,9 @@ SUPERPIXEL_FRAMES = 512
 """Superpixels are found, at 0.1 s a frame, in as many; beyond that in a sample of them."""
 
 
-def episodes(records, spec=None, batch_size=1, steps=None, seed=0, layouts=(), frozen=False, first_epoch=0, **changes):
+def episodes(
+    records, spec=None, batch_size=1, steps=None, seed=0, layouts=(), frozen=False, first_epoch=0, **changes
+):
     """Samples few-shot episodes for `model.fit`.
 
     Every iteration over the dataset (an epoch of `fit`) gives other episodes; the n-th iteration is the same in every
@@ -92,16 +94,23 @@ class _Frames:
         self.patients = np.array([record.patient for record in records])
         sources = np.array([record.source for record in records])
         if spec.mirrored_normals:
-            made = [(i, mirrored_normal(self.images[i], self.masks[i])) for i in np.flatnonzero(self.masks.any((1, 2)))]
+            made = [
+                (i, mirrored_normal(self.images[i], self.masks[i]))
+                for i in np.flatnonzero(self.masks.any((1, 2)))
+            ]
             origin = np.array([i for i, frame in made if frame is not None], np.int64)
             if len(origin):
-                self.images = np.concatenate([self.images, np.stack([frame for _, frame in made if frame is not None])])
+                self.images = np.concatenate(
+                    [self.images, np.stack([frame for _, frame in made if frame is not None])]
+                )
                 self.masks = np.concatenate([self.masks, np.zeros_like(self.masks[origin])])
                 self.patients, sources = (np.concatenate([x, x[origin]]) for x in (self.patients, sources))
         # Patients of two hospitals may have one number.
         self.sources = sources if len(set(sources.tolist())) > 1 else None
         if self.sources is not None:
-            self.patients = np.array([f"{source}/{patient}" for source, patient in zip(sources, self.patients)])
+            self.patients = np.array(
+                [f"{source}/{patient}" for source, patient in zip(sources, self.patients)]
+            )
         self.normal = ~self.masks.any((1, 2))
         self.mirrored = np.arange(len(self.images)) >= len(records)
 
@@ -185,12 +194,18 @@ class _EpisodeTensors:
             chosen = np.sort(np.random.default_rng(0).permutation(len(frames.images))[:SUPERPIXEL_FRAMES])
             regions = np.stack([superpixels(frames.images[frame]) for frame in chosen])
             self.frames = tf.constant(chosen)
-            self.regions, self.region_counts = tf.constant(regions), tf.constant(regions.max((1, 2)), tf.int32)
+            self.regions, self.region_counts = (
+                tf.constant(regions),
+                tf.constant(regions.max((1, 2)), tf.int32),
+            )
 
     def __call__(self, supports, queries, seed, superpixel_share):
         ways, (height, width) = supports.shape[1], self.images.shape[1:3]
         # With layouts these two are known only when the step runs.
-        batch, shots = (fixed or tf.shape(supports)[axis] for axis, fixed in ((0, supports.shape[0]), (2, supports.shape[2])))
+        batch, shots = (
+            fixed or tf.shape(supports)[axis]
+            for axis, fixed in ((0, supports.shape[0]), (2, supports.shape[2]))
+        )
         ids = tf.concat([tf.reshape(supports, [batch, -1]), queries], 1)
         flat = tf.reshape(ids, [-1])
         images, masks = self._pictures(flat, seed)
@@ -205,11 +220,15 @@ class _EpisodeTensors:
         labels, truth = self._labels(support_classes), self._labels(masks[:, count:])
         own = tf.reshape(tf.constant(list(range(1, ways + 1)), tf.uint8), [1, ways, 1, 1, 1, 1])
         # Pixels of another way of the episode are neither this way's foreground nor background.
-        support_masks = tf.where(labels == own, tf.constant(1, tf.uint8), tf.where(labels == 0, labels, tf.constant(255, tf.uint8)))
+        support_masks = tf.where(
+            labels == own, tf.constant(1, tf.uint8), tf.where(labels == 0, labels, tf.constant(255, tf.uint8))
+        )
         inputs = {
             "support_images": tf.reshape(images[:, :count], [batch, ways, shots, height, width, 3]),
             "support_masks": support_masks,
-            "query_images": tf.ensure_shape(images[:, count:], [supports.shape[0], queries.shape[1], height, width, 3]),
+            "query_images": tf.ensure_shape(
+                images[:, count:], [supports.shape[0], queries.shape[1], height, width, 3]
+            ),
         }
         return inputs, tf.ensure_shape(truth, [supports.shape[0], queries.shape[1], height, width, 1])
 
@@ -245,7 +264,9 @@ class _EpisodeTensors:
         def view(images, masks, seed):
             own = tf.boolean_mask(frame, chosen)
             shape = tf.equal(tf.gather(self.regions, own), tf.boolean_mask(region, chosen)[:, None, None])
-            return self.augmentation(tf.gather(self.images, tf.gather(self.frames, own)), tf.cast(shape, tf.uint8), seed)
+            return self.augmentation(
+                tf.gather(self.images, tf.gather(self.frames, own)), tf.cast(shape, tf.uint8), seed
+            )
 
         return self._replace(chosen, images, masks, view, fold_in(seed, 2))
 

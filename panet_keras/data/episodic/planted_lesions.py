@@ -26,7 +26,9 @@ def paste_lesions(images, masks, backgrounds):
     soft = tf.image.resize(grown, size)
     ring = tf.nn.max_pool2d(grown, 5, 1, "SAME") - grown
     ratio = (_mean(backgrounds, ring) + 0.05) / (_mean(images, ring) + 0.05)
-    return tf.clip_by_value(soft * images * tf.clip_by_value(ratio, 0.4, 2.0) + (1 - soft) * backgrounds, 0.0, 1.0)
+    return tf.clip_by_value(
+        soft * images * tf.clip_by_value(ratio, 0.4, 2.0) + (1 - soft) * backgrounds, 0.0, 1.0
+    )
 
 
 def invent_lesions(backgrounds, seed):
@@ -76,7 +78,9 @@ def _wobbly_ellipses(count, size, seed):
     for order in range(2, 8):
         height, phase = 2 * waves[order - 2, 0] - 1, 2 * math.pi * waves[order - 2, 1]
         wobble += 0.16 * draws[5] * height * tf.cos(order * direction + phase) / order**0.5
-    distance = (tf.sqrt(tf.square(x) + tf.square(y)) / (radius * wobble) - 1) * radius * tf.cast(size[0], tf.float32)
+    distance = (
+        (tf.sqrt(tf.square(x) + tf.square(y)) / (radius * wobble) - 1) * radius * tf.cast(size[0], tf.float32)
+    )
     return distance, 0.7 + 3.3 * draws[6]
 
 

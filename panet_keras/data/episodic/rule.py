@@ -100,7 +100,8 @@ class EpisodeRule:
     def _shares(self):
         """(source, probability) of each source."""
         shares = {
-            source: float(self.source_shares.get(source, 0.0 if self.source_shares else 1.0)) for source in self._known_sources
+            source: float(self.source_shares.get(source, 0.0 if self.source_shares else 1.0))
+            for source in self._known_sources
         }
         total = sum(shares.values())
         return [(source, share / total) for source, share in shares.items()]
@@ -204,7 +205,9 @@ class EpisodeRule:
         if self.mirrored is None or not len(frames) or self.mirrored[frames].all():
             return frames
         made = self.mirrored[frames]
-        return np.concatenate([frames[~made], frames[made]] if rng.random() < REAL_NORMALS else [frames[made], frames[~made]])
+        return np.concatenate(
+            [frames[~made], frames[made]] if rng.random() < REAL_NORMALS else [frames[made], frames[~made]]
+        )
 
     def _with_normals(self, rng, supports, queries, count):
         """Supports with normal frames behind each way's shots."""
@@ -213,14 +216,18 @@ class EpisodeRule:
         frames = self.normal & self._of(None if self.sources is None else self.sources[supports[0, 0]])
         same = np.isin(self.patients, self.patients[queries])
         # A mirrored frame of the query's own patient is the query's own tissue: no user has that.
-        own = np.setdiff1d(np.flatnonzero(frames & same & (True if self.mirrored is None else ~self.mirrored)), queries)
+        own = np.setdiff1d(
+            np.flatnonzero(frames & same & (True if self.mirrored is None else ~self.mirrored)), queries
+        )
         other = np.flatnonzero(frames & ~same)
         chosen = []
         for _ in range(count):
             if len(own) and (rng.random() < OWN_NORMALS or not len(other)):
                 chosen.append(rng.choice(own))
             else:
-                chosen.append(self._real_first(rng, rng.permutation(other if len(other) else np.flatnonzero(frames)))[0])
+                chosen.append(
+                    self._real_first(rng, rng.permutation(other if len(other) else np.flatnonzero(frames)))[0]
+                )
         return np.concatenate([supports, np.tile(chosen, (len(supports), 1))], 1)
 
 

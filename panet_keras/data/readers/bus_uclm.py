@@ -42,23 +42,35 @@ def load_bus_uclm(directory):
     missing = [name for name in ("INFO.csv", "images", "masks") if not (directory / name).exists()]
     if missing:
         found = sorted(p.name for p in directory.iterdir())[:8] if directory.is_dir() else "no such folder"
-        raise DataError(directory, [f"{name} is missing; found {found}; expected INFO.csv, images/ and masks/" for name in missing])
+        raise DataError(
+            directory,
+            [f"{name} is missing; found {found}; expected INFO.csv, images/ and masks/" for name in missing],
+        )
     rows, problems = _read_info(directory / "INFO.csv")
     images = {p.name: p for p in (directory / "images").iterdir() if not p.name.startswith(".")}
     masks = {p.name: p for p in (directory / "masks").iterdir() if not p.name.startswith(".")}
     for name in sorted(set(rows) | set(images)):
         if not FILENAME.match(name):
-            problems.append(f"images/{name}: found this name; expected PATIENT_NUMBER.png, as in ALWI_000.png. Rename it.")
+            problems.append(
+                f"images/{name}: found this name; expected PATIENT_NUMBER.png, as in ALWI_000.png. Rename it."
+            )
             continue
         if name not in images:
-            problems.append(f"images/{name}: missing, but INFO.csv has a row for it. Restore the file or delete the row.")
+            problems.append(
+                f"images/{name}: missing, but INFO.csv has a row for it. Restore the file or delete the row."
+            )
         if name not in rows:
             problems.append(f"INFO.csv: no row for images/{name}. Add one, or remove the image.")
         if name in images and name not in masks:
-            problems.append(f"masks/{name}: missing; every image needs a mask of the same name (all black for Normal).")
+            problems.append(
+                f"masks/{name}: missing; every image needs a mask of the same name (all black for Normal)."
+            )
     if not problems and not rows:
         problems.append("INFO.csv: header only, no images; expected at least one row.")
-    orphans = [f"masks/{name}: belongs to no image; it is not used." for name in sorted(set(masks) - set(images) - set(rows))]
+    orphans = [
+        f"masks/{name}: belongs to no image; it is not used."
+        for name in sorted(set(masks) - set(images) - set(rows))
+    ]
     if problems:
         # Beside a missing file an extra one may be the same file under a wrong name.
         raise DataError(directory, problems + orphans)
@@ -93,7 +105,9 @@ def _read_info(path):
     rows, problems, flags = {}, [], set()
     for number, cells in lines[1:]:
         if len(cells) != len(FIELDS):
-            problems.append(f"INFO.csv row {number}: {len(cells)} fields; expected {len(FIELDS)} ({';'.join(FIELDS)}).")
+            problems.append(
+                f"INFO.csv row {number}: {len(cells)} fields; expected {len(FIELDS)} ({';'.join(FIELDS)})."
+            )
             continue
         row = dict(zip(FIELDS, cells))
         for field, allowed in ALLOWED.items():
@@ -104,10 +118,14 @@ def _read_info(path):
             if value is None:
                 names = ", ".join(key.capitalize() for key in allowed)
                 also = "" if field == "Label" else f" (or {', '.join(OTHER_FLAGS)})"
-                problems.append(f"INFO.csv row {number}, field {field}: found {row[field]!r}; expected one of {names}{also}.")
+                problems.append(
+                    f"INFO.csv row {number}, field {field}: found {row[field]!r}; expected one of {names}{also}."
+                )
             row[field] = value
         if row["Image"] in rows:
-            problems.append(f"INFO.csv row {number}, field Image: {row['Image']} has a row already. Delete one.")
+            problems.append(
+                f"INFO.csv row {number}, field Image: {row['Image']} has a row already. Delete one."
+            )
         rows[row["Image"]] = row
     if flags and not problems:
         warnings.warn(f"{path}: flags were read: {', '.join(sorted(flags))}.", DataWarning, stacklevel=3)

@@ -32,7 +32,9 @@ def load_coco(path, patient=None):
     """
     path = pathlib.Path(path)
     root = path if path.is_dir() else path.parent
-    files = [file for file in visible_files(path) if file.suffix.lower() == ".json"] if path.is_dir() else [path]
+    files = (
+        [file for file in visible_files(path) if file.suffix.lower() == ".json"] if path.is_dir() else [path]
+    )
     records, problems, seen, read = [], [], set(), 0
     for file in files:
         data = _read(file)
@@ -49,7 +51,9 @@ def load_coco(path, patient=None):
             records.append(record)
     if not read:
         found = ", ".join(file.name for file in files[:5]) or "no .json file"
-        problems.append(f"no COCO file; found {found}; expected JSON with `images`, `annotations` and `categories`.")
+        problems.append(
+            f"no COCO file; found {found}; expected JSON with `images`, `annotations` and `categories`."
+        )
     if read and not records and not problems:
         problems.append("no images in the COCO file(s); expected at least one.")
     if problems:
@@ -79,19 +83,28 @@ def _records(file, data, root, patient):
         place = _picture(file, name)
         mine = of_image.pop(entry.get("id"), [])
         if place is None:
-            yield None, f"image {name!r} is no file beside it or in images/. Correct `file_name`, or bring the picture."
+            yield (
+                None,
+                f"image {name!r} is no file beside it or in images/. Correct `file_name`, or bring the picture.",
+            )
             continue
         try:
             shape = int(entry["height"]), int(entry["width"])
             shapes = [(names.get(one.get("category_id"), ""), _inside(one, shape)) for one in mine]
         except (KeyError, ValueError, TypeError, IndexError) as error:
-            yield None, f"image {name!r}: {error}; expected height, width and annotations with `segmentation`."
+            yield (
+                None,
+                f"image {name!r}: {error}; expected height, width and annotations with `segmentation`.",
+            )
             continue
         unique = pathlib.Path(os.path.relpath(place, root)).as_posix()
         who = patient(place) if patient else str(entry.get("patient") or entry.get("patient_id") or unique)
         yield record_of(os.fspath(place), unique, who, shape, shapes, root), None
     for image, annotations in of_image.items():
-        yield None, f"{len(annotations)} annotation(s) of image_id {image!r}, which is none of `images`. Remove them."
+        yield (
+            None,
+            f"{len(annotations)} annotation(s) of image_id {image!r}, which is none of `images`. Remove them.",
+        )
 
 
 def _picture(file, name):

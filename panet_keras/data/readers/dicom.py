@@ -47,13 +47,18 @@ def load_dicom(directory, salt="", labels=None):
     files = [path for path in visible_files(directory) if is_dicom(path)]
     if not files:
         raise DataError(
-            directory, [f"no DICOM files; expected some with one of the endings {sorted(SUFFIXES)}, or DICOM by their content."]
+            directory,
+            [
+                f"no DICOM files; expected some with one of the endings {sorted(SUFFIXES)}, or DICOM by their content."
+            ],
         )
     masks = {}
     for path in pictures(directory):
         match = MASK.match(path.stem)
         if match:
-            masks.setdefault((path.parent, match["stem"]), {}).setdefault(int(match["frame"] or 0), []).append(os.fspath(path))
+            masks.setdefault((path.parent, match["stem"]), {}).setdefault(
+                int(match["frame"] or 0), []
+            ).append(os.fspath(path))
     found, problems, notes = [], [], {"burned": [], "empty": []}
     for path in files:
         # In a name without an ending dots are digits' (1.2.840).
@@ -66,19 +71,29 @@ def load_dicom(directory, salt="", labels=None):
         except ImageError as error:
             problems.append(str(error))
     for (folder, stem), frames in masks.items():
-        problems += [f"{folder / stem}: masks without their DICOM file ({len(frames)} frame(s)). Restore it or remove them."]
+        problems += [
+            f"{folder / stem}: masks without their DICOM file ({len(frames)} frame(s)). Restore it or remove them."
+        ]
     if problems:
         raise DataError(directory, problems)
     records, doubles = _once(found)
     if not records:
-        raise DataError(directory, [f"no DICOM images; {len(notes['empty'])} object(s) without pixels: {_some(notes['empty'])}"])
+        raise DataError(
+            directory,
+            [f"no DICOM images; {len(notes['empty'])} object(s) without pixels: {_some(notes['empty'])}"],
+        )
     for names, what in (
-        (notes["burned"], "say BurnedInAnnotation YES: their pixels may name the patient. Crop or black them out first"),
+        (
+            notes["burned"],
+            "say BurnedInAnnotation YES: their pixels may name the patient. Crop or black them out first",
+        ),
         (notes["empty"], "hold no pixels (reports, presentation states) and were left out"),
         (doubles, "repeat a SOPInstanceUID: the same pixels were left out, others kept under another name"),
     ):
         if names:
-            warnings.warn(f"{directory}: {len(names)} file(s) {what}: {_some(names)}", DataWarning, stacklevel=2)
+            warnings.warn(
+                f"{directory}: {len(names)} file(s) {what}: {_some(names)}", DataWarning, stacklevel=2
+            )
     return sorted(records, key=lambda record: record.filename)
 
 
@@ -117,10 +132,14 @@ def _records(path, masks, salt, labels, notes):
     frames = frame_count(dataset)
     wrong = sorted(frame for frame in masks if frame >= frames)
     if wrong:
-        raise ImageError(f"{path}: masks for the frames {wrong}; the file has {frames}, counted from 0. Rename the masks.")
+        raise ImageError(
+            f"{path}: masks for the frames {wrong}; the file has {frames}, counted from 0. Rename the masks."
+        )
     identifier = str(dataset.get("PatientID", "")).strip()
     if not identifier:
-        raise ImageError(f"{path}: the tag PatientID (0010,0020) is empty; expected an identifier, for splits go by patient.")
+        raise ImageError(
+            f"{path}: the tag PatientID (0010,0020) is empty; expected an identifier, for splits go by patient."
+        )
     patient = hashlib.sha256(f"{salt}\0{identifier}".encode()).hexdigest()[:12]
     instance = hashlib.sha256(str(dataset.get("SOPInstanceUID", "") or path.name).encode()).hexdigest()[:12]
     if str(dataset.get("BurnedInAnnotation", "")).upper() == "YES":

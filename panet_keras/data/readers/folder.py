@@ -45,7 +45,9 @@ def load_folder(directory, patient=None):
         name = path.relative_to(directory).as_posix()
         if not own and label != "Normal":
             beside = annotation_problems(path, path.stem)
-            expected = f"expected {path.stem}_mask{path.suffix} beside it (or masks/{path.name} beside images/)"
+            expected = (
+                f"expected {path.stem}_mask{path.suffix} beside it (or masks/{path.name} beside images/)"
+            )
             problems += beside or [f"{name}: no mask; {expected}, or the image under normal/."]
         if name in seen:
             problems.append(f"{name}: this name comes twice; rename one.")
@@ -61,7 +63,8 @@ def load_folder(directory, patient=None):
             )
         )
     problems += [
-        f"{mask.relative_to(directory)}: a mask without its image. Restore the image or remove the mask." for mask in orphans
+        f"{mask.relative_to(directory)}: a mask without its image. Restore the image or remove the mask."
+        for mask in orphans
     ]
     if not files:
         problems.append(f"no pictures; expected files with one of the endings {sorted(SUFFIXES)}")

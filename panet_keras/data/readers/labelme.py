@@ -60,7 +60,9 @@ def load_labelme(directory, patient=None):
             if label_of(path, directory) == "Normal":
                 records.append(Record(name, patient(path) if patient else name, "Normal", os.fspath(path)))
             else:
-                problems.append(f"{name}: no {path.stem}.json names it; annotate it, or put it under normal/.")
+                problems.append(
+                    f"{name}: no {path.stem}.json names it; annotate it, or put it under normal/."
+                )
     if problems:
         raise DataError(directory, problems)
     return sorted(records, key=lambda record: record.filename)
@@ -69,7 +71,9 @@ def load_labelme(directory, patient=None):
 def _record(file, data, directory, patient, used):
     named = str(data.get("imagePath") or "").replace("\\", "/")
     choices = [file.parent / named] if named else []
-    choices += [file.with_suffix(ending) for suffix in sorted(SUFFIXES) for ending in (suffix, suffix.upper())]
+    choices += [
+        file.with_suffix(ending) for suffix in sorted(SUFFIXES) for ending in (suffix, suffix.upper())
+    ]
     place = next((choice for choice in choices if choice.is_file()), None)
     if place is not None:
         used.add(place.resolve())
@@ -77,7 +81,9 @@ def _record(file, data, directory, patient, used):
     elif data.get("imageData"):
         image = base64.b64decode(data["imageData"])
     else:
-        raise ValueError(f"its picture {named!r} is no file, and it holds none. Bring the picture, or save with its data.")
+        raise ValueError(
+            f"its picture {named!r} is no file, and it holds none. Bring the picture, or save with its data."
+        )
     shape = int(data.get("imageHeight") or 0), int(data.get("imageWidth") or 0)
     if 0 in shape:
         shape = decode_image(image, named or file.name).shape[:2]
@@ -90,7 +96,10 @@ def _record(file, data, directory, patient, used):
 
 def _inside(shape, size):
     """bool [H, W] of a LabelMe shape."""
-    kind, points = shape.get("shape_type") or "polygon", np.asarray(shape["points"], np.float64).reshape(-1, 2)
+    kind, points = (
+        shape.get("shape_type") or "polygon",
+        np.asarray(shape["points"], np.float64).reshape(-1, 2),
+    )
     if kind not in AREAS or kind == "polygon" and len(points) < 3:
         raise ValueError(
             f"shape {shape.get('label')!r} is a {kind} of {len(points)} point(s), without an area; expected one of {AREAS}."

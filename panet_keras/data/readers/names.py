@@ -65,7 +65,9 @@ def annotation_problems(image, stem):
         path = image.with_name(stem + ending)
         kind = annotation_kind(path) if path.is_file() else None
         if kind:
-            problems.append(f"{image}: no mask {stem}_mask.png, but {path.name}, which is {kind[0]}. {kind[1]}")
+            problems.append(
+                f"{image}: no mask {stem}_mask.png, but {path.name}, which is {kind[0]}. {kind[1]}"
+            )
     return problems
 
 
@@ -96,7 +98,9 @@ def pair(directory, files, stem_of):
     for mask in sorted(masks):
         stem = stem_of(mask)
         names = [stem] + [match["stem"] for match in (MASK.match(stem), OTHER_MASK.match(stem)) if match]
-        owners = next((images[key] for key in (_key(directory, mask, name) for name in names) if key in images), None)
+        owners = next(
+            (images[key] for key in (_key(directory, mask, name) for name in names) if key in images), None
+        )
         if owners:
             for owner in owners:
                 of_image[owner].append(mask)

@@ -48,7 +48,8 @@ def load_nifti(directory, patient=None):
     files = [path for path in visible_files(directory) if ENDINGS.search(path.name)]
     images, orphans = pair(directory, files, _stem)
     problems = [
-        f"{path.relative_to(directory)}: a mask without its image. Restore the image or remove the mask." for path in orphans
+        f"{path.relative_to(directory)}: a mask without its image. Restore the image or remove the mask."
+        for path in orphans
     ]
     if not files:
         problems.append("no NIfTI files; expected x.nii.gz with x_mask.nii.gz.")
@@ -57,7 +58,9 @@ def load_nifti(directory, patient=None):
         name = path.relative_to(directory).as_posix()
         label = label_of(path, directory)
         if not masks and label != "Normal":
-            problems.append(f"{name}: no mask; expected {_stem(path)}_mask.nii.gz beside it, or the image under normal/.")
+            problems.append(
+                f"{name}: no mask; expected {_stem(path)}_mask.nii.gz beside it, or the image under normal/."
+            )
             continue
         try:
             slices = _slices(_array(nibabel, path), name)
@@ -65,7 +68,9 @@ def load_nifti(directory, patient=None):
             for mask in masks:
                 part = _slices(_array(nibabel, mask), mask.name)
                 if part.shape != inside.shape:
-                    raise ImageError(f"{mask.name} has shape {part.shape[::-1]}, {name} {inside.shape[::-1]}; expected the same.")
+                    raise ImageError(
+                        f"{mask.name} has shape {part.shape[::-1]}, {name} {inside.shape[::-1]}; expected the same."
+                    )
                 if not np.isfinite(part).all():
                     raise ImageError(f"{mask.name}: values that are not finite; expected 0 for background.")
                 inside |= part != 0
@@ -122,7 +127,9 @@ def _slices(array, name):
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or not array.size:
-        raise ImageError(f"{name} has shape {array.shape}; expected [X, Y] or [X, Y, Z]. Save each time or channel as a file.")
+        raise ImageError(
+            f"{name} has shape {array.shape}; expected [X, Y] or [X, Y, Z]. Save each time or channel as a file."
+        )
     return np.ascontiguousarray(array.transpose(2, 1, 0))
 
 

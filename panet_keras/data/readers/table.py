@@ -36,12 +36,18 @@ def load_csv(path):
     for number, row in rows:
         label = {name.lower(): name for name in LABELS}.get(row["label"].lower())
         if label is None:
-            problems.append(f"row {number}, field label: found {row['label']!r}; expected one of {', '.join(LABELS)}.")
+            problems.append(
+                f"row {number}, field label: found {row['label']!r}; expected one of {', '.join(LABELS)}."
+            )
         masks = [mask for mask in row["mask"].split("|") if mask]
         if not masks and label != "Normal":
-            problems.append(f"row {number}, field mask: empty; expected the path of a mask, or the label Normal.")
+            problems.append(
+                f"row {number}, field mask: empty; expected the path of a mask, or the label Normal."
+            )
         if not row["patient"]:
-            problems.append(f"row {number}, field patient: empty; expected an identifier, for splits go by patient.")
+            problems.append(
+                f"row {number}, field patient: empty; expected an identifier, for splits go by patient."
+            )
         if row["image"] in seen:
             problems.append(f"row {number}, field image: {row['image']} has a row already. Delete one.")
         seen.add(row["image"])
@@ -146,7 +152,12 @@ def _read(path, columns, optional=()):
     header = rows[0][1] if rows else []
     missing = [name for name in columns if name not in header]
     if missing:
-        raise DataError(path, [f"columns {missing} are missing; found {header}; expected {list(columns)}, separated by commas."])
+        raise DataError(
+            path,
+            [
+                f"columns {missing} are missing; found {header}; expected {list(columns)}, separated by commas."
+            ],
+        )
     if not rows[1:]:
         raise DataError(path, ["header only, no images; expected at least one row."])
     long = [

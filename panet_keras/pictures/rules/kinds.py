@@ -28,7 +28,12 @@ MAGIC = (
     (0, b"ObjectType", "MetaImage (.mhd)", CONVERT),
     (0, b"8BPS", "Photoshop", CONVERT),
     (0, b"%!PS", "PostScript", CONVERT),
-    (0, b"version https://git-lfs", "a pointer of Git LFS, not the file itself", "Fetch it with 'git lfs pull'."),
+    (
+        0,
+        b"version https://git-lfs",
+        "a pointer of Git LFS, not the file itself",
+        "Fetch it with 'git lfs pull'.",
+    ),
     (4, b"ftypheic", "HEIC", CONVERT),
     (4, b"ftypheix", "HEIC", CONVERT),
     (4, b"ftypmif1", "HEIC", CONVERT),
@@ -41,14 +46,22 @@ MAGIC = (
 )
 """(place, bytes there, name, mend)."""
 TEXTS = (
-    (rb"^\s*(<!doctype html|<html)", "HTML (a page of a server, perhaps of its login)", "Download the picture itself."),
+    (
+        rb"^\s*(<!doctype html|<html)",
+        "HTML (a page of a server, perhaps of its login)",
+        "Download the picture itself.",
+    ),
     (rb"<svg\b", "SVG", CONVERT),
     (rb"<annotations?>.*<(polygon|box|mask|meta|version|image)\b", "a CVAT annotation (.xml)", "COCO"),
     (rb"<annotation>.*<object>", "a Pascal VOC annotation (.xml)", "COCO"),
     (rb"^\s*<", "XML", CONVERT),
     (rb'^\s*\{.*"(_via_settings|_via_img_metadata|shape_attributes)"', "a VIA annotation (.json)", "COCO"),
     (rb"^\W*filename,file_size,file_attributes", "a VIA annotation (.csv)", "COCO"),
-    (rb'^\s*\{.*"shapes"\s*:', "a LabelMe annotation (.json)", f"{MASK_OF} load_labelme (data.layout: labelme)."),
+    (
+        rb'^\s*\{.*"shapes"\s*:',
+        "a LabelMe annotation (.json)",
+        f"{MASK_OF} load_labelme (data.layout: labelme).",
+    ),
     (rb'^\s*\{.*"annotations"\s*:', "a COCO annotation (.json)", f"{MASK_OF} load_coco (data.layout: coco)."),
     (rb'^\s*[\[{].*["\]}]\s*$', "JSON", "Name the picture that it belongs to."),
 )
@@ -89,5 +102,7 @@ def _text_kind(content):
             return name, AS_COCO if mend == "COCO" else mend
     line = content[:200].decode("utf-8", "replace").strip().split("\n")[0].strip()[:20]
     return (
-        (f"text (it begins with {line!r})", "Name the picture itself.") if line.isprintable() and "\ufffd" not in line else unknown
+        (f"text (it begins with {line!r})", "Name the picture itself.")
+        if line.isprintable() and "\ufffd" not in line
+        else unknown
     )

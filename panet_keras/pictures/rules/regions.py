@@ -44,11 +44,15 @@ def array_levels(array, name):
         opaque = array[..., -1] > 0 if array.shape[-1] != 3 else True
         array = array[..., :3].max(-1) * opaque if array.shape[-1] > 2 else array[..., 0] * opaque
     if array.ndim != 2 or array.dtype.kind not in "buif" or not array.size:
-        raise MaskRefused(f"{name} has shape {array.shape} and dtype {array.dtype}; expected numbers or bool [H, W].")
+        raise MaskRefused(
+            f"{name} has shape {array.shape} and dtype {array.dtype}; expected numbers or bool [H, W]."
+        )
     if array.dtype.kind == "f":
         if not np.isfinite(array).all():
             y, x = np.argwhere(~np.isfinite(array))[0]
-            raise MaskRefused(f"{name}: pixel x={x}, y={y} is {array[y, x]}; expected finite numbers. Write 0 for background.")
+            raise MaskRefused(
+                f"{name}: pixel x={x}, y={y} is {array[y, x]}; expected finite numbers. Write 0 for background."
+            )
         array = np.abs(array.astype(np.float64))
         if (array != np.rint(array)).any():
             array = np.ceil(array / array.max() * 255)

@@ -46,7 +46,9 @@ def read_bytes(source, name):
         return bytes(source)
     try:
         if os.path.getsize(source) > MAX_BYTES:
-            raise Refused(f"{name}: {os.path.getsize(source):,} bytes; the limit is {MAX_BYTES:,}. Save the picture alone, as PNG.")
+            raise Refused(
+                f"{name}: {os.path.getsize(source):,} bytes; the limit is {MAX_BYTES:,}. Save the picture alone, as PNG."
+            )
         with open(source, "rb") as file:
             return file.read()
     except FileNotFoundError:
@@ -108,7 +110,9 @@ def open_pages(content, name, max_pixels=MAX_PIXELS, page=None, several=False):
     except Image.DecompressionBombError as error:
         raise Refused(f"{name}: {error}; the limit is {max_pixels:,} pixels. Shrink the picture.") from None
     except (OSError, SyntaxError, ValueError, EOFError, zlib.error, struct.error) as error:
-        raise Refused(f"{name}: cannot be decoded ({error}); expected a whole picture. Copy or export the file again.") from None
+        raise Refused(
+            f"{name}: cannot be decoded ({error}); expected a whole picture. Copy or export the file again."
+        ) from None
 
 
 def _loaded(image, content):
@@ -117,8 +121,14 @@ def _loaded(image, content):
     image.load()
     page = turned(image) if image.format != "TIFF" else image.copy()  # Pillow has turned a TIFF
     page.format = image.format
-    bits = image.tag_v2.get(BITS_PER_SAMPLE, ()) if image.format == "TIFF" else (content[24],) * (image.format == "PNG")
-    page.info["deep_colour"] = page.mode not in ("1", "L", "P") and not page.mode.startswith(("I", "F")) and 16 in bits
+    bits = (
+        image.tag_v2.get(BITS_PER_SAMPLE, ())
+        if image.format == "TIFF"
+        else (content[24],) * (image.format == "PNG")
+    )
+    page.info["deep_colour"] = (
+        page.mode not in ("1", "L", "P") and not page.mode.startswith(("I", "F")) and 16 in bits
+    )
     if inverted:
         page = Image.fromarray(65535 - np.asarray(page).astype(np.uint16))
     grey = page.info.get("transparency")
@@ -151,17 +161,23 @@ def _check_png(content, name):
         end = place + 12 + length
         if end > len(content):
             break
-        if kind == b"IDAT" and zlib.crc32(content[place + 4 : end - 4]) != int.from_bytes(content[end - 4 : end], "big"):
+        if kind == b"IDAT" and zlib.crc32(content[place + 4 : end - 4]) != int.from_bytes(
+            content[end - 4 : end], "big"
+        ):
             raise Refused(
                 f"{name}: cannot be decoded (PNG with a wrong checksum); expected a whole picture. Copy or export the file again."
             )
         kinds.append(kind)
         if kind == b"IEND":
             if content[24:26] == b"\x10\x02" and b"tRNS" in kinds:
-                raise Refused(f"{name}: PNG of 16 bits with a transparent colour; its look is not agreed. Export it as 8 bit.")
+                raise Refused(
+                    f"{name}: PNG of 16 bits with a transparent colour; its look is not agreed. Export it as 8 bit."
+                )
             return
         place = end
-    raise Refused(f"{name}: cannot be decoded (PNG that is cut off); expected a whole picture. Copy or export the file again.")
+    raise Refused(
+        f"{name}: cannot be decoded (PNG that is cut off); expected a whole picture. Copy or export the file again."
+    )
 
 
 def _check_jpeg(content, name):
@@ -196,11 +212,15 @@ def to_rgb(image, name):
     if image.mode == "CMYK":
         raise Refused(f"{name}: {INKS}")
     if image.mode == "F":
-        raise Refused(f"{name}: floating-point picture (mode F); its white is undefined. Export it as 8 or 16 bit.")
+        raise Refused(
+            f"{name}: floating-point picture (mode F); its white is undefined. Export it as 8 or 16 bit."
+        )
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
-            raise Refused(f"{name}: grey values {values.min()} to {values.max()}; expected 0 to 65535. Export it as 8 or 16 bit.")
+            raise Refused(
+                f"{name}: grey values {values.min()} to {values.max()}; expected 0 to 65535. Export it as 8 or 16 bit."
+            )
         return array_to_rgb(_without(values.astype(np.uint16), image), name)
     if image.mode in ("1", "L"):
         return array_to_rgb(_without(np.asarray(image.convert("L")), image), name)
@@ -209,12 +229,18 @@ def to_rgb(image, name):
     try:
         return np.asarray(image.convert("RGB"))
     except (ValueError, OSError) as error:
-        raise Refused(f"{name}: cannot be decoded ({error}); expected grey or RGB. Export it as RGB.") from None
+        raise Refused(
+            f"{name}: cannot be decoded ({error}); expected grey or RGB. Export it as RGB."
+        ) from None
 
 
 def _without(grey, image):
     """Greys with the transparent one made black."""
-    return np.where(grey == image.info["transparency"], grey.dtype.type(0), grey) if "transparency" in image.info else grey
+    return (
+        np.where(grey == image.info["transparency"], grey.dtype.type(0), grey)
+        if "transparency" in image.info
+        else grey
+    )
 
 
 def array_to_rgb(array, name="image"):
