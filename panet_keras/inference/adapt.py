@@ -131,8 +131,10 @@ class Tuner:
 
     def features(self):
         """`SupportFeatures` of the copy as it is now."""
-        self.judged = self.judged or SupportFeatures(self.copy, self.images, self.masks)
-        self.judged.refresh()
+        if self.judged is None:
+            self.judged = SupportFeatures(self.copy, self.images, self.masks)
+        else:
+            self.judged.refresh()
         return self.judged
 
     def run(self, inside, marks, run):

@@ -29,10 +29,9 @@ class HeldOut:
         overlap = 2.0 * (found & self.masks).sum((1, 2))
         return np.where(self.lesion, overlap / np.maximum(total, 1), np.nan)
 
-    def probabilities(self, temperature=1.0):
+    def probabilities(self):
         """Of the lesion, float [F, H, W]."""
-        margin = (self.logits[..., 1] - self.logits[..., 0]) / temperature
-        return 1 / (1 + np.exp(-margin))
+        return 1 / (1 + np.exp(self.logits[..., 0] - self.logits[..., 1]))
 
 
 class SupportFeatures:

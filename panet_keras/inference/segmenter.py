@@ -167,6 +167,8 @@ class FewShotSegmenter:
         stack = np.array([[image for image, _ in way + empty] for way in pairs])
         masks = np.array([[mask for _, mask in way + empty] for way in pairs])
         self._support = stack, masks[..., None]
+        # What was decided on other frames says nothing of these.
+        self.adaptation = None
         self._state = self._encoded()
         return self
 
@@ -218,8 +220,8 @@ class FewShotSegmenter:
             raise PANetError(
                 f"expected() has {lesions} annotated lesion; it needs at least 2, to leave one out and support with the other."
             )
-        features = SupportFeatures(self.model, images, masks)
         adapted = self.adaptation is not None and self.adaptation.steps > 0
+        features = None if adapted else SupportFeatures(self.model, images, masks)
         held_out = self.adaptation.held_out if adapted else features.leave_one_out()
         kept = np.array([presence(p) for p in held_out.probabilities()]) >= self.presence_threshold
         dice = np.where(kept, held_out.dice, 0.0)[held_out.lesion]

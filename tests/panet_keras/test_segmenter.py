@@ -189,6 +189,9 @@ def test_adaptation_helps_by_frames_left_out_and_leaves_the_model_alone(tiny_enc
     np.testing.assert_allclose(
         again.predict(images[5]).probability, segmenter.predict(images[5]).probability, atol=0.02
     )
+    # Of another support the adaptation says nothing.
+    other = segmenter.set_support(images[:3], masks[:3]).expected()
+    assert segmenter.adaptation is None and (other.lesions, len(other.each)) == (3, 3)
 
 
 def test_what_cannot_be_decided_is_left(model, scanner):
