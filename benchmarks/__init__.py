@@ -1,1 +1,2 @@
-"""Claims about time and training: one question a file, JSON in results/, tables in README.md and docs/ printed from it."""
+"""Claims about time and training: one question a file, JSON in results/, tables in README.md and docs/
+printed from it."""

@@ -11,7 +11,8 @@ from panet_keras.training.loop import optimizer
 class SupervisedUNet(keras.Model):
     """A U-Net on the same encoder that never looks at the support: the ceiling to reach or pass.
 
-    Takes the same episodes as `PANet`, and trains on the query and on the support's images alike, so that it sees as many masks.
+    Takes the same episodes as `PANet`, and trains on the query and on the support's images alike, so that it
+    sees as many masks.
     """
 
     def __init__(self, encoder="efficientnet_lite0", weights="auto", encoder_rate=0.2, channels=64):

@@ -3,7 +3,8 @@
     python -m pipeline run --config pipeline/configs/bus_uclm.yaml --set data.path=BUS-UCLM --set run.root=RUNS
     python -m benchmarks.bus_uclm_quick RUNS
 
-Takes the scores of the newest complete run, keeps numbers only (no patient's image, no file name), and prints the table of docs/results.
+Takes the scores of the newest complete run, keeps numbers only (no patient's image, no file name), and prints
+the table of docs/results.
 """
 
 import json

@@ -1,11 +1,11 @@
-"""Which temperature makes the recipe's probabilities right, and what becomes of the presence thresholds?
+"""Which temperature makes probabilities right, and what becomes of the presence thresholds?
 
     python -m benchmarks.headline run headline BUS-UCLM WORK --rows ours        first: trains the folds
     python -m benchmarks.calibration BUS-UCLM WORK                      a minute for each fold
 
-One support from another patient for each image, at 256 x 256. A fold is scored with the temperature that fits the other folds, lesion or
-not, and with the preset's (`shipped`). Rows of changed pictures (benchmarks/robustness.py; lesion images only) have the temperature of
-the unchanged ones.
+One support from another patient for each image, at 256 x 256. A fold is scored with the temperature that fits
+the other folds, lesion or not, and with the preset's (`shipped`). Rows of changed pictures
+(benchmarks/robustness.py; lesion images only) have the temperature of the unchanged ones.
 """
 
 import itertools

@@ -2,9 +2,10 @@
 
     python -m benchmarks.crash [KILLS]        about a minute for each kill
 
-Runs the pipeline on a small phantom once undisturbed. Then, each time in a new root, starts it, kills it (SIGKILL) after a random time,
-and starts it again. Compares what the artifacts hold: the content of Examples, statistics, schema and anomalies, the model's weights bit
-for bit, and every score. (Files that note a time or a place, such as the training curve, differ between any two runs.)
+Runs the pipeline on a small phantom once undisturbed. Then, each time in a new root, starts it, kills it
+(SIGKILL) after a random time, and starts it again. Compares what the artifacts hold: the content of Examples,
+statistics, schema and anomalies, the model's weights bit for bit, and every score. (Files that note a time or
+a place, such as the training curve, differ between any two runs.)
 """
 
 import hashlib

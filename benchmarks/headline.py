@@ -1,12 +1,13 @@
-"""Ours against the paper, a supervised U-Net and ours minus one repair at a time: folds over patients, the same episodes.
+"""Ours against the paper, a supervised U-Net and ours minus one repair at a time, on the same episodes.
 
     python -m benchmarks.headline run headline BUS-UCLM WORK --rows ours paper --folds 0 1 2    25 minutes for each row and fold
     python -m benchmarks.headline run ablation BUS-UCLM WORK --folds 0                          3 minutes for each row and fold, VGG16 18
     python -m benchmarks.headline show headline WORK                                            prints and writes results/headline.json
 
-Every row trains from the same encoder weights (VGG16 from its own) for the same steps, and is scored on the same episode list at the original image
-size. The ablation is the same at a smaller size and fewer steps, so that all its rows can be trained side by side. A finished row and fold
-is a file in WORK; an interrupted training goes on from its last 100 steps. Run the same command again until it says that nothing is left.
+Every row trains from the same encoder weights (VGG16 from its own) for the same steps, and is scored on the
+same episode list at the original image size. The ablation is the same at a smaller size and fewer steps, so
+that all its rows can be trained side by side. A finished row and fold is a file in WORK; an interrupted
+training goes on from its last 100 steps. Run the same command again until it says that nothing is left.
 """
 
 import argparse
@@ -30,7 +31,8 @@ TABLES = {
         "rows": None,
     },
 }
-"""How each table's rows train and what they are asked; its usual rows, None for all that do not say for how long.
+"""How each table's rows train and what they are asked; its usual rows, None for all that do not say for how
+long.
 
 The ablation is too short to learn regions, and has the recipe's defaults.
 """
@@ -73,7 +75,8 @@ ROWS = {
 BUILDERS = {"supervised U-Net": "supervised"}
 """Rows that are no `PANet`, and who builds them in `benchmarks.baselines`."""
 SEEDS = ("ours", "ours, seed 1", "ours, seed 2")
-"""Trainings by one recipe: rows are compared with their mean, and their spread is what one training is worth."""
+"""Trainings by one recipe: rows are compared with their mean, and their spread is what one training is
+worth."""
 
 
 def run(table, data, work, rows, folds):
@@ -96,7 +99,8 @@ def run(table, data, work, rows, folds):
 
 
 def recipe_of(table, row):
-    """All that decides how a row trains, but for the code: kept beside its scores, so that scores of another recipe are not mixed in."""
+    """All that decides how a row trains, but for the code: kept beside its scores, so that scores of another
+    recipe are not mixed in."""
     return TABLES[table]["recipe"].change(**ROWS[row])
 
 
@@ -203,7 +207,8 @@ def averaged(trainings):
 
 
 def kept(table):
-    """Rows of the result file that were trained by today's settings: a row whose WORK is gone stays comparable.
+    """Rows of the result file that were trained by today's settings: a row whose WORK is gone stays
+    comparable.
 
     Rows of version 0.1 noted the flat settings of its Trainer; what they say is what today's recipe does.
     """

@@ -1,13 +1,15 @@
-"""Hospitals that a model was not trained on: what 1, 5, 20 and 50 annotated pictures bring, with normal frames and with `adapt` (at 20).
+"""Hospitals that a model was not trained on: what 1 to 50 annotated pictures bring, and normal frames, and `adapt`.
 
     python -m benchmarks.hospitals train DATA WORK         trains one model for each hospital, without it (10 to 20 minutes each, resumable)
     python -m benchmarks.hospitals score DATA WORK         scores them (15 minutes each on 2 quiet cores, resumable); writes results/hospitals.json
     python -m benchmarks.hospitals show                    prints the tables
 
-DATA holds BUS-UCLM, BUSI, BUS-BRA and thyroid (the last is never trained on, and scored with a model of all three: WORK/all). Everything goes
-through `FewShotSegmenter`, as users have it: masks at the original size, with the presence threshold that it has or sets by itself. Supports and
-normal frames of the tested hospital are of other patients than the queries (100 lesion images at most, and all normal frames that are not
-support, 120 at most); those of k = 5 hold those of k = 1. Intervals are by bootstrap over patients; every difference is paired.
+DATA holds BUS-UCLM, BUSI, BUS-BRA and thyroid (the last is never trained on, and scored with a model of all
+three: WORK/all). Everything goes through `FewShotSegmenter`, as users have it: masks at the original size,
+with the presence threshold that it has or sets by itself. Supports and normal frames of the tested hospital
+are of other patients than the queries (100 lesion images at most, and all normal frames that are not support,
+120 at most); those of k = 5 hold those of k = 1. Intervals are by bootstrap over patients; every difference
+is paired.
 """
 
 import argparse
@@ -134,7 +136,8 @@ def score(data, work):
 
 
 def one(model, support, normals, queries, normal_queries, adapted):
-    """Scores of one support set: a dictionary for each image, the threshold and the seconds that setting up took."""
+    """Scores of one support set: a dictionary for each image, the threshold and the seconds that setting up
+    took."""
     from panet_keras import FewShotSegmenter
 
     samples = [r.decode() for r in support]

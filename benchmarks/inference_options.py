@@ -7,7 +7,8 @@
 * mirrored support: each support image also mirrored, as a further shot;
 * three sizes: mean of the answers at 192, 256 and 320 pixels;
 * mean of one-shot answers: instead of one answer from all shots;
-* self-support: the query with its first mask as a further shot, as SSP's self-support prototypes (Fan et al., ECCV 2022);
+* self-support: the query with its first mask as a further shot, as SSP's self-support prototypes (Fan et al.,
+  ECCV 2022);
 * 320, 384: the model's size, trained at 256;
 * float16 weights: what `export_saved_model(..., weights_dtype="float16")` computes with.
 """

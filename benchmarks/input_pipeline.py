@@ -2,7 +2,8 @@
 
     python -m benchmarks.input_pipeline [DATA]      (the phantom without DATA); about 2 minutes
 
-Both sides in one process, alternating: the input alone, then training steps on one episode that stays in memory.
+Both sides in one process, alternating: the input alone, then training steps on one episode that stays in
+memory.
 """
 
 import os

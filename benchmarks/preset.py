@@ -1,11 +1,12 @@
-"""The preset of one hospital: trained on every patient by the recipe that benchmarks/headline.py cross-validates.
+"""The preset of one hospital: every patient, by the recipe that benchmarks/headline.py cross-validates.
 
     python -m benchmarks.preset train BUS-UCLM WORK     about 20 minutes on 2 cores; run it again after an interruption
     python -m benchmarks.preset write WORK              writes panet_keras/presets/bus_uclm_lite0 with its model card
 
-The preset itself is scored on nobody: no patient here is new to it. Its card has the scores of models that were trained in the same
-way without the patients they are scored on: those in results/headline.json, or in results/bus_uclm_quick.json before there are any.
-The preset of several hospitals is benchmarks/preset_multi.py's.
+The preset itself is scored on nobody: no patient here is new to it. Its card has the scores of models that
+were trained in the same way without the patients they are scored on: those in results/headline.json, or in
+results/bus_uclm_quick.json before there are any. The preset of several hospitals is
+benchmarks/preset_multi.py's.
 """
 
 import argparse
@@ -18,10 +19,11 @@ from benchmarks import record, tables
 
 NAME = "bus_uclm_lite0"
 PRESENCE_THRESHOLD = 0.7
-"""Below the threshold that costs 0.01 Dice here: on another scanner every probability may be lower (benchmarks/robustness.py), and an emptied
-lesion is worse than a false mark that a radiologist deletes."""
+"""Below the threshold that costs 0.01 Dice here: on another scanner every probability may be lower
+(benchmarks/robustness.py), and an emptied lesion is worse than a false mark that a radiologist deletes."""
 TEMPERATURE = 1.8
-"""Below what fits held-out patients (results/calibration.json), where probabilities beside the lesion would reach 0.02 in the mean."""
+"""Below what fits held-out patients (results/calibration.json), where probabilities beside the lesion would
+reach 0.02 in the mean."""
 
 
 def train(data, work):

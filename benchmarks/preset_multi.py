@@ -3,8 +3,9 @@
     python -m benchmarks.preset_multi train DATA WORK     about 25 minutes on 2 quiet cores; run it again after an interruption
     python -m benchmarks.preset_multi write WORK          writes panet_keras/presets/bus_multi_lite0 with its model card
 
-DATA holds BUS-UCLM, BUSI and BUS-BRA. The preset is scored on none of them: no hospital here is new to it. Its card has the scores of models
-that were trained in the same way without the hospital that they are scored on (benchmarks/hospitals.py, results/hospitals.json).
+DATA holds BUS-UCLM, BUSI and BUS-BRA. The preset is scored on none of them: no hospital here is new to it.
+Its card has the scores of models that were trained in the same way without the hospital that they are scored
+on (benchmarks/hospitals.py, results/hospitals.json).
 """
 
 import argparse
@@ -16,7 +17,8 @@ from benchmarks import hospitals, record, tables
 
 NAME = "bus_multi_lite0"
 PRESENCE_THRESHOLD = 0.7
-"""The highest tenth that costs no lesion on BUSI and BUS-BRA left out, at 5 supports; 0.9 empties 11 % of BUS-BRA's (scores of benchmarks/hospitals.py)."""
+"""The highest tenth that costs no lesion on BUSI and BUS-BRA left out, at 5 supports; 0.9 empties 11 % of
+BUS-BRA's (scores of benchmarks/hospitals.py)."""
 
 
 def train(data, work):

@@ -3,8 +3,9 @@
     python -m venv TORCH && TORCH/bin/pip install torch numpy
     python -m benchmarks.pytorch TORCH/bin/python        about 2 minutes on a quiet machine
 
-VGG16, the paper's decoder, alignment on, SGD: one episode of 1 way, 1 shot and 1 query at 256 x 256. Both sides begin with the same
-weights and see the same episode, and their first losses must agree. Then they take turns, two steps each.
+VGG16, the paper's decoder, alignment on, SGD: one episode of 1 way, 1 shot and 1 query at 256 x 256. Both
+sides begin with the same weights and see the same episode, and their first losses must agree. Then they take
+turns, two steps each.
 """
 
 import pathlib

@@ -1,7 +1,8 @@
-"""The paper's model in PyTorch, for benchmarks/pytorch.py, which starts it with a Python that has torch and not this project's packages.
+"""The paper's model in PyTorch, for benchmarks/pytorch.py, which starts it with a Python that has torch and
+not this project's packages.
 
-VGG16 as PANet uses it; prototypes from features that are upsampled to the mask's size, as in the paper's own code; alignment on. Reads
-numbers of steps from its input and answers with seconds.
+VGG16 as PANet uses it; prototypes from features that are upsampled to the mask's size, as in the paper's own
+code; alignment on. Reads numbers of steps from its input and answers with seconds.
 """
 
 import sys

@@ -3,9 +3,11 @@
     python -m benchmarks.headline run headline BUS-UCLM WORK --rows ours        first: trains the folds
     python -m benchmarks.robustness BUS-UCLM WORK [ROW ...]            1 minute for each fold of each row
 
-Support and query of each test image are changed alike, and the mask with them: one support from another patient for each lesion image, scored
-at model size. ROW is "ours" or another row of that table, compared with the first on the same episodes. No other data set is here: these
-changes are made up, and say which way a recipe leans, not what it reaches elsewhere. `emptied` is the Dice that a presence threshold of 0.8 or 0.9 would cost.
+Support and query of each test image are changed alike, and the mask with them: one support from another
+patient for each lesion image, scored at model size. ROW is "ours" or another row of that table, compared with
+the first on the same episodes. No other data set is here: these changes are made up, and say which way a
+recipe leans, not what it reaches elsewhere. `emptied` is the Dice that a presence threshold of 0.8 or 0.9
+would cost.
 """
 
 import sys

@@ -2,10 +2,12 @@
 
     python -m benchmarks.scale [IMAGES ...]        about 20 minutes for 10,000 images
 
-A synthetic data set of each size (20 frames a patient, 96 x 128) goes through the pipeline in a process of its own. The Trainer takes the
-same 10 steps at every size; the Evaluator scores one support for each test image. Time is the runner's own; memory is the resident
-memory of the process and its children, read 10 times a second. Then the same command again, all of it from the cache. Growth is the slope of the time over the images between the two largest sizes,
-both logarithms: 1 is linear. BulkInferrer is `python -m pipeline infer` with the shipped preset, at 256 x 256, over all the images.
+A synthetic data set of each size (20 frames a patient, 96 x 128) goes through the pipeline in a process of
+its own. The Trainer takes the same 10 steps at every size; the Evaluator scores one support for each test
+image. Time is the runner's own; memory is the resident memory of the process and its children, read 10 times
+a second. Then the same command again, all of it from the cache. Growth is the slope of the time over the
+images between the two largest sizes, both logarithms: 1 is linear. BulkInferrer is `python -m pipeline infer`
+with the shipped preset, at 256 x 256, over all the images.
 """
 
 import math

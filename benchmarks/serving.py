@@ -2,8 +2,8 @@
 
     python -m benchmarks.serving MODEL_BASE_PATH          about 4 minutes on a quiet machine
 
-MODEL_BASE_PATH as for `python -m serving`, such as RUN_ROOT/serving/panet. Everything on loopback, 256 x 256, random pictures; sides
-that are compared take turns, and each figure is a median.
+MODEL_BASE_PATH as for `python -m serving`, such as RUN_ROOT/serving/panet. Everything on loopback, 256 x 256,
+random pictures; sides that are compared take turns, and each figure is a median.
 """
 
 import concurrent.futures

@@ -1,8 +1,10 @@
-"""Does the server survive? Ten minutes of good, bad and huge requests, new and broken versions, cut connections.
+"""Does the server survive? Ten minutes of good, bad and huge requests, new and broken versions, cut
+connections.
 
     python -m benchmarks.soak MODEL_BASE_PATH [SECONDS]        600 seconds by default
 
-Counts requests, statuses, wrong answers (must be 0), memory of the server at the start and the end, p50 and p99 of good requests.
+Counts requests, statuses, wrong answers (must be 0), memory of the server at the start and the end, p50 and
+p99 of good requests.
 """
 
 import collections

@@ -2,9 +2,10 @@
 
     python -m benchmarks.speed              about 5 minutes on a quiet machine
 
-For each encoder at 256 x 256: seconds of a training step (episodes of 1 support and 1 query), of `encode_support` and of `segment`; the
-floating-point operations of each by TensorFlow's own count; and the time they would take at the rate of a large matrix product, which is
-the limit. A training step is counted as three forward passes (forward, gradient of the inputs, gradient of the weights).
+For each encoder at 256 x 256: seconds of a training step (episodes of 1 support and 1 query), of
+`encode_support` and of `segment`; the floating-point operations of each by TensorFlow's own count; and the
+time they would take at the rate of a large matrix product, which is the limit. A training step is counted as
+three forward passes (forward, gradient of the inputs, gradient of the weights).
 """
 
 import json
@@ -32,7 +33,8 @@ def seconds(call, repeats=REPEATS):
 
 
 def operations(function, *arguments):
-    """Floating-point operations of a tf.function for these arguments, a multiplication and an addition being two."""
+    """Floating-point operations of a tf.function for these arguments, a multiplication and an addition being
+    two."""
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2_as_graph
 

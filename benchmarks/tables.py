@@ -2,7 +2,8 @@
 
     python -m benchmarks.tables        writes them into their places, after a benchmark has run again
 
-A place is what stands between `<!-- table NAME -->` and `<!-- end -->`. A place whose benchmark has not been run yet stays as it is.
+A place is what stands between `<!-- table NAME -->` and `<!-- end -->`. A place whose benchmark has not been
+run yet stays as it is.
 """
 
 import json
@@ -29,7 +30,8 @@ PAGES = pages()
 
 
 def protocols(entries):
-    """Rows of one model: entries by protocol, as `panet_keras.evaluation.summarise` makes them; others are left out."""
+    """Rows of one model: entries by protocol, as `panet_keras.evaluation.summarise` makes them; others are
+    left out."""
     lines = [
         [
             name,
@@ -92,7 +94,8 @@ def models_in_short(table):
 
 
 def differences(table):
-    """Rows of `benchmarks.headline` for one model: what more shots, and the same patient, are worth, paired over images."""
+    """Rows of `benchmarks.headline` for one model: what more shots, and the same patient, are worth, paired
+    over images."""
     found = {
         "5 shots minus 1 shot": "5 shots - 1 shot",
         "same-patient minus cross-patient": "same-patient - cross-patient",
@@ -104,7 +107,8 @@ def differences(table):
 
 
 def hospitals(table):
-    """Rows of `benchmarks.hospitals`: a line for each hospital, number of supports, normal frames and adaptation."""
+    """Rows of `benchmarks.hospitals`: a line for each hospital, number of supports, normal frames and
+    adaptation."""
     heads = [
         "hospital",
         "supports",
@@ -134,7 +138,8 @@ def hospitals(table):
 
 
 def hospitals_in_short(table):
-    """A line for each hospital: Dice by the number of supports, without `adapt`, with normal frames where there are any."""
+    """A line for each hospital: Dice by the number of supports, without `adapt`, with normal frames where
+    there are any."""
     rows = {}
     for row in sorted(table, key=lambda row: row["normals"]):
         if not row["adapted"]:
@@ -158,7 +163,8 @@ def changed_pictures(table):
 
 
 def adaptation(table):
-    """Rows of `benchmarks.adaptation`: Dice, and the difference to the plain answer with the same three supports."""
+    """Rows of `benchmarks.adaptation`: Dice, and the difference to the plain answer with the same three
+    supports."""
     ways = list(next(iter(table.values())))
     return markdown(
         ["pictures", *ways],
@@ -186,7 +192,8 @@ def options(table):
 
 
 def calibration(table):
-    """Rows of `benchmarks.calibration`: before, with the temperature of the other folds, and with the shipped one."""
+    """Rows of `benchmarks.calibration`: before, with the temperature of the other folds, and with the shipped
+    one."""
     lines = [
         [
             name,
@@ -204,7 +211,8 @@ def calibration(table):
 
 
 def presence(frames):
-    """Frames without lesion in `benchmarks.calibration`: share left with a mask at each threshold, and what it costs in Dice."""
+    """Frames without lesion in `benchmarks.calibration`: share left with a mask at each threshold, and what
+    it costs in Dice."""
     levels = list(frames["shipped"]["by_threshold"])
     lines = [
         [
@@ -250,7 +258,8 @@ def throughput(rates):
 
 
 def scale(stages):
-    """Rows of `benchmarks.scale`: seconds and peak memory at each number of images, and the growth of both."""
+    """Rows of `benchmarks.scale`: seconds and peak memory at each number of images, and the growth of
+    both."""
     sizes = [key for key in next(iter(stages.values())) if key.isdigit()]
     lines = [
         [

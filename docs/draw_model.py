@@ -1,4 +1,5 @@
-"""Draws docs/model.png, the model as docs/index.md shows it: `python docs/draw_model.py`. Strides and channels come from the model itself."""
+"""Draws docs/model.png, the model as docs/index.md shows it: `python docs/draw_model.py`. Strides and
+channels come from the model itself."""
 
 import pathlib
 

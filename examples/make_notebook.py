@@ -1,4 +1,5 @@
-"""Runs the notebook and stores in it what its cells print and draw: `scripts/notebook`, some minutes. All of it is synthetic."""
+"""Runs the notebook and stores in it what its cells print and draw: `scripts/notebook`, some minutes. All of
+it is synthetic."""
 
 import base64
 import contextlib

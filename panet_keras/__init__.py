@@ -1,7 +1,7 @@
 """Few-shot segmentation of breast ultrasound with a Prototype Alignment Network, for Keras 3 on TensorFlow.
 
-`import panet_keras` imports everything, so that `keras.models.load_model` knows the classes of a saved model. The command lines
-alone do without: their `--help` and their messages do not wait for TensorFlow.
+`import panet_keras` imports everything, so that `keras.models.load_model` knows the classes of a saved model.
+The command lines alone do without: their `--help` and their messages do not wait for TensorFlow.
 """
 
 import importlib

@@ -19,7 +19,8 @@ class PANetError(ValueError):
 
 
 class ImageError(PANetError):
-    """A picture that cannot be decoded exactly; names the file, what came, what was expected, and the mend."""
+    """A picture that cannot be decoded exactly; names the file, what came, what was expected, and the
+    mend."""
 
 
 class MaskColourError(ImageError):
@@ -41,7 +42,8 @@ class DataError(PANetError):
 
 
 class KerasSettingsError(ImportError):
-    """Keras is set to something that the library cannot run with; names the file or variable, and the mend."""
+    """Keras is set to something that the library cannot run with; names the file or variable, and the
+    mend."""
 
 
 class DataWarning(UserWarning):

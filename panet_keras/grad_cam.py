@@ -39,12 +39,13 @@ def grad_cam(
 ):
     """Grad-CAM (Selvaraju et al., ICCV 2017, arXiv 1610.02391) of a foreground prototype, with tf-keras-vis.
 
-    The score is the mean logit of the way, less the background's: on the query over the pixels predicted as the way (all
-    pixels where none is), on a support image over its own mask. The prototypes are held fixed, and every image goes through
-    the query branch, so a map shows where the prototype finds its evidence. (The gradient by way of the prototype itself says
-    nothing: a cosine does not change with a vector's length, so that gradient is orthogonal to the very features it would be
-    multiplied with.) tf-keras-vis works on functional models only; the branch is a functional view of the encoder with the rest
-    of the episode inside it.
+    The score is the mean logit of the way, less the background's: on the query over the pixels predicted as
+    the way (all pixels where none is), on a support image over its own mask. The prototypes are held fixed,
+    and every image goes through the query branch, so a map shows where the prototype finds its evidence. (The
+    gradient by way of the prototype itself says nothing: a cosine does not change with a vector's length, so
+    that gradient is orthogonal to the very features it would be multiplied with.) tf-keras-vis works on
+    functional models only; the branch is a functional view of the encoder with the rest of the episode inside
+    it.
 
     Args:
         model: `PANet`.
@@ -52,12 +53,14 @@ def grad_cam(
         support_masks: their masks.
         query_image: one image.
         way: number of the way, from 1 to N.
-        layer: name of an encoder layer with 4-D output; the deepest output of the encoder up to stride 16 by default.
+        layer: name of an encoder layer with 4-D output; the deepest output of the encoder up to stride 16 by
+            default.
         method: `"gradcam"` or `"gradcam++"`.
         size: (height, width) at which the model runs.
 
     Returns:
-        List of `CamMap`: the query's, then each support image's. Heat is finite and in [0, 1]; all zero where no gradient
+        List of `CamMap`: the query's, then each support image's. Heat is finite and in [0, 1]; all zero where
+            no gradient
         is positive.
 
     Raises:
@@ -142,7 +145,8 @@ def _support_tensors(segmenter, pictures, masks):
 
 
 def _query_branch(model, state, size):
-    """Functional view from images [B, H, W, 3] to logits [B, H, W, N+1], with the support's state inside it."""
+    """Functional view from images [B, H, W, 3] to logits [B, H, W, N+1], with the support's state inside
+    it."""
     branch = _Branch(lambda maps: model.decoder.segment([x[:, None] for x in maps], state, size)[:, 0])
     return keras.Model(model.encoder.inputs, branch(model.encoder.outputs))
 
@@ -166,7 +170,8 @@ def _heat(cam, layer, way, image, target, full_size):
 
 
 class _Branch(keras.layers.Layer):
-    """A layer around a function of the encoder's outputs; float32, for tf-keras-vis cannot scale half precision."""
+    """A layer around a function of the encoder's outputs; float32, for tf-keras-vis cannot scale half
+    precision."""
 
     def __init__(self, function):
         super().__init__(dtype="float32")

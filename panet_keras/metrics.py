@@ -10,9 +10,9 @@ from panet_keras.layers.prototypes import IGNORE
 class Dice(keras.metrics.Metric):
     """Mean Dice of the hard masks, each query image and way on its own: 2 |P T| / (|P| + |T|).
 
-    The same rule as `panet_keras.evaluation.dice`: truth and prediction both empty is undefined and left out (count
-    it with `undefined`); a truth with an empty prediction is 0, an empty truth with any prediction is 0. NaN until a
-    defined image has come.
+    The same rule as `panet_keras.evaluation.dice`: truth and prediction both empty is undefined and left out
+    (count it with `undefined`); a truth with an empty prediction is 0, an empty truth with any prediction is
+    0. NaN until a defined image has come.
 
     Args:
         ignore_class: label of pixels that count nowhere.

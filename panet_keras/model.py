@@ -18,36 +18,40 @@ RANKS = {"support_images": 6, "support_masks": 6, "query_images": 5}
 class PANet(FitChecks, KerasExport, keras.Model):
     """Prototype Alignment Network (Wang et al., ICCV 2019, arXiv 1908.06391).
 
-    Given k annotated support images of each way, it segments query images: masked average pooling turns the support
-    into prototypes, each query pixel takes the class of the most similar one, and in training the prediction must, in
-    turn, segment the support (alignment). The defaults are the paper's model; `decoder="unet"` is the repair for
-    lesions, whose outline the paper's bilinear masks miss.
+    Given k annotated support images of each way, it segments query images: masked average pooling turns the
+    support into prototypes, each query pixel takes the class of the most similar one, and in training the
+    prediction must, in turn, segment the support (alignment). The defaults are the paper's model;
+    `decoder="unet"` is the repair for lesions, whose outline the paper's bilinear masks miss.
 
     Args:
-        encoder: `"vgg16"` (the paper's), `"efficientnet_lite0"`, `"resnet50"`, or a functional `keras.Model` from images in [0, 1] to
-            feature maps, fine to coarse.
-        weights: of a named encoder: `"auto"` (the packaged ones), `"hed"`, `"imagenet"`, a file path, or None. Not kept
-            in the config: a saved model has its weights in it.
-        decoder: the head, which turns features into masks: `"bilinear"` upsampling of the similarity maps (the paper: `PrototypeHead`),
-            `"unet"` (`UNetHead`), or a `Head` of one's own.
-        align_weight: factor of the alignment loss, at least 0; 0 is the ablation "PANet without alignment". With the U-Net
-            decoder the whole episode is reversed: the queries, with their true masks, segment the support (`Head.alignment_loss`).
-        contrast_weight: factor of the contrast loss, at least 0: half of the episodes are segmented once more with the support's
-            masks moved onto tissue, and must leave their lesions out (`panet_keras.losses.contrast`). None: as the head
-            has it, 0.3 for the U-Net decoder, 0 for the bilinear one.
-        contrast_elsewhere: whether they must show nothing else, either. False for superpixel episodes, in which tissue may be meant.
+        encoder: `"vgg16"` (the paper's), `"efficientnet_lite0"`, `"resnet50"`, or a functional `keras.Model`
+            from images in [0, 1] to feature maps, fine to coarse.
+        weights: of a named encoder: `"auto"` (the packaged ones), `"hed"`, `"imagenet"`, a file path, or
+            None. Not kept in the config: a saved model has its weights in it.
+        decoder: the head, which turns features into masks: `"bilinear"` upsampling of the similarity maps
+            (the paper: `PrototypeHead`), `"unet"` (`UNetHead`), or a `Head` of one's own.
+        align_weight: factor of the alignment loss, at least 0; 0 is the ablation "PANet without alignment".
+            With the U-Net decoder the whole episode is reversed: the queries, with their true masks, segment
+            the support (`Head.alignment_loss`).
+        contrast_weight: factor of the contrast loss, at least 0: half of the episodes are segmented once more
+            with the support's masks moved onto tissue, and must leave their lesions out
+            (`panet_keras.losses.contrast`). None: as the head has it, 0.3 for the U-Net decoder, 0 for the
+            bilinear one.
+        contrast_elsewhere: whether they must show nothing else, either. False for superpixel episodes, in
+            which tissue may be meant.
         train_encoder: whether the encoder learns.
         encoder_rate: the encoder's learning rate as a share of the rest's, for `PretrainedAdamW`.
-        temperature: above 0; logits are divided by it outside training, so that a probability of 0.8 is right in 80 of 100 cases
-            (temperature scaling: Guo et al., ICML 2017, arXiv 1706.04599). Masks stay as they are. Fit it on patients apart
-            from those that were trained on.
+        temperature: above 0; logits are divided by it outside training, so that a probability of 0.8 is right
+            in 80 of 100 cases (temperature scaling: Guo et al., ICML 2017, arXiv 1706.04599). Masks stay as
+            they are. Fit it on patients apart from those that were trained on.
         name, dtype, trainable: as for any Keras model.
-        **switches: arguments of the head named by `decoder`, such as `prototype="attention"` or `refine=True`.
+        **switches: arguments of the head named by `decoder`, such as `prototype="attention"` or
+            `refine=True`.
 
     Call arguments:
-        inputs: dictionary of `support_images` [B, N, K, H, W, 3] in [0, 1], `support_masks` [B, N, K, H, W, 1] (1 = the
-            way's foreground, 0 = background, 255 = ignore) and `query_images` [B, Q, H, W, 3]. All sizes may differ
-            from call to call.
+        inputs: dictionary of `support_images` [B, N, K, H, W, 3] in [0, 1], `support_masks` [B, N, K, H, W,
+            1] (1 = the way's foreground, 0 = background, 255 = ignore) and `query_images` [B, Q, H, W, 3].
+            All sizes may differ from call to call.
 
     Output: logits [B, Q, H, W, N+1], float32; softmax over the last axis, background first.
 
@@ -195,7 +199,8 @@ class PANet(FitChecks, KerasExport, keras.Model):
         return logits, losses
 
     def _joint_features(self, support, queries, training):
-        """Features of support and queries by one pass of the encoder: half the cost of a call is its start."""
+        """Features of support and queries by one pass of the encoder: half the cost of a call is its
+        start."""
         leads = [tf.shape(support)[:3], tf.shape(queries)[:2]]
         flat = [
             tf.reshape(x, tf.concat([[-1], tf.shape(x)[-3:-1], x.shape[-1:]], 0)) for x in (support, queries)
@@ -211,10 +216,11 @@ class PANet(FitChecks, KerasExport, keras.Model):
         """Configures training; without arguments as the paper trained, or as the U-Net decoder needs it.
 
         Args:
-            optimizer: `"auto"`: SGD with momentum 0.9, weight decay 5e-4 and rate 1e-3 (PANet, section 4.1) for the
-                bilinear decoder, `PretrainedAdamW` of rate 1e-3 for the U-Net; or any Keras optimizer.
-            loss: `"auto"`: cross-entropy for the bilinear decoder, cross-entropy + soft Dice for the U-Net; or any
-                Keras loss from labels [B, Q, H, W, 1] and logits [B, Q, H, W, N+1].
+            optimizer: `"auto"`: SGD with momentum 0.9, weight decay 5e-4 and rate 1e-3 (PANet, section 4.1)
+                for the bilinear decoder, `PretrainedAdamW` of rate 1e-3 for the U-Net; or any Keras
+                optimizer.
+            loss: `"auto"`: cross-entropy for the bilinear decoder, cross-entropy + soft Dice for the U-Net;
+                or any Keras loss from labels [B, Q, H, W, 1] and logits [B, Q, H, W, N+1].
             metrics: `"auto"`: `[Dice()]`; or a list.
             jit_compile: XLA. Off: sizes vary between episodes, and each would be compiled anew.
             **kwargs: as for `keras.Model.compile`.
@@ -228,7 +234,8 @@ class PANet(FitChecks, KerasExport, keras.Model):
         if isinstance(metrics, str) and metrics == "auto":
             metrics = [Dice()]
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs)
-        # An optimizer without variables would drop, with a warning only, what BackupAndRestore and load_model bring back.
+        # An optimizer without variables would drop, with a warning only, what BackupAndRestore and load_model
+        # bring back.
         if not self.optimizer.built:
             self.optimizer.build(self.trainable_variables)
 
@@ -253,7 +260,8 @@ class PANet(FitChecks, KerasExport, keras.Model):
 
     def _episode_loss(self, x, y, sample_weight, training):
         """Query loss plus alignment loss (PANet, section 3.4, equation 9) and contrast, all tracked."""
-        # Seeded by the step: a training that goes on after a crash moves its masks as one that was never cut off.
+        # Seeded by the step: a training that goes on after a crash moves its masks as one that was never cut
+        # off.
         seed = tf.stack([tf.cast(self.optimizer.iterations, tf.int32), 0])
         y_pred, losses = self._episode(x, training, y, seed)
         loss = self.compute_loss(x, y, y_pred, sample_weight, training=training)

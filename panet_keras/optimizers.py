@@ -7,9 +7,9 @@ import keras
 class PretrainedAdamW(keras.optimizers.AdamW):
     """AdamW that multiplies a variable's learning rate by its `learning_rate_factor`, where it has one.
 
-    A pretrained encoder wants smaller steps than a fresh decoder, and Adam undoes any scaling of gradients, so the
-    factor must enter here. `PANet` marks its encoder's variables (see its argument `encoder_rate`). Arguments are
-    those of `keras.optimizers.AdamW`.
+    A pretrained encoder wants smaller steps than a fresh decoder, and Adam undoes any scaling of gradients,
+    so the factor must enter here. `PANet` marks its encoder's variables (see its argument `encoder_rate`).
+    Arguments are those of `keras.optimizers.AdamW`.
     """
 
     def build(self, variables):

@@ -73,7 +73,8 @@ def infer(request, query, out, engine, recursive=True, overwrite=False, table=No
     Args:
         request: `Request`.
         query: list of files and folders.
-        out: folder to write. Pictures whose files are there already, by the same request, are not segmented again.
+        out: folder to write. Pictures whose files are there already, by the same request, are not segmented
+            again.
         engine: fields of `pipeline.config.Beam`.
         recursive: whether sub-folders are searched.
         overwrite: whether everything is segmented anew, in place of what `out` holds.
@@ -84,7 +85,8 @@ def infer(request, query, out, engine, recursive=True, overwrite=False, table=No
 
     Raises:
         PipelineError: `out` belongs to another request, or to none.
-        PANetError: no picture, a model or support that cannot be used, outputs of one name or in place of an input.
+        PANetError: no picture, a model or support that cannot be used, outputs of one name or in place of an
+            input.
     """
     out = pathlib.Path(out)
     queries, skipped = find_queries(query, recursive, out)
@@ -98,7 +100,8 @@ def infer(request, query, out, engine, recursive=True, overwrite=False, table=No
     # Its own table may be written again by a run that goes on.
     tables = [table] if table else [] if goes_on else [out / "predictions.csv"]
     plan_outputs(queries, out, ENDINGS, inputs, overwrite, tables, done)
-    # A model or support that cannot be used is said once, before anything is written; what takes minutes is done once.
+    # A model or support that cannot be used is said once, before anything is written; what takes minutes is
+    # done once.
     adapted = out / PROGRESS / ADAPTED
     tuned_before = request.adapt and goes_on and (adapted / "preset.json").is_file()
     segmenter = None if tuned_before else _segmenter(request)

@@ -1,4 +1,5 @@
-"""One typed configuration: a YAML file, changed by --set; each value's type, range and choices are declared beside it, here only."""
+"""One typed configuration: a YAML file, changed by --set; each value's type, range and choices are declared
+beside it, here only."""
 
 import dataclasses
 import pathlib
@@ -25,9 +26,11 @@ class Source:
     """One hospital's data.
 
     Attributes:
-        path: folder of the data set, or the CSV file; a relative one is looked for in `data.path`, where that is set.
+        path: folder of the data set, or the CSV file; a relative one is looked for in `data.path`, where that
+            is set.
         layout: as `data.layout`.
-        name: of the hospital, which stands before its files and patients (`NAME/PATIENT`); without it the folder's name.
+        name: of the hospital, which stands before its files and patients (`NAME/PATIENT`); without it the
+            folder's name.
         share: how often a training episode is of this source, against the others; 0 for all: all as often.
     """
 
@@ -58,10 +61,12 @@ class Data:
 
     Attributes:
         path: folder of the data set, or the CSV file. With `sources` it need not be set.
-        layout: `bus_uclm`, `bus_bra`, `busi`, `folder`, `csv`, `coco`, `labelme`, `nifti`, or `dicom` (whose salt is in the environment: PANET_DICOM_SALT).
-        sources: data sets of several hospitals, in place of the one of `path` and `layout`; each is split by patient on its own.
-        test_patients: identifiers of the patients to test on (with sources `NAME/PATIENT`, or the patient alone where only one source has
-            it); empty draws them at random.
+        layout: `bus_uclm`, `bus_bra`, `busi`, `folder`, `csv`, `coco`, `labelme`, `nifti`, or `dicom` (whose
+            salt is in the environment: PANET_DICOM_SALT).
+        sources: data sets of several hospitals, in place of the one of `path` and `layout`; each is split by
+            patient on its own.
+        test_patients: identifiers of the patients to test on (with sources `NAME/PATIENT`, or the patient
+            alone where only one source has it); empty draws them at random.
         test_share: share of the patients that is drawn then.
         split_seed: seed of that draw.
     """
@@ -114,7 +119,8 @@ class Run:
 
     Attributes:
         root: folder for artifacts, metadata, reports and pushed models.
-        cache: whether unchanged stages are taken from earlier runs; without it all are executed, and later runs take these.
+        cache: whether unchanged stages are taken from earlier runs; without it all are executed, and later
+            runs take these.
     """
 
     root: str = _field("", path=True)
@@ -126,8 +132,8 @@ class Beam:
     """Who does the work of ExampleGen and StatisticsGen; the results are the same.
 
     Attributes:
-        runner: name of an Apache Beam runner, such as DirectRunner; empty writes Examples in this process, and computes statistics
-            on the direct runner.
+        runner: name of an Apache Beam runner, such as DirectRunner; empty writes Examples in this process,
+            and computes statistics on the direct runner.
         options: Beam's flags, such as --direct_num_workers=2 and --direct_running_mode=multi_processing.
     """
 
@@ -142,8 +148,8 @@ class Validator:
     Attributes:
         schema: curated schema, empty for the committed one.
         stop_on_anomalies: whether an anomaly ends the run.
-        go_on: anomalies that are reported and do not end it: names of `pipeline.validation.image_checks.ANOMALIES`, DATA_SKEW, DATA_DRIFT, or
-            TFDV's own.
+        go_on: anomalies that are reported and do not end it: names of
+            `pipeline.validation.image_checks.ANOMALIES`, DATA_SKEW, DATA_DRIFT, or TFDV's own.
     """
 
     schema: str = _field("", path=True)
@@ -163,12 +169,14 @@ class Validator:
 
 @dataclasses.dataclass(frozen=True)
 class Trainer:
-    """How the model learns. Keys of the recipe may be written short: `trainer.steps`, `trainer.shots`, `trainer.refine`.
+    """How the model learns. Keys of the recipe may be written short: `trainer.steps`, `trainer.shots`,
+    `trainer.refine`.
 
     Attributes:
         recipe: model, episodes and schedule; see `panet_keras.Recipe`.
-        strategy: tf.distribute strategy: empty for none, `mirrored` (all GPUs of this machine, or `devices` logical ones of its
-            processor), or `multi_worker` (TF_CONFIG names the workers). Each replica takes its share of `batch_size` episodes.
+        strategy: tf.distribute strategy: empty for none, `mirrored` (all GPUs of this machine, or `devices`
+            logical ones of its processor), or `multi_worker` (TF_CONFIG names the workers). Each replica
+            takes its share of `batch_size` episodes.
         devices: logical devices to cut the processor into, for `mirrored` without GPUs.
     """
 
@@ -182,14 +190,15 @@ class Evaluator:
     """The protocol and the conditions of the blessing.
 
     Attributes:
-        shots: numbers of shots, each a row. repeats: supports drawn for each query. seed: of the episode list.
+        shots: numbers of shots, each a row. repeats: supports drawn for each query. seed: of the episode
+            list.
         protocols: further rows at one shot, of `panet_keras.evaluation.PROTOCOLS`.
         min_dice: lowest mean Dice at the first number of shots that is blessed.
         max_drop: how far that Dice may lie below the last blessed model's on the same images.
-        supports: file names of the test images that every query gets as its annotated ones, instead of drawn ones; there is one row then, of as
-            many shots.
-        quick: a look in a minute: the first number of shots, one support set for each query, no further protocols, at most 60 queries.
-            It never blesses a model.
+        supports: file names of the test images that every query gets as its annotated ones, instead of drawn
+            ones; there is one row then, of as many shots.
+        quick: a look in a minute: the first number of shots, one support set for each query, no further
+            protocols, at most 60 queries. It never blesses a model.
     """
 
     shots: tuple[int, ...] = _field((1, 5), range="[1, inf)", filled=True)
@@ -206,7 +215,8 @@ class Evaluator:
 
 @dataclasses.dataclass(frozen=True)
 class InfraValidator:
-    """Attributes: timeout: seconds for the server to start and answer. tolerance: largest difference of a probability."""
+    """Attributes: timeout: seconds for the server to start and answer. tolerance: largest difference of a
+    probability."""
 
     timeout: float = _field(120.0, range="(0, inf)")
     tolerance: float = _field(1e-4, range="[0, 1]")
@@ -214,7 +224,8 @@ class InfraValidator:
 
 @dataclasses.dataclass(frozen=True)
 class Pusher:
-    """Attributes: destination: folder of version folders, empty for RUN_ROOT/serving/MODEL_NAME. model_name: for serving."""
+    """Attributes: destination: folder of version folders, empty for RUN_ROOT/serving/MODEL_NAME. model_name:
+    for serving."""
 
     destination: str = _field("", path=True)
     model_name: str = _field("panet", filled=True, name=True)
@@ -239,14 +250,16 @@ def load_config(path=None, settings=()):
 
     Args:
         path: YAML file; None starts from the defaults.
-        settings: strings such as `"trainer.steps=100"`. A value of a text field is taken as it stands, any other is YAML.
+        settings: strings such as `"trainer.steps=100"`. A value of a text field is taken as it stands, any
+            other is YAML.
 
     Returns:
         `Config`.
 
     Raises:
-        ConfigError: no such file, not YAML, an unknown key, a value of another type or out of its range, or `data.path` (and no
-            `data.sources`) or `run.root` not set. The message begins with the line of the file or the setting that is to blame.
+        ConfigError: no such file, not YAML, an unknown key, a value of another type or out of its range, or
+            `data.path` (and no `data.sources`) or `run.root` not set. The message begins with the line of the
+            file or the setting that is to blame.
     """
     given = read_file(path, Config) if path is not None else []
     config = build(Config, [*given, *map(read_setting, settings)])

@@ -20,7 +20,8 @@ SCHEMA = pathlib.Path(__file__).parent / "schema" / "bus_uclm.pbtxt"
 def create_pipeline(config):
     """Nodes of the pipeline in the order of their dependencies.
 
-    ExampleGen -> StatisticsGen -> SchemaGen -> ExampleValidator -> Trainer -> Evaluator -> InfraValidator -> Pusher
+    ExampleGen -> StatisticsGen -> SchemaGen -> ExampleValidator -> Trainer -> Evaluator -> InfraValidator ->
+    Pusher
 
     Args:
         config: `Config`.

@@ -1,4 +1,5 @@
-"""One value of the configuration: from what was written to its declared type, and the rules that hold for it."""
+"""One value of the configuration: from what was written to its declared type, and the rules that hold for
+it."""
 
 import dataclasses
 import difflib
@@ -51,7 +52,8 @@ def typed_value(hint, source, where):
     """A value of the type that an annotation declares.
 
     Args:
-        hint: str, int, float, bool, `pathlib.Path`, a dataclass, Any; tuple, list, Union, Optional, Literal and Annotated of these.
+        hint: str, int, float, bool, `pathlib.Path`, a dataclass, Any; tuple, list, Union, Optional, Literal
+            and Annotated of these.
         source: `str` as typed on the command line, or `yaml.Node` of a file. where: whom a message blames.
 
     Raises:
@@ -96,7 +98,8 @@ def typed_value(hint, source, where):
 
 
 def _text(source):
-    """Text as it was written: a name of digits keeps its zeros, ` #` begins no comment on the command line."""
+    """Text as it was written: a name of digits keeps its zeros, ` #` begins no comment on the command
+    line."""
     if isinstance(source, str):
         quoted = len(source) > 1 and source[0] == source[-1] and source[0] in "'\""
         return str(yaml_value(node_of(source, "--set"))) if quoted else source

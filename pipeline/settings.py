@@ -1,6 +1,8 @@
-"""Frozen dataclasses from YAML files and `KEY=VALUE` settings: how values are read, apart from what there is to set.
+"""Frozen dataclasses from YAML files and `KEY=VALUE` settings: how values are read, apart from what there is
+to set.
 
-A dataclass declares everything once: the type of a field, and beside it, in `dataclasses.field(metadata=...)`, what else must hold:
+A dataclass declares everything once: the type of a field, and beside it, in
+`dataclasses.field(metadata=...)`, what else must hold:
 
     "range"     interval of a number or of each number of a tuple, such as "[0, 1]", "(0, inf)"
     "choices"   the names a text may be, or a function that gives them
@@ -9,11 +11,12 @@ A dataclass declares everything once: the type of a field, and beside it, in `da
     "filled"    True: an empty text or tuple is refused
     "keys"      of a mapping: the keys it may have, or a function that gives them; without it any
 
-The rules hold inside lists of dataclasses, too. Sections may nest to any depth, be optional, and come from any package. What a section itself refuses (`ValueError`, `TypeError` in its
-`__post_init__`) is told like a wrong value.
+The rules hold inside lists of dataclasses, too. Sections may nest to any depth, be optional, and come from
+any package. What a section itself refuses (`ValueError`, `TypeError` in its `__post_init__`) is told like a
+wrong value.
 
-One rule for short keys: inside a section, a name that the section lacks and exactly one of its nested sections or mappings has, means that
-one; `trainer.steps` finds `trainer.schedule.steps`.
+One rule for short keys: inside a section, a name that the section lacks and exactly one of its nested
+sections or mappings has, means that one; `trainer.steps` finds `trainer.schedule.steps`.
 """
 
 import collections.abc
@@ -111,8 +114,9 @@ def build(kind, given):
         kind: frozen dataclass whose fields all have defaults. given: of `Given`.
 
     Raises:
-        ConfigError: an unknown key (the nearest known one is offered), a value of another type, out of its range or choices, or one
-            that a section refuses; says where it was written, what came and what was expected.
+        ConfigError: an unknown key (the nearest known one is offered), a value of another type, out of its
+            range or choices, or one that a section refuses; says where it was written, what came and what was
+            expected.
     """
     default, tree = kind(), {}
     for one in given:
@@ -171,7 +175,8 @@ def _inside(instance, name):
 
 
 def _placed(default, given):
-    """Pairs of (steps from the root, `_Leaf`) of one `Given`: none for an empty section, several for a mapping on the command line."""
+    """Pairs of (steps from the root, `_Leaf`) of one `Given`: none for an empty section, several for a
+    mapping on the command line."""
     steps, current, field, hint = [], default, None, type(default)
     rest = list(given.keys)
     while rest:
@@ -252,7 +257,8 @@ def _keys(field):
 
 
 def _unknown(steps, name, known, nested=()):
-    """What to say of a key that nothing has; `nested` are the keys of inner sections, dotted, which may be meant, too."""
+    """What to say of a key that nothing has; `nested` are the keys of inner sections, dotted, which may be
+    meant, too."""
     known = [str(key) for key in known]
     places = {path.rpartition(".")[2]: path for path in [*nested, *known]}
     near = difflib.get_close_matches(name, places, 1, 0.4)

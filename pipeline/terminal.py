@@ -1,7 +1,7 @@
 """What a run says while it works: bare lines on standard output, warnings and errors on standard error.
 
-Modules log to `logging.getLogger(__name__)`; only a command (`python -m pipeline`) decides that a terminal shows it. What a command answers
-(`runs`, `compare`, `lineage`, `report: ...`) is printed, not logged.
+Modules log to `logging.getLogger(__name__)`; only a command (`python -m pipeline`) decides that a terminal
+shows it. What a command answers (`runs`, `compare`, `lineage`, `report: ...`) is printed, not logged.
 """
 
 import logging
@@ -46,7 +46,8 @@ class Progress:
         self.name = None
 
     def __call__(self, done, total, name="", more=""):
-        """Args: done, total: counts. name: of the part that is counted; another name begins another count. more: what else to say."""
+        """Args: done, total: counts. name: of the part that is counted; another name begins another count.
+        more: what else to say."""
         now = time.monotonic()
         if name != self.name:
             self.name, self.shown, self.start, self.first, self.last = name, False, now, done, now

@@ -1,4 +1,5 @@
-"""Starts the server on pushed models and asks the client for one mask: `served_mask.py MODEL_BASE_PATH DATA OUT`."""
+"""Starts the server on pushed models and asks the client for one mask: `served_mask.py MODEL_BASE_PATH DATA
+OUT`."""
 
 import subprocess
 import sys

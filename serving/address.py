@@ -31,8 +31,8 @@ def refusal(flag, host, port, error=None):
     """OSError that says why nothing can listen there, and which flag to change.
 
     Args:
-        flag: of the port, such as `"port"`. host, port: what was tried. error: OSError of the attempt; None tries once more to
-            find the reason.
+        flag: of the port, such as `"port"`. host, port: what was tried. error: OSError of the attempt; None
+            tries once more to find the reason.
     """
     error = error or _attempt(host, port)
     where = f"--{flag} {port}: {joined(host, port)} cannot be bound"

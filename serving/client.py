@@ -1,4 +1,5 @@
-"""A client with grpcio and numpy; it imports no TensorFlow, and talks to tensorflow_model_server just as well.
+"""A client with grpcio and numpy; it imports no TensorFlow, and talks to tensorflow_model_server just as
+well.
 
 python -m serving.client segment --server HOST:PORT --support-dir DIR --query IMG_OR_FOLDER ... --out DIR
 """
@@ -56,7 +57,8 @@ class ServingError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Segmentation:
-    """As `panet_keras.Segmentation`, for one way: mask bool [H, W], probability float32 [H, W], presence in [0, 1]."""
+    """As `panet_keras.Segmentation`, for one way: mask bool [H, W], probability float32 [H, W], presence in
+    [0, 1]."""
 
     mask: np.ndarray
     probability: np.ndarray
@@ -69,12 +71,16 @@ class Client:
     Args:
         server: `"HOST:PORT"`.
         model_name: name the server knows the model by.
-        size: (height, width) to which annotated images are brought; None asks the server for the model's own, once.
+        size: (height, width) to which annotated images are brought; None asks the server for the model's own,
+            once.
         timeout: seconds for a request.
-        options: gRPC channel options, pairs of name and value (or a dictionary); they win over the client's own.
-        credentials: `grpc.ChannelCredentials` for a server with TLS, such as `grpc.ssl_channel_credentials(root)`.
+        options: gRPC channel options, pairs of name and value (or a dictionary); they win over the client's
+            own.
+        credentials: `grpc.ChannelCredentials` for a server with TLS, such as
+            `grpc.ssl_channel_credentials(root)`.
         version_label: of the version that answers, such as `"stable"`; None for the latest.
-        presence_threshold: from 0 to 1; below it `predict` marks nothing. None: the one that the model was exported with.
+        presence_threshold: from 0 to 1; below it `predict` marks nothing. None: the one that the model was
+            exported with.
 
     Raises:
         ValueError: a threshold outside [0, 1].
@@ -148,7 +154,8 @@ class Client:
         return self._size
 
     def signatures(self):
-        """What the model takes and gives: map of signature name to SignatureDef (`inputs` and `outputs` by name).
+        """What the model takes and gives: map of signature name to SignatureDef (`inputs` and `outputs` by
+        name).
 
         Raises:
             ServingError: with the server's status and message.
@@ -200,7 +207,8 @@ class Client:
 
         Args:
             images: list of paths, file bytes or arrays. masks: their masks; not black is foreground.
-            normals: images without lesion, of the same scanner; they tell what normal tissue looks like there.
+            normals: images without lesion, of the same scanner; they tell what normal tissue looks like
+                there.
 
         Returns:
             The client itself.
@@ -239,7 +247,8 @@ class Client:
         return self
 
     def use_support_set(self, name):
-        """Takes a support set that the server keeps (`--support_dir`), in place of `set_support`; our own server only.
+        """Takes a support set that the server keeps (`--support_dir`), in place of `set_support`; our own
+        server only.
 
         Args:
             name: of the set.
@@ -257,7 +266,8 @@ class Client:
             image: path, file bytes or array.
 
         Returns:
-            `Segmentation` at the image's own size; its mask is empty where the presence is below the threshold.
+            `Segmentation` at the image's own size; its mask is empty where the presence is below the
+            threshold.
         """
         if self._state is None:
             raise ValueError("predict was called before set_support; the model needs annotated images first.")

@@ -26,7 +26,8 @@ class RpcError(Exception):
 def status_of(error):
     """gRPC status code and message of what serving a request raised."""
     code, message = _status_of(error)
-    # What is around an assertion names the graph's nodes; a message of over 8 KB is no message to gRPC, but RESOURCE_EXHAUSTED.
+    # What is around an assertion names the graph's nodes; a message of over 8 KB is no message to gRPC, but
+    # RESOURCE_EXHAUSTED.
     message = re.sub(r"^Graph execution error:.*?(?=assertion failed: )", "", message, flags=re.DOTALL)
     message = re.sub(r"\s*\[\[\{\{node .*", "", message, flags=re.DOTALL)
     return code, message if len(

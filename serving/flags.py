@@ -1,4 +1,5 @@
-"""The command line: flags under the names of tensorflow_model_server, every one of them honoured or answered with a line."""
+"""The command line: flags under the names of tensorflow_model_server, every one of them honoured or answered
+with a line."""
 
 import argparse
 import importlib.metadata
@@ -41,7 +42,8 @@ WITHOUT_EFFECT = {
 
 
 def parse_flags(argv=None):
-    """Flags of the server; `--host`, `--support_dir`, `--support_size` and `--max_queued_requests` are our own.
+    """Flags of the server; `--host`, `--support_dir`, `--support_size` and `--max_queued_requests` are our
+    own.
 
     Flags without an effect here are accepted, and a line in the log says so for each (`WITHOUT_EFFECT`).
     """

@@ -1,7 +1,7 @@
 """Pictures on the client's side, with Pillow and numpy alone.
 
-A client may import neither TensorFlow nor the model library, so `serving/rules` holds a copy of the library's rules
-(panet_keras/pictures/rules); tests/panet_keras/test_doors.py holds both to the same result.
+A client may import neither TensorFlow nor the model library, so `serving/rules` holds a copy of the library's
+rules (panet_keras/pictures/rules); tests/panet_keras/test_doors.py holds both to the same result.
 """
 
 import io
@@ -17,7 +17,8 @@ from .rules.regions import array_levels, lesion, mask_pages, resize_mask
 
 
 def open_rgb(source):
-    """Decodes a path, file bytes, PIL image or array to uint8 [H, W, 3], as `panet_keras.data.decode_image` does; DICOM is refused.
+    """Decodes a path, file bytes, PIL image or array to uint8 [H, W, 3], as `panet_keras.data.decode_image`
+    does; DICOM is refused.
 
     Raises:
         ValueError: names the file, what came, what was expected and the mend.
@@ -68,7 +69,8 @@ def _name(source):
 
 
 def shrink(picture, size):
-    """uint8 [H, W, 3] to float32 [h, w, 3] in [0, 1]: bilinear with antialiasing, the model's own resizing rule."""
+    """uint8 [H, W, 3] to float32 [h, w, 3] in [0, 1]: bilinear with antialiasing, the model's own resizing
+    rule."""
     channels = [
         np.asarray(
             Image.fromarray(picture[..., c].astype(np.float32)).resize(size[::-1], Image.Resampling.BILINEAR)
@@ -79,7 +81,8 @@ def shrink(picture, size):
 
 
 def enlarge(probability, size):
-    """float32 [h, w] to [H, W], bilinear between pixel centres and without antialiasing where it shrinks, as the segmenter does."""
+    """float32 [h, w] to [H, W], bilinear between pixel centres and without antialiasing where it shrinks, as
+    the segmenter does."""
     for axis, (old, new) in enumerate(zip(probability.shape, size)):
         centre = (np.arange(new) + 0.5) * (old / new) - 0.5
         low = np.floor(centre).astype(int)
@@ -95,7 +98,8 @@ def shrink_mask(mask, size):
 
 
 def query_bytes(source):
-    """Bytes that a server decodes to what `open_rgb` shows: plain PNG and JPEG as they are, all else as a PNG made here.
+    """Bytes that a server decodes to what `open_rgb` shows: plain PNG and JPEG as they are, all else as a PNG
+    made here.
 
     Raises:
         ValueError: as `open_rgb`.

@@ -1,6 +1,7 @@
 """The server process: ports, health, start and end.
 
-start ──> ports bound, NOT_SERVING ──> every model loaded and warm ──> SERVING ──SIGTERM──> NOT_SERVING, ──> exit 0
+start ──> ports bound, NOT_SERVING ──> every model loaded and warm ──> SERVING ──SIGTERM──> NOT_SERVING, ──>
+exit 0
   │                  │                      "Running gRPC ModelServer"                     requests in
   └──────────────────┴── SIGTERM: exit 0 at once                                           flight answered
 """
@@ -30,14 +31,15 @@ def create_server(
     """Builds, binds and starts the gRPC server.
 
     Args:
-        predictions: `PredictionService`. host, port: where to listen; port 0 takes a free one. options: gRPC channel arguments.
-        threads: requests answered at once. queue: requests at work or waiting, beyond which more are refused with
-            RESOURCE_EXHAUSTED. credentials: `grpc.ServerCredentials`, or None for plain text. socket_path: of a UNIX socket to
-            listen on, too.
+        predictions: `PredictionService`. host, port: where to listen; port 0 takes a free one. options: gRPC
+            channel arguments.
+        threads: requests answered at once. queue: requests at work or waiting, beyond which more are refused
+            with RESOURCE_EXHAUSTED. credentials: `grpc.ServerCredentials`, or None for plain text.
+            socket_path: of a UNIX socket to listen on, too.
 
     Returns:
-        The started `grpc.Server`, and its port. Its health service says what `ServerCore.is_ready` says, for the server ("") and
-        for each service by name; `LIVENESS` is always SERVING.
+        The started `grpc.Server`, and its port. Its health service says what `ServerCore.is_ready` says, for
+        the server ("") and for each service by name; `LIVENESS` is always SERVING.
 
     Raises:
         OSError: the port or socket cannot be bound.
@@ -95,7 +97,8 @@ def create_server(
 
 
 def create_core(flags):
-    """The `ServerCore` that the flags describe, its models not yet loaded where `--model_base_path` names one.
+    """The `ServerCore` that the flags describe, its models not yet loaded where `--model_base_path` names
+    one.
 
     Raises:
         OSError: a folder or file that the flags name is missing or wrong.
@@ -137,7 +140,8 @@ def create_core(flags):
 
 @dataclasses.dataclass
 class _Running:
-    """What listens: the gRPC server and its port, the REST server and its port (None without one), and the `ServerCore`."""
+    """What listens: the gRPC server and its port, the REST server and its port (None without one), and the
+    `ServerCore`."""
 
     core: object
     grpc: object
@@ -211,7 +215,8 @@ def _set_threads(flags):
 def serve(argv=None):
     """Runs until SIGTERM or SIGINT; returns the exit code.
 
-    A signal while the server starts raises SystemExit at once: nothing is in flight, and a model may take minutes to load.
+    A signal while the server starts raises SystemExit at once: nothing is in flight, and a model may take
+    minutes to load.
     """
     flags = parse_flags(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)

@@ -1,4 +1,5 @@
-"""Finds the modules of the client's wheel: client.py and what it imports relatively, so that no list of them can grow stale."""
+"""Finds the modules of the client's wheel: client.py and what it imports relatively, so that no list of them
+can grow stale."""
 
 import ast
 import pathlib
@@ -9,7 +10,8 @@ FOLDER = pathlib.Path(__file__).resolve().parent
 
 
 def reached(module, found):
-    """Adds a module, such as ("protos", "wire_pb2"), its package and whatever both import relatively to a set."""
+    """Adds a module, such as ("protos", "wire_pb2"), its package and whatever both import relatively to a
+    set."""
     file = FOLDER.joinpath(*module).with_suffix(".py")
     if module in found or not file.is_file():
         return found

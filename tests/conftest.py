@@ -107,7 +107,8 @@ def episode():
 
 @pytest.fixture(scope="session")
 def scanner(tmp_path_factory):
-    """Support folder of a made-up scanner, 64 x 64: four dark squares on tissue (l0.png, l0_mask.png ...), and normals/n0.png, n1.png."""
+    """Support folder of a made-up scanner, 64 x 64: four dark squares on tissue (l0.png, l0_mask.png ...),
+    and normals/n0.png, n1.png."""
     from PIL import Image
 
     rng, folder = np.random.default_rng(2), tmp_path_factory.mktemp("scanner")
@@ -126,7 +127,8 @@ def scanner(tmp_path_factory):
 
 @pytest.fixture
 def quick_tuning(monkeypatch):
-    """In place of training, which tests/panet_keras/test_segmenter.py does: a copy with slightly larger weights, judged as ever."""
+    """In place of training, which tests/panet_keras/test_segmenter.py does: a copy with slightly larger
+    weights, judged as ever."""
 
     def run(self, inside, marks, run):
         self.copy.set_weights([weight * 1.01 for weight in self.start])

@@ -1,4 +1,5 @@
-"""Pages outside mkdocs' sight have whole links, and what pages import exists. (mkdocs itself, strictly, is part of scripts/check.)"""
+"""Pages outside mkdocs' sight have whole links, and what pages import exists. (mkdocs itself, strictly, is
+part of scripts/check.)"""
 
 import ast
 import importlib

@@ -24,7 +24,8 @@ CLIENT = tomllib.loads((PROJECT / "serving" / "pyproject.toml").read_text("utf-8
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory):
-    """{"panet_bus": path, "panet_bus_client": path}, built from copies: a build leaves its own folders beside the sources."""
+    """{"panet_bus": path, "panet_bus_client": path}, built from copies: a build leaves its own folders beside
+    the sources."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheels")
     rubbish = shutil.ignore_patterns("__pycache__", "*.egg-info", "build")
     for folder in ("panet_keras", "pipeline", "serving"):
@@ -42,7 +43,8 @@ def wheels(tmp_path_factory):
 
 @pytest.fixture
 def fresh(tmp_path):
-    """Makes a new environment that has one wheel of ours and borrows everything else from this one: nothing is downloaded."""
+    """Makes a new environment that has one wheel of ours and borrows everything else from this one: nothing
+    is downloaded."""
 
     def make(wheel):
         folder = tmp_path / "environment"
@@ -147,7 +149,8 @@ except ServingError as error:
 
 
 def imported(file):
-    """(names imported at the top of a file, names imported anywhere in it): first parts, without the standard library and relative ones."""
+    """(names imported at the top of a file, names imported anywhere in it): first parts, without the standard
+    library and relative ones."""
     tree = ast.parse(file.read_text("utf-8"))
 
     def of(nodes):

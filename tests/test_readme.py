@@ -1,4 +1,5 @@
-"""The README's Python and the notebook run as they stand there, only shorter; its tables are what the benchmarks wrote."""
+"""The README's Python and the notebook run as they stand there, only shorter; its tables are what the
+benchmarks wrote."""
 
 import json
 import re

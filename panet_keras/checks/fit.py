@@ -1,4 +1,5 @@
-"""What `fit` and `evaluate` check before, and while, they work: endless data, mistyped monitors, values outside the model's range."""
+"""What `fit` and `evaluate` check before, and while, they work: endless data, mistyped monitors, values
+outside the model's range."""
 
 import contextlib
 import difflib
@@ -19,7 +20,8 @@ class FitChecks:
     `fit` and `evaluate` raise PANetError (a ValueError) for
 
     * a dataset without end and no number of steps, which would never come back;
-    * a callback whose `monitor` is no metric, after the first batch (a warning where another callback may add it to the logs);
+    * a callback whose `monitor` is no metric, after the first batch (a warning where another callback may add
+      it to the logs);
     * inputs and labels outside the ranges of `PANet`, in the batch that has them.
     """
 

@@ -1,7 +1,9 @@
-"""Values at the model's door: images in [0, 1] and masks of 0, 1 and 255, or an error that names the input and the mend.
+"""Values at the model's door: images in [0, 1] and masks of 0, 1 and 255, or an error that names the input
+and the mend.
 
-Outside a graph the values themselves are looked at. Inside one, only what costs nothing: the types, when the graph is made; so an
-exported model has no further operation. Training and evaluation add `assert_values` to their steps.
+Outside a graph the values themselves are looked at. Inside one, only what costs nothing: the types, when the
+graph is made; so an exported model has no further operation. Training and evaluation add `assert_values` to
+their steps.
 """
 
 import re
@@ -32,7 +34,8 @@ def check_types(inputs):
 
 
 def check_values(inputs):
-    """Refuses images outside [0, 1], NaN, and masks without meaning; passes over tensors of a graph, whose values nobody knows yet.
+    """Refuses images outside [0, 1], NaN, and masks without meaning; passes over tensors of a graph, whose
+    values nobody knows yet.
 
     Args:
         inputs: dictionary of `support_images`, `support_masks` and `query_images`.
@@ -53,8 +56,8 @@ def check_values(inputs):
 def assert_values(inputs, labels, ways):
     """Adds the same checks, and that of the labels, to the graph of a training or evaluation step.
 
-    A value that is wrong ends the step with InvalidArgumentError; `said` finds the message in it. The numbers in the message are
-    only computed then.
+    A value that is wrong ends the step with InvalidArgumentError; `said` finds the message in it. The numbers
+    in the message are only computed then.
 
     Args:
         inputs: as in `check_values`. labels: [B, Q, H, W, 1]. ways: N, integer tensor.

@@ -8,16 +8,19 @@ import sys
 from panet_keras.errors import KerasSettingsError
 
 NEEDED = {"backend": "tensorflow", "image_data_format": "channels_last", "floatx": "float32"}
-"""Names as in keras.json. Mixed precision is a policy (`keras.config.set_dtype_policy`) and leaves floatx alone."""
+"""Names as in keras.json. Mixed precision is a policy (`keras.config.set_dtype_policy`) and leaves floatx
+alone."""
 
 
 def check_keras_settings():
     """Compares what Keras runs with, or would run with once it is imported, with what this library needs.
 
-    Imports nothing: the settings are Keras' own where it is imported already, else those of its file and of KERAS_BACKEND.
+    Imports nothing: the settings are Keras' own where it is imported already, else those of its file and of
+    KERAS_BACKEND.
 
     Raises:
-        KerasSettingsError: another backend, image_data_format or floatx; names the file or variable, and the mend.
+        KerasSettingsError: another backend, image_data_format or floatx; names the file or variable, and the
+            mend.
     """
     file = settings_file()
     stored = _read(file)

@@ -16,8 +16,8 @@ def write_answer(segmenter, query, targets):
         segmenter: `FewShotSegmenter` with a support. query: `Query`. targets: paths of mask and overlay.
 
     Returns:
-        Row of `panet_keras.commands.table`. A picture that cannot be read has its reason in `error`, and writes nothing: one bad
-        file among thousands is no reason to lose the rest.
+        Row of `panet_keras.commands.table`. A picture that cannot be read has its reason in `error`, and
+        writes nothing: one bad file among thousands is no reason to lose the rest.
 
     Raises:
         OSError: an output that cannot be written.

@@ -1,4 +1,5 @@
-"""Options that `segment`, `check`, `explain` and `python -m pipeline infer` share, and the support that they name."""
+"""Options that `segment`, `check`, `explain` and `python -m pipeline infer` share, and the support that they
+name."""
 
 import argparse
 import dataclasses
@@ -116,7 +117,8 @@ class Support:
 def split_pair(text):
     """(image, mask) of `IMAGE=MASK`.
 
-    A `=` may be part of a name: of several, the first counts that parts two files which exist, else the first.
+    A `=` may be part of a name: of several, the first counts that parts two files which exist, else the
+    first.
 
     Raises:
         PANetError: no `=`, or nothing on one side of it.
@@ -138,7 +140,8 @@ def read_support(arguments):
         `Support`.
 
     Raises:
-        PANetError: none, a pair that is no pair, or a folder with pictures whose masks are missing; all of them named.
+        PANetError: none, a pair that is no pair, or a folder with pictures whose masks are missing; all of
+            them named.
     """
     pairs = [(image, (mask,)) for image, mask in map(split_pair, arguments.support)]
     normals = []
@@ -158,7 +161,8 @@ def read_support_folder(folder):
     """Pairs (image, tuple of masks) of a folder, and the frames in its `normals/`.
 
     Args:
-        folder: of `x.png` with `x_mask.png`, or `x_mask_1.png` ...; both of any picture's ending, in any case.
+        folder: of `x.png` with `x_mask.png`, or `x_mask_1.png` ...; both of any picture's ending, in any
+            case.
 
     Raises:
         PANetError: no such folder, no pair, pictures without mask or masks without picture; names them all.

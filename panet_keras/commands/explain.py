@@ -20,7 +20,8 @@ def add(commands):
 
 
 def run(arguments):
-    """Writes `STEM_gradcam.png` for every query: the query and each support image with its map, and the colour scale.
+    """Writes `STEM_gradcam.png` for every query: the query and each support image with its map, and the
+    colour scale.
 
     Raises:
         PANetError: arguments, support or model that cannot be used; nothing was written.

@@ -16,8 +16,9 @@ def open_model(model, size, support, presence_threshold=None, adapt=False):
     Args:
         model, size: as in `panet_keras.inference.open_segmenter`.
         support: `Support`.
-        presence_threshold: from 0 to 1; wins over all else. None: set by `adapt`; with a normal frame and two lesions calibrated on
-            the support, unless the model is a preset that was calibrated before; else the model's own.
+        presence_threshold: from 0 to 1; wins over all else. None: set by `adapt`; with a normal frame and two
+            lesions calibrated on the support, unless the model is a preset that was calibrated before; else
+            the model's own.
         adapt: whether a copy of the model is fine-tuned on the support, where that helps.
 
     Raises:

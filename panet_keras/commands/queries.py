@@ -51,8 +51,8 @@ def is_picture(path):
 def find_queries(paths, recursive=False, out=None, option="--query"):
     """The pictures that are meant by files and folders.
 
-    Hidden files, system files, masks, sub-folders of masks, and what the commands write themselves are no queries where a folder is
-    named; what is named itself always is.
+    Hidden files, system files, masks, sub-folders of masks, and what the commands write themselves are no
+    queries where a folder is named; what is named itself always is.
 
     Args:
         paths: files and folders.
@@ -61,7 +61,8 @@ def find_queries(paths, recursive=False, out=None, option="--query"):
         option: the option's name, for messages.
 
     Returns:
-        (list of `Query`, sorted within each folder and each file once; dictionary of reason to the names that were skipped).
+        (list of `Query`, sorted within each folder and each file once; dictionary of reason to the names that
+        were skipped).
 
     Raises:
         PANetError: paths that do not exist (all named), or a folder without a picture (says what was in it).

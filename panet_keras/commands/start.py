@@ -13,10 +13,12 @@ def prepare_tensorflow():
     Raises:
         KerasSettingsError: Keras is set to something that this library cannot run with.
     """
-    # Where TensorFlow runs already they change nothing but child processes, which would then compute otherwise.
+    # Where TensorFlow runs already they change nothing but child processes, which would then compute
+    # otherwise.
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        # EfficientNet-Lite0 is scored twice as fast without oneDNN, and trained a tenth slower: benchmarks/results/speed.json.
+        # EfficientNet-Lite0 is scored twice as fast without oneDNN, and trained a tenth slower:
+        # benchmarks/results/speed.json.
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     # A dependency of TensorFlow announces the end of Python 3.11 at every import.
     warnings.filterwarnings("ignore", category=FutureWarning, module="google")

@@ -8,7 +8,8 @@ import sys
 from panet_keras.files import write_whole
 
 FIELDS = ("file", "presence", "area", "error")
-"""The picture's place in its folder; presence in [0, 1]; area, share of the frame; why the picture could not be read."""
+"""The picture's place in its folder; presence in [0, 1]; area, share of the frame; why the picture could not
+be read."""
 
 
 def write_table(path, rows):

@@ -33,8 +33,9 @@ OPTIONAL = {name: tf.io.FixedLenFeature([], tf.string, default_value="") for nam
 def to_example(sample):
     """Serialises a `Sample`.
 
-    `image/encoded` is an 8-bit RGB PNG of what the decoder made of the file: the file itself where it is one (height and width are its own, not
-    INFO.csv's); `mask/encoded` a single-channel PNG of class indices at the image's size.
+    `image/encoded` is an 8-bit RGB PNG of what the decoder made of the file: the file itself where it is one
+    (height and width are its own, not INFO.csv's); `mask/encoded` a single-channel PNG of class indices at
+    the image's size.
 
     Args:
         sample: `Sample`.

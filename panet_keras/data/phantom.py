@@ -19,10 +19,10 @@ SIZE = (303, 428)
 def write_phantom(directory, patients=9, images=6, seed=0, size=SIZE):
     """Writes a data set of speckled layers with dark lesions.
 
-    Benign lesions are smooth ellipses with bright echoes behind, malignant ones jagged with a shadow; a third of the
-    frames is normal. Patients differ in gain, depth and speckle. One patient has RGBA images smaller than their masks,
-    as HESN in BUS-UCLM. The pictures resemble ultrasound enough to exercise every stage, and prove nothing about
-    patients.
+    Benign lesions are smooth ellipses with bright echoes behind, malignant ones jagged with a shadow; a third
+    of the frames is normal. Patients differ in gain, depth and speckle. One patient has RGBA images smaller
+    than their masks, as HESN in BUS-UCLM. The pictures resemble ultrasound enough to exercise every stage,
+    and prove nothing about patients.
 
     Args:
         directory: folder to make; must not exist or be empty.

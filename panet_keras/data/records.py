@@ -29,8 +29,10 @@ class Record:
         label: one of `LABELS`.
         image: path, or the bytes of a picture.
         masks: paths or bytes; several are united, none means no lesion.
-        mask_format: `"colour"` (`MASK_COLOURS`), `"binary"` (not black = lesion), or `"index"` (grey = class index).
-        doppler, marks, combined: acquisition flags of BUS-UCLM: colour Doppler, calliper marks, two views in one frame.
+        mask_format: `"colour"` (`MASK_COLOURS`), `"binary"` (not black = lesion), or `"index"` (grey = class
+            index).
+        doppler, marks, combined: acquisition flags of BUS-UCLM: colour Doppler, calliper marks, two views in
+            one frame.
         source: hospital or device; episodes are of one source.
         device: the scanner, where it is known beside the hospital.
     """
@@ -54,7 +56,8 @@ class Record:
             `Sample`.
 
         Raises:
-            ImageError: a picture that cannot be decoded exactly, a mask with an illegal colour, or one of another picture's shape.
+            ImageError: a picture that cannot be decoded exactly, a mask with an illegal colour, or one of
+                another picture's shape.
 
         Warns:
             DataWarning: the mask was stretched to the image's size, or had mixed colours.
@@ -121,7 +124,8 @@ class Sample:
 
     @property
     def digest(self):
-        """SHA-256 of the decoded pixels, hexadecimal: the same for the same picture in another file or format."""
+        """SHA-256 of the decoded pixels, hexadecimal: the same for the same picture in another file or
+        format."""
         return str(digests([self.image])[0])
 
     @property
@@ -143,7 +147,8 @@ def digests(images):
 
 
 def decode_all(records, where="data set"):
-    """Decodes records one after the other, and names all broken ones at the end instead of stopping at the first.
+    """Decodes records one after the other, and names all broken ones at the end instead of stopping at the
+    first.
 
     Args:
         records: of `Record`.

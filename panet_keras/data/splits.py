@@ -79,7 +79,8 @@ def hold_out(records, test_share=1 / 3, seed=0):
 
 
 def k_folds(records, k, seed=0):
-    """Deals the patients into k folds, balanced by lesion images of each label; patients that share a picture come into one fold.
+    """Deals the patients into k folds, balanced by lesion images of each label; patients that share a picture
+    come into one fold.
 
     Patients without any lesion are balanced by their normal frames, where there are at least k of them.
 
@@ -121,11 +122,12 @@ def _folds(records, groups, k, seed):
         counts[groups[record.patient]][labels.index(record.label)] += 1
     total = np.maximum(sum(counts.values()), 1)
     order = np.random.default_rng(seed).permutation(len(names))
-    # The largest first, each to the fold where the worst label's share grows least; ties fall by the permutation.
+    # The largest first, each to the fold where the worst label's share grows least; ties fall by the
+    # permutation.
     ranked = sorted((names[i] for i in order), key=lambda name: -counts[name][:3].sum())
     folds, loads = [[] for _ in range(k)], np.zeros((k, len(labels)))
-    # Where the normal frames are other people's than the lesions, these people would all come into one fold. Fewer of them than folds
-    # (BUS-UCLM, whose folds are published, has one) are dealt as ever.
+    # Where the normal frames are other people's than the lesions, these people would all come into one fold.
+    # Fewer of them than folds (BUS-UCLM, whose folds are published, has one) are dealt as ever.
     apart = sum(not count[:3].any() for count in counts.values()) >= k
     for rank, name in enumerate(ranked):
         left = len(ranked) - rank
@@ -139,7 +141,8 @@ def _folds(records, groups, k, seed):
 
 
 def _together(records):
-    """Group of each patient, named after its first; and the names of each picture that came under two patients.
+    """Group of each patient, named after its first; and the names of each picture that came under two
+    patients.
 
     Only files of equal length are read, so that a data set without copies costs no more than its directory.
     """

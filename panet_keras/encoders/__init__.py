@@ -25,10 +25,11 @@ def get(encoder, weights="auto"):
     """Builds an encoder by name, or checks the one given.
 
     Args:
-        encoder: `"vgg16"`, `"efficientnet_lite0"`, `"resnet50"`, or a functional `keras.Model` from [B, H, W, 3] images in [0, 1] to
-            one feature map or a list of them, fine to coarse.
-        weights: `"auto"` (the packaged ones where there are any), a name the encoder knows (`"hed"`, `"imagenet"`), the path of a
-            `.weights.h5` file, or None for random values. A model passed as an object keeps its own.
+        encoder: `"vgg16"`, `"efficientnet_lite0"`, `"resnet50"`, or a functional `keras.Model` from [B, H, W,
+            3] images in [0, 1] to one feature map or a list of them, fine to coarse.
+        weights: `"auto"` (the packaged ones where there are any), a name the encoder knows (`"hed"`,
+            `"imagenet"`), the path of a `.weights.h5` file, or None for random values. A model passed as an
+            object keeps its own.
 
     Returns:
         `keras.Model`.

@@ -6,7 +6,8 @@ from keras import Model, layers
 from panet_keras.encoders.packages import packaged_file
 from panet_keras.encoders.torch_checkpoint import read_torch_checkpoint
 
-# (kernel, stride, expansion, channels, repeats); github.com/tensorflow/tpu efficientnet_builder.py, "lite" variant.
+# (kernel, stride, expansion, channels, repeats); github.com/tensorflow/tpu efficientnet_builder.py, "lite"
+# variant.
 STAGES = (
     (3, 1, 1, 16, 1),
     (3, 2, 6, 24, 2),
@@ -34,8 +35,8 @@ def efficientnet_lite0(weights: str | None = "imagenet", name: str = "efficientn
         name: name of the model.
 
     Returns:
-        Functional `keras.Model` from images [B, H, W, 3] in [0, 1] to five feature maps of stride 2 to 32 with
-        16, 24, 40, 112 and 320 channels.
+        Functional `keras.Model` from images [B, H, W, 3] in [0, 1] to five feature maps of stride 2 to 32
+        with 16, 24, 40, 112 and 320 channels.
 
     Raises:
         ImportError: the package with the weights is not installed.

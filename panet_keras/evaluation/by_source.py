@@ -8,15 +8,18 @@ from panet_keras.evaluation.summary import bootstrap, per_image
 
 
 def by_source(rows, normal_rows, records, seed=0):
-    """Scores of the images of each source, with its own interval: a mean over hospitals hides the one where a model fails.
+    """Scores of the images of each source, with its own interval: a mean over hospitals hides the one where a
+    model fails.
 
     Args:
-        rows, normal_rows: from `run_protocol`, of images with and without a lesion. records: test records. seed: of the bootstrap.
+        rows, normal_rows: from `run_protocol`, of images with and without a lesion. records: test records.
+            seed: of the bootstrap.
 
     Returns:
-        Dictionary of source to: images, patients, dice (mean, low, high), miss_rate, marks (`lesion_figures`), normals (their number),
-        and false_any, the share of the normal frames with any falsely marked pixel (None without normal frames). Empty where all
-        images are of one source.
+        Dictionary of source to: images, patients, dice (mean, low, high), miss_rate, marks
+            (`lesion_figures`), normals (their number),
+        and false_any, the share of the normal frames with any falsely marked pixel (None without normal
+        frames). Empty where all images are of one source.
     """
     sources = np.array([record.source for record in records])
     patients = np.array([record.patient for record in records])

@@ -36,16 +36,20 @@ def evaluate(
         protocols: further rows, of `PROTOCOLS`, at one shot.
         surface: whether HD95 and NSD are computed, for the cross-patient and same-patient rows.
         progress: function of (row, done, total), called now and then.
-        work_dir: folder in which each finished row is kept; an evaluation that was cut off goes on after the last one. It is the
-            caller's to use a folder for one model and one test set.
-        queries: indices of the test images that are asked for (`some_queries`); supports are drawn from all. None: all.
-        supports: indices of the annotated images that every query gets (`fixed_episodes`), instead of drawn ones: there is one row then, of
-            as many shots, and shots, repeats and protocols are not looked at.
+        work_dir: folder in which each finished row is kept; an evaluation that was cut off goes on after the
+            last one. It is the caller's to use a folder for one model and one test set.
+        queries: indices of the test images that are asked for (`some_queries`); supports are drawn from all.
+            None: all.
+        supports: indices of the annotated images that every query gets (`fixed_episodes`), instead of drawn
+            ones: there is one row then, of as many shots, and shots, repeats and protocols are not looked at.
 
     Returns:
-        Three dictionaries by row name (the text of a `Row`, `"cross-patient, 1 shot"` ...): the scores and supports of each episode, the
-        table's entries and the calibration counts; and a list of what could not be scored, with the reason. A table's entry is that
-        of `summarise` with protocol, shots, and annotated: the number of different annotated images that were supports; cross-patient
+        Three dictionaries by row name (the text of a `Row`, `"cross-patient, 1 shot"` ...): the scores and
+            supports of each episode, the
+        table's entries and the calibration counts; and a list of what could not be scored, with the reason. A
+        table's entry is that
+        of `summarise` with protocol, shots, and annotated: the number of different annotated images that were
+            supports; cross-patient
         ones have normal (`summarise_normal`) and marks (`lesion_figures`), too.
 
     Raises:

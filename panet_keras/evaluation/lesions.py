@@ -1,4 +1,5 @@
-"""Lesion-level figures: which lesions are found, and how many marks are false. Pixels cannot tell a mask in the wrong place from a shy one."""
+"""Lesion-level figures: which lesions are found, and how many marks are false. Pixels cannot tell a mask in
+the wrong place from a shy one."""
 
 import dataclasses
 
@@ -49,13 +50,15 @@ def find_lesions(truth, probability, threshold=0.5):
 
 
 def froc(images):
-    """Free-response ROC (Chakraborty and Winter, Radiology 1990): share of lesions found at so many false marks an image.
+    """Free-response ROC (Chakraborty and Winter, Radiology 1990): share of lesions found at so many false
+    marks an image.
 
     Args:
         images: list of `Marks`, of lesion and normal frames together.
 
     Returns:
-        Dictionary of false marks an image (`FALSE_MARKS`) to the share of lesions found, NaN without lesions; and `"lesions"`, their number.
+        Dictionary of false marks an image (`FALSE_MARKS`) to the share of lesions found, NaN without lesions;
+        and `"lesions"`, their number.
     """
     found = np.array([score for marks in images for score in marks.found])
     false = np.sort([score for marks in images for score in marks.false])[::-1]
@@ -69,14 +72,17 @@ def froc(images):
 
 
 def lesion_figures(rows, normal_rows=()):
-    """Lesion-level figures of one row of the table; a normal frame, which is answered once, counts as often as a lesion image.
+    """Lesion-level figures of one row of the table; a normal frame, which is answered once, counts as often
+    as a lesion image.
 
     Args:
         rows: from `run_protocol`, of images with a lesion. normal_rows: of normal images.
 
     Returns:
-        Dictionary: lesions (their number), found (share of the lesions that a mark finds), false_marks (an image), and froc: the share
-        found at so many false marks an image (`FALSE_MARKS`, as text). Empty for rows of an earlier version, which have no marks.
+        Dictionary: lesions (their number), found (share of the lesions that a mark finds), false_marks (an
+            image), and froc: the share
+        found at so many false marks an image (`FALSE_MARKS`, as text). Empty for rows of an earlier version,
+        which have no marks.
     """
     repeats = max((row["repeat"] for row in rows), default=0) + 1
     chosen = [*rows, *list(normal_rows) * repeats]

@@ -1,4 +1,5 @@
-"""The protocol: a frozen episode list, the same for every model, and a score for each image at its original size."""
+"""The protocol: a frozen episode list, the same for every model, and a score for each image at its original
+size."""
 
 import dataclasses
 import time
@@ -23,7 +24,8 @@ LABELS = ("Benign", "Malignant")
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A row of the table: a protocol at a number of shots. Its text, `"cross-patient, 1 shot"`, is its name in tables and files."""
+    """A row of the table: a protocol at a number of shots. Its text, `"cross-patient, 1 shot"`, is its name
+    in tables and files."""
 
     protocol: str
     shots: int
@@ -34,7 +36,8 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Episode:
-    """One scored query: indices into the test records; `supports` has the shots of the first way, then of the next."""
+    """One scored query: indices into the test records; `supports` has the shots of the first way, then of the
+    next."""
 
     query: int
     supports: tuple
@@ -61,10 +64,11 @@ def episode_list(
         shots: K.
         repeats: draws for each query.
         seed: integer; the list depends on nothing else.
-        protocol: `"cross-patient"` (supports from other patients), `"same-patient"` (from the query's own), `"moved-support"` (as
-            cross-patient; the masks are moved when it is run), `"other-label"` (from patients of the other label),
-            `"two-way"` (K Benign and K Malignant supports from other patients), or `"superpixel"` (the support is the query's
-            own frame, mirrored, and the truth a superpixel of it; K is 1).
+        protocol: `"cross-patient"` (supports from other patients), `"same-patient"` (from the query's own),
+            `"moved-support"` (as cross-patient; the masks are moved when it is run), `"other-label"` (from
+            patients of the other label), `"two-way"` (K Benign and K Malignant supports from other patients),
+            or `"superpixel"` (the support is the query's own frame, mirrored, and the truth a superpixel of
+            it; K is 1).
         queries: `"lesion"` or `"normal"` images; a superpixel's query is of either kind.
         labels: [R] label of each image, for the protocols that ask for it.
         digests: [R] equal where pictures are: a query's copy under another name never supports it.
@@ -195,8 +199,8 @@ class TestImages:
         """What a model is given for an episode, and what it should answer.
 
         Returns:
-            support images and masks, query image; truth bool [H, W] at its original size; number of its way. None when the frame has
-            no superpixel.
+            support images and masks, query image; truth bool [H, W] at its original size; number of its way.
+            None when the frame has no superpixel.
         """
         images, masks = self.support(episode.supports, 2 if protocol == "two-way" else 1)
         query, truth, way = self.query(episode.query), self.truths[episode.query], 1
@@ -239,9 +243,11 @@ def run_protocol(predict, test, episodes, protocol="cross-patient", seed=0, surf
         progress: function of (done, total), called now and then.
 
     Returns:
-        List of rows, one for each episode: query index, repeat, supports (indices), presence, scores, and of the cross-patient protocol `found` and
+        List of rows, one for each episode: query index, repeat, supports (indices), presence, scores, and of
+            the cross-patient protocol `found` and
         `false`, the scores of `find_lesions`; and calibration counts [3, 10].
-        With more ways than one the scores are those of the query's own way, which has a pixel where it is the most probable.
+        With more ways than one the scores are those of the query's own way, which has a pixel where it is the
+        most probable.
     """
     rows, counts, last = [], np.zeros((3, 10)), 0.0
     for number, episode in enumerate(episodes):
@@ -263,7 +269,8 @@ def run_protocol(predict, test, episodes, protocol="cross-patient", seed=0, surf
 
 
 def own_probability(probabilities, way):
-    """Probability [H, W] of a way against its strongest rival, from [H, W, N+1]: above 1/2 exactly where the way wins."""
+    """Probability [H, W] of a way against its strongest rival, from [H, W, N+1]: above 1/2 exactly where the
+    way wins."""
     own = probabilities[..., way]
     if probabilities.shape[-1] == 2:
         return own

@@ -46,8 +46,8 @@ def surface_scores(
 ) -> tuple[float, float]:
     """95th percentile Hausdorff distance and normalised surface Dice, by DeepMind's surface-distance.
 
-    HD95 is the larger of the two directed 95th percentiles (Nikolov et al., arXiv 1809.04430). Both empty: (NaN, NaN).
-    One empty: the image's diagonal, the largest distance it has, and 0.
+    HD95 is the larger of the two directed 95th percentiles (Nikolov et al., arXiv 1809.04430). Both empty:
+    (NaN, NaN). One empty: the image's diagonal, the largest distance it has, and 0.
 
     Args:
         truth, mask: bool [H, W].
@@ -78,8 +78,10 @@ def score_mask(
         surface: whether HD95 and NSD are computed; they take most of the time.
 
     Returns:
-        Dictionary of floats: dice, iou, hd95, nsd, sensitivity, precision, inside and outside (mean probability inside and
-        outside the truth), false_area (share of the frame marked outside the truth), false_any (1.0 if any pixel is).
+        Dictionary of floats: dice, iou, hd95, nsd, sensitivity, precision, inside and outside (mean
+            probability inside and
+        outside the truth), false_area (share of the frame marked outside the truth), false_any (1.0 if any
+        pixel is).
     """
     mask = probability > threshold
     hd95, nsd = surface_scores(truth, mask) if surface else (math.nan, math.nan)
@@ -98,7 +100,8 @@ def score_mask(
 
 
 def calibration_counts(truth: np.ndarray, probability: np.ndarray, bins: int = 10) -> np.ndarray:
-    """Counts for the reliability of probabilities: pixels, foreground pixels and summed probability in each bin [3, bins]."""
+    """Counts for the reliability of probabilities: pixels, foreground pixels and summed probability in each
+    bin [3, bins]."""
     index = np.minimum((probability.ravel() * bins).astype(np.int64), bins - 1)
     flat = truth.ravel()
     return np.stack(
@@ -111,6 +114,7 @@ def calibration_counts(truth: np.ndarray, probability: np.ndarray, bins: int = 1
 
 
 def expected_calibration_error(counts: np.ndarray) -> float:
-    """Mean over pixels of |share of foreground - mean probability| of their bin (Naeini et al., AAAI 2015)."""
+    """Mean over pixels of |share of foreground - mean probability| of their bin (Naeini et al., AAAI
+    2015)."""
     pixels, hits, total = counts
     return float(np.abs(hits - total).sum() / pixels.sum()) if pixels.sum() else math.nan

@@ -78,8 +78,8 @@ def summarise(rows, patients, counts=None, seed=0):
         seed: of the bootstrap.
 
     Returns:
-        Dictionary of score name to mean, low, high; with n (images), patients, over_patients (mean of the patients' mean
-        Dice), median (Dice), miss_rate, undefined (images without a Dice) and ece.
+        Dictionary of score name to mean, low, high; with n (images), patients, over_patients (mean of the
+        patients' mean Dice), median (Dice), miss_rate, undefined (images without a Dice) and ece.
     """
     patients = np.asarray(patients)
     result = {}
@@ -107,7 +107,8 @@ def summarise(rows, patients, counts=None, seed=0):
 
 
 def strata(rows, records, area):
-    """Mean Dice by label, lesion-size tercile, Doppler, marks and combined frames; and by source and device where there are several.
+    """Mean Dice by label, lesion-size tercile, Doppler, marks and combined frames; and by source and device
+    where there are several.
 
     Args:
         rows: from `run_protocol`. records: test records. area: [R] lesion share of each test image.
@@ -165,10 +166,12 @@ def summarise_normal(rows, lesion_rows):
         rows: from `run_protocol` with `surface=False`, of normal images. lesion_rows: those of lesion images.
 
     Returns:
-        Dictionary: n, false_any (share of images with any falsely marked pixel), false_area (mean share of the frame),
-        presence_auroc, dice_all (mean Dice over all images, normal ones by the rule above), threshold (of presence, that costs the
-        lesion images 0.01 Dice: chosen on these very images, so a little too good), false_any_at_threshold, and by_threshold: the same
-        share, and the Dice that the lesion images lose, at fixed presence thresholds.
+        Dictionary: n, false_any (share of images with any falsely marked pixel), false_area (mean share of
+            the frame),
+        presence_auroc, dice_all (mean Dice over all images, normal ones by the rule above), threshold (of
+        presence, that costs the lesion images 0.01 Dice: chosen on these very images, so a little too good),
+        false_any_at_threshold, and by_threshold: the same share, and the Dice that the lesion images lose, at
+            fixed presence thresholds.
     """
     if not rows:
         return {"n": 0}

@@ -13,11 +13,13 @@ RANGE = (0.05, 20.0)
 
 
 def fit_temperature(answers: Iterable[tuple[Any, Any]], pixels: int = 4096, seed: int = 0) -> float:
-    """The temperature for `PANet(temperature=...)`: the one of the least cross-entropy (Guo et al., ICML 2017, arXiv 1706.04599).
+    """The temperature for `PANet(temperature=...)`: the one of the least cross-entropy (Guo et al., ICML
+    2017, arXiv 1706.04599).
 
     Args:
-        answers: iterable of (logits [..., N+1] of a model whose temperature is 1, labels [...] or [..., 1]: 0 = background, 1..N, 255 = ignore),
-            such as `((model(inputs), labels) for inputs, labels in episodes)`, of patients that the model was not trained on.
+        answers: iterable of (logits [..., N+1] of a model whose temperature is 1, labels [...] or [..., 1]: 0
+            = background, 1..N, 255 = ignore), such as `((model(inputs), labels) for inputs, labels in
+            episodes)`, of patients that the model was not trained on.
         pixels: so many of each answer, drawn at random, are looked at.
         seed: of the draw.
 

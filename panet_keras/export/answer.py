@@ -1,4 +1,5 @@
-"""What the exported graph answers: the rules of `panet_keras.FewShotSegmenter`, as operations of the graph."""
+"""What the exported graph answers: the rules of `panet_keras.FewShotSegmenter`, as operations of the
+graph."""
 
 import tensorflow as tf
 
@@ -10,9 +11,11 @@ def ways_presence(probabilities):
         probabilities: float32 [B, Q, H, W, N+1], background first, at model size.
 
     Returns:
-        float32 [B, Q, N] in [0, 1]: the mean of the 0.1 % of the frame (at least one pixel) where the way is most probable.
+        float32 [B, Q, N] in [0, 1]: the mean of the 0.1 % of the frame (at least one pixel) where the way is
+        most probable.
     """
-    # The segmenter, which comes with it, needs the model, which can be exported: whoever imports PANet first would go in a circle.
+    # The segmenter, which comes with it, needs the model, which can be exported: whoever imports PANet first
+    # would go in a circle.
     from panet_keras.inference.presence import PRESENCE_SHARE
 
     shape = tf.shape(probabilities)
@@ -31,7 +34,8 @@ def answer(logits, presence_threshold):
         presence_threshold: number in [0, 1]; a way whose presence is below it gets no pixel of the masks.
 
     Returns:
-        Dictionary: `probabilities` float32 [B, Q, H, W, N+1]; `masks` uint8 [B, Q, H, W], 0 = background; `presence` float32
+        Dictionary: `probabilities` float32 [B, Q, H, W, N+1]; `masks` uint8 [B, Q, H, W], 0 = background;
+            `presence` float32
         [B, Q, N].
     """
     probabilities = tf.nn.softmax(logits)

@@ -35,8 +35,8 @@ def checked_support(images, masks):
         images: [B, N, K, H, W, 3]. masks: uint8 [B, N, K, H, W, 1].
 
     Returns:
-        The same two. Refused: no way, shot or pixel (N, K, H or W is 0), masks of another size, values other than 0, 1 and 255, a way
-        without a 1 in any shot, and images outside [0, 1].
+        The same two. Refused: no way, shot or pixel (N, K, H or W is 0), masks of another size, values other
+        than 0, 1 and 255, a way without a 1 in any shot, and images outside [0, 1].
     """
     size, mask_size = tf.shape(images)[:-1], tf.shape(masks)[:-1]
     known = tf.reduce_any(tf.equal(masks[..., None], tf.constant([0, 1, 255], tf.uint8)), -1)
@@ -88,7 +88,8 @@ def checked_query(name, query, state, support="the support state"):
         state: dictionary of float32 tensors that begin with B. support: what to call it in messages.
 
     Returns:
-        The query. Refused: no query, another B, an empty tensor in the state (no support), NaN or infinity there.
+        The query. Refused: no query, another B, an empty tensor in the state (no support), NaN or infinity
+        there.
     """
     names = sorted(state)
     episodes, wanted = tf.stack([tf.shape(state[key])[0] for key in names]), tf.shape(query)[0]

@@ -1,4 +1,5 @@
-"""PNG and JPEG files decoded in the graph, to the pixels that `data.decode_image` gives, or with its refusals."""
+"""PNG and JPEG files decoded in the graph, to the pixels that `data.decode_image` gives, or with its
+refusals."""
 
 import tensorflow as tf
 
@@ -43,8 +44,8 @@ def decode(content):
         content: scalar string, a PNG or JPEG file.
 
     Returns:
-        float32 [H, W, 3] in [0, 1]. Another kind of file, one that is cut off, has several frames, a rare coding or too many pixels
-        is refused with INVALID_ARGUMENT and a message that names it.
+        float32 [H, W, 3] in [0, 1]. Another kind of file, one that is cut off, has several frames, a rare
+        coding or too many pixels is refused with INVALID_ARGUMENT and a message that names it.
     """
     # Zeros, so that a short file has all the places that are looked at.
     head = tf.strings.substr(tf.strings.join([content, b"\0" * 360]), 0, 360)
@@ -62,7 +63,8 @@ def decode(content):
 
 
 def _checked(holds, *message):
-    """Context whose operations run only after a check: DecodePng would else fail first, with a message of its own."""
+    """Context whose operations run only after a check: DecodePng would else fail first, with a message of its
+    own."""
     return tf.control_dependencies([tf.debugging.Assert(holds, list(message))])
 
 

@@ -12,10 +12,12 @@ SIGNATURE = {
 
 
 class KerasExport:
-    """Mixin in front of `keras.Model` whose `export` knows the model's inputs, so that it needs no call before.
+    """Mixin in front of `keras.Model` whose `export` knows the model's inputs, so that it needs no call
+    before.
 
-    The endpoint `serve` takes the dictionary that the model takes. TensorFlow Serving, which wants named tensors, pictures as files
-    and a support that is encoded once, is served by `panet_keras.export_saved_model`.
+    The endpoint `serve` takes the dictionary that the model takes. TensorFlow Serving, which wants named
+    tensors, pictures as files and a support that is encoded once, is served by
+    `panet_keras.export_saved_model`.
     """
 
     @functools.wraps(keras.Model.export)

@@ -1,4 +1,5 @@
-"""The orientation that a camera or a viewer noted in a file, applied in the graph as `data.decode_image` applies it."""
+"""The orientation that a camera or a viewer noted in a file, applied in the graph as `data.decode_image`
+applies it."""
 
 import tensorflow as tf
 
@@ -16,7 +17,8 @@ def oriented(content, is_png, pixels):
         pixels: [H, W, C] as stored.
 
     Returns:
-        [H, W, C], or [W, H, C] where the file says that it lies on its side; unchanged where it says nothing readable.
+        [H, W, C], or [W, H, C] where the file says that it lies on its side; unchanged where it says nothing
+        readable.
     """
     data = tf.io.decode_raw(content, tf.uint8)
     value = _orientation(data, tf.cond(is_png, lambda: _in_png(data), lambda: _in_jpeg(data)))
@@ -30,7 +32,8 @@ def _among(value, *wanted):
 
 
 def number(data, places, size, little=False):
-    """Unsigned numbers of `size` bytes at the given places, int64; what would lie outside the file is read as 0."""
+    """Unsigned numbers of `size` bytes at the given places, int64; what would lie outside the file is read as
+    0."""
     index = tf.cast(places, tf.int64)[..., None] + tf.range(size, dtype=tf.int64)
     inside = (index >= 0) & (index < tf.size(data, tf.int64))
     found = tf.gather(data, tf.where(inside, index, 0))
@@ -40,13 +43,15 @@ def number(data, places, size, little=False):
 
 
 def _walk(goes_on, following, start):
-    """Place at which a walk from part to part of a file ends; not endless in a file that a stranger made of tiny parts."""
+    """Place at which a walk from part to part of a file ends; not endless in a file that a stranger made of
+    tiny parts."""
     start = tf.constant(start, tf.int64)
     return tf.while_loop(goes_on, lambda place: [following(place)], [start], maximum_iterations=MOST_PARTS)[0]
 
 
 def _in_jpeg(data):
-    """Where the TIFF header of a JPEG file's EXIF segment begins; -1 without one (JPEG, ITU T.81, annex B; Exif 2.32, 4.5.4)."""
+    """Where the TIFF header of a JPEG file's EXIF segment begins; -1 without one (JPEG, ITU T.81, annex B;
+    Exif 2.32, 4.5.4)."""
     exif, identifier = 0xE1, 0x457869660000
 
     def here(place):
@@ -62,7 +67,8 @@ def _in_jpeg(data):
 
 
 def png_chunk(data, *names):
-    """Place at which the first chunk of one of these names (bytes) begins in a PNG file, and which of them it is: a list of scalar bools."""
+    """Place at which the first chunk of one of these names (bytes) begins in a PNG file, and which of them it
+    is: a list of scalar bools."""
     wanted = [int.from_bytes(name, "big") for name in names]
 
     def goes_on(place):
@@ -74,7 +80,8 @@ def png_chunk(data, *names):
 
 
 def jpeg_frame(data):
-    """Marker, bits and components of a JPEG file's start of frame (ITU T.81, B.2.2); what is not found is another marker, or 0."""
+    """Marker, bits and components of a JPEG file's start of frame (ITU T.81, B.2.2); what is not found is
+    another marker, or 0."""
     tables = (0xFFC4, 0xFFC8, 0xFFCC)
 
     def goes_on(place):
@@ -87,7 +94,8 @@ def jpeg_frame(data):
 
 
 def _in_png(data):
-    """Where the TIFF header of a PNG file's eXIf chunk begins; -1 without one (PNG, third edition, 11.3.4.4)."""
+    """Where the TIFF header of a PNG file's eXIf chunk begins; -1 without one (PNG, third edition,
+    11.3.4.4)."""
     place, [found] = png_chunk(data, b"eXIf")
     return tf.where(found, place + 8, -1)
 

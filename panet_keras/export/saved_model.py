@@ -30,30 +30,36 @@ def export_saved_model(
 
     Signatures (B episodes, N ways, K shots, Q queries; every size may differ between calls):
 
-    * `serving_default`: support_images float32 [B, N, K, H, W, 3] in [0, 1], support_masks uint8 [B, N, K, H, W, 1]
-      (1 = foreground, 0 = background, 255 = ignore), query_images float32 [B, Q, H, W, 3] -> probabilities float32
-      [B, Q, H, W, N+1], masks uint8 [B, Q, H, W], presence float32 [B, Q, N] (`panet_keras.Segmentation.presence`);
-    * `encode_support`: support_images, support_masks -> the support state, float32 tensors and `model_version`, string [B];
+    * `serving_default`: support_images float32 [B, N, K, H, W, 3] in [0, 1], support_masks uint8 [B, N, K, H,
+      W, 1] (1 = foreground, 0 = background, 255 = ignore), query_images float32 [B, Q, H, W, 3] ->
+      probabilities float32 [B, Q, H, W, N+1], masks uint8 [B, Q, H, W], presence float32 [B, Q, N]
+      (`panet_keras.Segmentation.presence`);
+    * `encode_support`: support_images, support_masks -> the support state, float32 tensors and
+      `model_version`, string [B];
     * `segment`: the support state, query_images -> probabilities, masks, presence;
-    * `segment_encoded`: the support state, query_bytes string [B, Q] (PNG or JPEG of any size) -> probabilities and masks
-      at `image_size` (their static shape says it), presence, and presence_threshold float32 [B].
+    * `segment_encoded`: the support state, query_bytes string [B, Q] (PNG or JPEG of any size) ->
+      probabilities and masks at `image_size` (their static shape says it), presence, and presence_threshold
+      float32 [B].
 
-    A way whose presence is below `presence_threshold` gets no pixel of `masks`; its probabilities stay. So every client has
-    the segmenter's answer without knowing anything but this folder. `assets.extra/tf_serving_warmup_requests` holds a request
-    for each signature, at `image_size` and one shot, which a server replays before it answers anyone;
-    `assets.extra/panet.json` says in words what travels with the weights: image_size [height, width], temperature,
-    presence_threshold, warm_up_requests, weights_dtype, model_version.
+    A way whose presence is below `presence_threshold` gets no pixel of `masks`; its probabilities stay. So
+    every client has the segmenter's answer without knowing anything but this folder.
+    `assets.extra/tf_serving_warmup_requests` holds a request for each signature, at `image_size` and one
+    shot, which a server replays before it answers anyone; `assets.extra/panet.json` says in words what
+    travels with the weights: image_size [height, width], temperature, presence_threshold, warm_up_requests,
+    weights_dtype, model_version.
 
-    Every tensor starts with B, so that TF Serving can batch. What cannot be answered is refused in the graph with
-    INVALID_ARGUMENT (`panet_keras.export.checks`): no support, a support mask without foreground or of other values than 0, 1
-    and 255, images outside [0, 1], a state that is not finite, of another model or of another number of episodes.
+    Every tensor starts with B, so that TF Serving can batch. What cannot be answered is refused in the graph
+    with INVALID_ARGUMENT (`panet_keras.export.checks`): no support, a support mask without foreground or of
+    other values than 0, 1 and 255, images outside [0, 1], a state that is not finite, of another model or of
+    another number of episodes.
 
     Args:
         model: `PANet`.
         directory: folder to write, written beside its place and moved into it whole; must not exist.
         image_size: (height, width) to which `segment_encoded` brings pictures.
-        weights_dtype: `"float32"`, or `"float16"`: weights are stored in half the bytes and computed with in float32, as ever. Such a
-            model is another version: it refuses support states of the float32 export.
+        weights_dtype: `"float32"`, or `"float16"`: weights are stored in half the bytes and computed with in
+            float32, as ever. Such a model is another version: it refuses support states of the float32
+            export.
         presence_threshold: from 0 to 1, as in `FewShotSegmenter`; 0 marks whatever is more probable than not.
 
     Returns:
@@ -95,7 +101,8 @@ def export_saved_model(
 
 
 def write_warmup(model, directory, image_size, version):
-    """Writes one Predict request for each signature where TensorFlow Serving looks for them, and returns their number."""
+    """Writes one Predict request for each signature where TensorFlow Serving looks for them, and returns
+    their number."""
     from tensorflow_serving.apis import prediction_log_pb2
 
     height, width = image_size
@@ -127,7 +134,8 @@ def write_warmup(model, directory, image_size, version):
 
 
 def fingerprint(model, weights_dtype="float32"):
-    """Hexadecimal digest of the model's weights as they are exported, which names its version in a support state."""
+    """Hexadecimal digest of the model's weights as they are exported, which names its version in a support
+    state."""
     digest = hashlib.sha256()
     for variable in model.weights:
         digest.update(variable.numpy().astype(weights_dtype).tobytes())
@@ -138,7 +146,8 @@ def _weights_as(model, dtype):
     """Context in which the model computes with weights that are stored as `dtype`."""
     if dtype == "float32":
         return contextlib.nullcontext
-    # Keras reads a variable through the scope, so layers see the cast and the graph holds the short variable alone.
+    # Keras reads a variable through the scope, so layers see the cast and the graph holds the short variable
+    # alone.
     stored = [
         (weight, tf.Variable(tf.cast(weight.value, dtype), trainable=False)) for weight in model.weights
     ]
@@ -201,7 +210,8 @@ def _archive(model, image_size, version, weights_dtype, presence_threshold):
             "presence_threshold": tf.fill(tf.shape(query_bytes)[:1], np.float32(presence_threshold)),
         }
 
-    # The model is not `track`ed: the endpoints bring the weights they use, and Keras 3.13 would store each a second time.
+    # The model is not `track`ed: the endpoints bring the weights they use, and Keras 3.13 would store each a
+    # second time.
     archive = keras.export.ExportArchive()
     archive.add_endpoint("serving_default", serving_default, input_signature=[*support, queries])
     archive.add_endpoint("encode_support", encode_support, input_signature=list(support))

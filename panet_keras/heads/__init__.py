@@ -1,4 +1,5 @@
-"""Heads: what turns encoder features of support and query into masks. A name is the short form of an object."""
+"""Heads: what turns encoder features of support and query into masks. A name is the short form of an
+object."""
 
 import inspect
 import types
@@ -18,7 +19,8 @@ def get(head, **given):
     """Builds a head by name, or checks the one given.
 
     Args:
-        head: `"bilinear"` (the paper's), `"unet"`, the registered name of a `Head` (`"my_package>MyHead"`), or a `Head`.
+        head: `"bilinear"` (the paper's), `"unet"`, the registered name of a `Head` (`"my_package>MyHead"`),
+            or a `Head`.
         **given: switches of the head, by name.
 
     Returns:

@@ -11,11 +11,13 @@ from panet_keras.optimizers import PretrainedAdamW
 class Head(keras.layers.Layer):
     """Turns encoder features of support and query into logits.
 
-    A head of one's own is a subclass with `build`, `encode_support`, `segment` and `get_config`, decorated with
-    `keras.saving.register_keras_serializable`: `PANet(decoder=MyHead(...))` then trains, saves, exports and serves it, and no other
-    file knows its name. Every argument of the constructor is a switch of `PANet` as well: `PANet(decoder="unet", refine=True)`.
+    A head of one's own is a subclass with `build`, `encode_support`, `segment` and `get_config`, decorated
+    with `keras.saving.register_keras_serializable`: `PANet(decoder=MyHead(...))` then trains, saves, exports
+    and serves it, and no other file knows its name. Every argument of the constructor is a switch of `PANet`
+    as well: `PANet(decoder="unet", refine=True)`.
 
-    Everywhere `features` is the list of all feature maps of the encoder, fine to coarse, [B, ..., h, w, C] each.
+    Everywhere `features` is the list of all feature maps of the encoder, fine to coarse, [B, ..., h, w, C]
+    each.
     """
 
     contrast_weight = 0.3
@@ -26,7 +28,8 @@ class Head(keras.layers.Layer):
         super().__init__(**{**kwargs, "dtype": "float32"})
 
     def choose_scales(self, encoder):
-        """Indices of the encoder's outputs, fine to coarse, whose shapes `build` is given; all of them unless a head says otherwise.
+        """Indices of the encoder's outputs, fine to coarse, whose shapes `build` is given; all of them unless
+        a head says otherwise.
 
         Raises:
             ValueError: the encoder has not the scales that the head needs.
@@ -34,7 +37,8 @@ class Head(keras.layers.Layer):
         return list(range(len(encoder.outputs)))
 
     def build_on(self, encoder):
-        """Makes every weight for a functional `keras.Model`, the encoder; `self.scales` are the outputs it uses."""
+        """Makes every weight for a functional `keras.Model`, the encoder; `self.scales` are the outputs it
+        uses."""
         self.scales = self.choose_scales(encoder)
         self.build([encoder.outputs[scale].shape for scale in self.scales])
 
@@ -47,8 +51,8 @@ class Head(keras.layers.Layer):
 
         Args:
             features: of the support, each [B, N, K, h, w, C].
-            support_masks: [B, N, K, H, W, 1]; 1 = the way's foreground, 0 = background, 255 = ignore. A shot without foreground is a
-                normal frame: it tells what background looks like.
+            support_masks: [B, N, K, H, W, 1]; 1 = the way's foreground, 0 = background, 255 = ignore. A shot
+                without foreground is a normal frame: it tells what background looks like.
 
         Returns:
             The support state: dictionary of float32 tensors, each starting with B.
@@ -59,7 +63,8 @@ class Head(keras.layers.Layer):
         """Logits of queries.
 
         Args:
-            features: of the queries, each [B, Q, h, w, C]. state: from `encode_support`. size: (H, W) of the logits.
+            features: of the queries, each [B, Q, h, w, C]. state: from `encode_support`. size: (H, W) of the
+                logits.
 
         Returns:
             [B, Q, H, W, N+1] float32, background first.
@@ -67,15 +72,18 @@ class Head(keras.layers.Layer):
         raise NotImplementedError
 
     def alignment_loss(self, support_features, query_features, support_masks, labels, state, loss):
-        """Loss of the support images segmented with the queries as their support (PANet, section 3.4), a scalar.
+        """Loss of the support images segmented with the queries as their support (PANet, section 3.4), a
+        scalar.
 
-        The paper takes the query's predicted mask; here it is the true one. Predictions are noise when training begins, and a
-        cosine to a wrong prototype hurts less than a decoder that learns from it. The features are there already, so an
-        episode teaches twice for little more than the price of once. Normal frames among the support teach nothing here: they would
-        make a model of two lesions and ten normal frames shy.
+        The paper takes the query's predicted mask; here it is the true one. Predictions are noise when
+        training begins, and a cosine to a wrong prototype hurts less than a decoder that learns from it. The
+        features are there already, so an episode teaches twice for little more than the price of once. Normal
+        frames among the support teach nothing here: they would make a model of two lesions and ten normal
+        frames shy.
 
         Args:
-            support_features, query_features: as above. support_masks: [B, N, K, H, W, 1]. labels: of the queries, [B, Q, H, W, 1].
+            support_features, query_features: as above. support_masks: [B, N, K, H, W, 1]. labels: of the
+                queries, [B, Q, H, W, 1].
             state: the support's. loss: Keras loss of labels and logits.
         """
         masks, targets = reversed_episode(support_masks, labels)

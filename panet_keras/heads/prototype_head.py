@@ -17,12 +17,14 @@ PROTOTYPES = ("mean", "attention", "local")
 
 @keras.saving.register_keras_serializable(package="panet_keras")
 class PrototypeHead(Head):
-    """Compares every query pixel with the background and each way, at one scale, and upsamples the similarities (PANet, section 3.3).
+    """Compares every query pixel with the background and each way, at one scale, and upsamples the
+    similarities (PANet, section 3.3).
 
     Args:
-        prototype: `"mean"`, masked average pooling (the paper); `"attention"`, with learned weights of the support's pixels that
-            depend on the query (`AttentionPooling`); or `"local"`, the mean and a grid of local means, of which each pixel takes the
-            most alike (ALPNet, Ouyang et al., ECCV 2020, arXiv 2007.09886, section 3.2).
+        prototype: `"mean"`, masked average pooling (the paper); `"attention"`, with learned weights of the
+            support's pixels that depend on the query (`AttentionPooling`); or `"local"`, the mean and a grid
+            of local means, of which each pixel takes the most alike (ALPNet, Ouyang et al., ECCV 2020, arXiv
+            2007.09886, section 3.2).
         refine: whether the query's features first attend to the support's (`CrossAttention`).
 
     Raises:
@@ -79,7 +81,8 @@ class PrototypeHead(Head):
         return tf.reshape(maps, tf.concat([shape[:2], size, shape[4:]], 0))
 
     def alignment_loss(self, support_features, query_features, support_masks, labels, state, loss):
-        """The paper's: prototypes of the query's predicted mask segment the support (section 3.4, equations 6 to 8)."""
+        """The paper's: prototypes of the query's predicted mask segment the support (section 3.4, equations 6
+        to 8)."""
         query = query_features[self.scales[0]]
         similarities = self.match(query, state)
         return tf.reduce_mean(

@@ -22,27 +22,31 @@ class UNetHead(Head):
 
     At every matched scale the features are projected, and the query's pixels are compared with the support:
 
-    * `groups` cosines to the foreground and `groups` to the background prototype, one for each group of channels;
-    * at all scales but the finest, where pixel pairs are many, the prior mask: softmax attention of the query pixel over
-      all support pixels, read out on the support mask;
-    * there, too, the best correlation with a foreground and with a background pixel (prior of PFENet, Tian et al., TPAMI
-      2020, arXiv 2008.01449).
+    * `groups` cosines to the foreground and `groups` to the background prototype, one for each group of
+      channels;
+    * at all scales but the finest, where pixel pairs are many, the prior mask: softmax attention of the query
+      pixel over all support pixels, read out on the support mask;
+    * there, too, the best correlation with a foreground and with a background pixel (prior of PFENet, Tian et
+      al., TPAMI 2020, arXiv 2008.01449).
 
-    A U-Net path joins them. Features of the finest scale enter last and only multiplied by the coarse prediction, so
-    that they can sharpen what the support found and never find anything of their own. Ways share all weights and are
-    decoded one by one against a background logit of 0: any number of ways and shots goes through one set of weights.
+    A U-Net path joins them. Features of the finest scale enter last and only multiplied by the coarse
+    prediction, so that they can sharpen what the support found and never find anything of their own. Ways
+    share all weights and are decoded one by one against a background logit of 0: any number of ways and shots
+    goes through one set of weights.
 
     Args:
         channels: width of projections and convolutions; a multiple of `groups`.
         groups: groups of channels that give a cosine each.
         detail_channels: width of the gated detail path.
-        prototype: `"mean"`; `"attention"`: the foreground prototype of each query has learned weights (`AttentionPooling`);
-            `"local"`: two more maps a scale, the cosine to the most alike cells of a grid over the support (`local_cosine`).
-        refine: whether the query attends to the support (`CrossAttention`) at the scales where pixel pairs are few.
+        prototype: `"mean"`; `"attention"`: the foreground prototype of each query has learned weights
+            (`AttentionPooling`); `"local"`: two more maps a scale, the cosine to the most alike cells of a
+            grid over the support (`local_cosine`).
+        refine: whether the query attends to the support (`CrossAttention`) at the scales where pixel pairs
+            are few.
         prior_masks: whether pixels are compared with pixels at all: the prior mask and the best correlations.
-        normal_evidence: whether normal frames among the support (shots without foreground) are evidence of their own, where pixels are
-            compared with pixels: the best correlation with one of their pixels, and by how much the best foreground pixel is more
-            alike than that; both 0 without normal frames.
+        normal_evidence: whether normal frames among the support (shots without foreground) are evidence of
+            their own, where pixels are compared with pixels: the best correlation with one of their pixels,
+            and by how much the best foreground pixel is more alike than that; both 0 without normal frames.
 
     Raises:
         ValueError: an argument outside the values above.
@@ -158,11 +162,11 @@ class UNetHead(Head):
         self.built = True
 
     def encode_support(self, features, support_masks):
-        """As `Head.encode_support`: for each matched scale s `prototypes_s` [B, N, 2, D] (background, way), and for those
-        with a prior mask or `refine` `keys_s` [B, N, K*h*w, D] of unit length and `masks_s` [B, N, K*h*w], the share of
-        foreground in each cell, 1 at the fullest cell of each shot; with attention `pixels_s` and `weights_s`, with local
-        prototypes `cells_s`, `cell_foreground_s` and `cell_background_s`, with normal evidence `normal_s` [B, N, K*h*w], 1 in
-        normal frames.
+        """As `Head.encode_support`: for each matched scale s `prototypes_s` [B, N, 2, D] (background, way),
+        and for those with a prior mask or `refine` `keys_s` [B, N, K*h*w, D] of unit length and `masks_s` [B,
+        N, K*h*w], the share of foreground in each cell, 1 at the fullest cell of each shot; with attention
+        `pixels_s` and `weights_s`, with local prototypes `cells_s`, `cell_foreground_s` and
+        `cell_background_s`, with normal evidence `normal_s` [B, N, K*h*w], 1 in normal frames.
         """
         foreground, background = episode_masks(support_masks)
         state = {}
@@ -271,7 +275,8 @@ class UNetHead(Head):
         return tf.reshape(grouped, tf.concat([[batch, -1], tf.shape(grouped)[2:]], 0))
 
     def _prior(self, scale, pixels, state):
-        """Prior mask, best foreground and best background correlation of each query pixel, and what normal frames say: [B, N, P, 3 or 5]."""
+        """Prior mask, best foreground and best background correlation of each query pixel, and what normal
+        frames say: [B, N, P, 3 or 5]."""
         keys, masks = state[f"keys_{scale}"], state[f"masks_{scale}"]
         correlation = tf.einsum("bpc,bnkc->bnpk", unit(pixels), keys)
         attention = tf.nn.softmax(self.attention_scale[scale] * correlation)

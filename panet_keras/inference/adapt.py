@@ -13,7 +13,8 @@ FOLDS = 2
 EPISODES = 3
 """Of a step."""
 NORMAL_QUERIES = 0.3
-"""How often the query is a normal frame, where there are any: what is tuned on lesions alone marks everything."""
+"""How often the query is a normal frame, where there are any: what is tuned on lesions alone marks
+everything."""
 WORTH = 0.02
 """Gain of the score from which the model is tuned: less is the noise of a handful of frames."""
 MARKED_COST = 0.3
@@ -25,8 +26,10 @@ class Adaptation:
     """What was decided.
 
     Attributes:
-        steps: optimizer steps on all frames; 0: the model stays as it was, because frames left out gained less than `WORTH`.
-        scores: dictionary of steps to the score on frames left out, mean Dice - 0.3 x share of normal frames marked; 0 is the model as it was.
+        steps: optimizer steps on all frames; 0: the model stays as it was, because frames left out gained
+            less than `WORTH`.
+        scores: dictionary of steps to the score on frames left out, mean Dice - 0.3 x share of normal frames
+            marked; 0 is the model as it was.
         held_out: `HeldOut` of every frame after as many steps on the others.
     """
 
@@ -36,7 +39,8 @@ class Adaptation:
 
 
 def lengths(lesions):
-    """Numbers of steps that are tried: short for few frames, because long training undoes what the model knows."""
+    """Numbers of steps that are tried: short for few frames, because long training undoes what the model
+    knows."""
     most = int(np.clip(3 * lesions, 40, 120))
     return (most // 2, most)
 
@@ -44,13 +48,16 @@ def lengths(lesions):
 def adapt(model, images, masks, learning_rate=5e-4, seed=0, progress=None):
     """Fine-tunes a copy of a model on annotated frames of one scanner, where that helps.
 
-    The frames are dealt into two folds. A copy is tuned on each, and judged on the frames of the other, before and at two numbers of steps. The
-    best number is then taken for a copy tuned on all frames; it is 0, and the model stays, where nothing gained. Every number that decides is of
-    frames that the copy was not tuned on.
+    The frames are dealt into two folds. A copy is tuned on each, and judged on the frames of the other,
+    before and at two numbers of steps. The best number is then taken for a copy tuned on all frames; it is 0,
+    and the model stays, where nothing gained. Every number that decides is of frames that the copy was not
+    tuned on.
 
     Args:
-        model: `PANet`, one way. images: float32 [F, H, W, 3] in [0, 1]. masks: uint8 [F, H, W], all 0 for normal frames; at least 2 lesions.
-        learning_rate: peak, of `PretrainedAdamW`. seed: of folds and episodes. progress: function of (steps done, steps in all at most).
+        model: `PANet`, one way. images: float32 [F, H, W, 3] in [0, 1]. masks: uint8 [F, H, W], all 0 for
+            normal frames; at least 2 lesions.
+        learning_rate: peak, of `PretrainedAdamW`. seed: of folds and episodes. progress: function of (steps
+            done, steps in all at most).
 
     Returns:
         The tuned copy (or the model itself), and an `Adaptation`.
@@ -103,10 +110,12 @@ def score(held_out):
 
 
 class Tuner:
-    """A copy of a model that is trained again and again from the model's weights: its graph, which takes longer to build than to run, is built once.
+    """A copy of a model that is trained again and again from the model's weights: its graph, which takes
+    longer to build than to run, is built once.
 
     Args:
-        model: `PANet`. images: float32 [F, H, W, 3]. masks: uint8 [F, H, W]. learning_rate: peak. seed: of the episodes.
+        model: `PANet`. images: float32 [F, H, W, 3]. masks: uint8 [F, H, W]. learning_rate: peak. seed: of
+            the episodes.
         note: function that is called after each step.
     """
 
@@ -138,7 +147,8 @@ class Tuner:
         return self.judged
 
     def run(self, inside, marks, run):
-        """Trains on the frames `inside` [F] from the start, and yields each number of steps in `marks`, the last of which ends it."""
+        """Trains on the frames `inside` [F] from the start, and yields each number of steps in `marks`, the
+        last of which ends it."""
         self.copy.set_weights(self.start)
         for variable, value in zip(self.copy.optimizer.variables, self.fresh):
             variable.assign(value)

@@ -14,7 +14,8 @@ class HeldOut:
     """Answers for frames that were not among the support.
 
     Attributes:
-        logits: float32 [F, H, W, 2] at model size, of the frames. masks: bool [F, H, W], empty for normal frames.
+        logits: float32 [F, H, W, 2] at model size, of the frames. masks: bool [F, H, W], empty for normal
+            frames.
         lesion: bool [F]. dice: float [F], NaN for normal frames.
     """
 
@@ -75,7 +76,8 @@ class SupportFeatures:
         ).numpy()
 
     def leave_one_out(self):
-        """`HeldOut` of every frame with all others as support. Lesion frames need another one: with a single one there is none."""
+        """`HeldOut` of every frame with all others as support. Lesion frames need another one: with a single
+        one there is none."""
         frames = [i for i in range(len(self.lesion)) if self.lesion.sum() > 1 or not self.lesion[i]]
         everything = np.arange(len(self.lesion))
         logits = [self.answer(frame, everything[everything != frame]) for frame in frames]
@@ -87,7 +89,8 @@ class SupportFeatures:
         )
 
     def curve(self, seed=0):
-        """Mean Dice of the lesion frames by the number of supports: list of (supports, Dice), the normal frames always among them."""
+        """Mean Dice of the lesion frames by the number of supports: list of (supports, Dice), the normal
+        frames always among them."""
         rng, lesions, normals = (
             np.random.default_rng(seed),
             np.flatnonzero(self.lesion),

@@ -8,14 +8,16 @@ PRESENCE_SHARE = 0.001
 MISS_COST = 3.0
 """How many normal frames marked weigh as much as one lesion emptied, when a threshold is fitted."""
 MOST_EMPTIED = 0.05
-"""Share of the lesions that a fitted threshold may empty, beside a single one: one odd lesion among a few must not decide alone."""
+"""Share of the lesions that a fitted threshold may empty, beside a single one: one odd lesion among a few
+must not decide alone."""
 BANDWIDTH = 0.5
 """Of the kernels that smooth a handful of presences, in logits."""
 CLIP = 1e-6
 
 
 def presence(probability):
-    """Lesion presence from a foreground probability [h, w] at model size: the mean of its highest 0.1 %, from 0 to 1."""
+    """Lesion presence from a foreground probability [h, w] at model size: the mean of its highest 0.1 %, from
+    0 to 1."""
     flat = tf.reshape(probability, [-1])
     count = max(1, int(round(PRESENCE_SHARE * flat.shape[0])))
     return float(tf.reduce_mean(tf.math.top_k(flat, count).values))
@@ -24,11 +26,13 @@ def presence(probability):
 def fit_threshold(lesions, normals, fallback=0.0):
     """Presence threshold for a scanner, from its own annotated frames.
 
-    The presences are smoothed (Gaussian kernels of 0.5 logits), because a handful of frames has gaps. With normal frames the threshold
-    has the least `MISS_COST` x lesions emptied + normal frames marked; in any case it empties at most 5 % of the lesions and one more.
+    The presences are smoothed (Gaussian kernels of 0.5 logits), because a handful of frames has gaps. With
+    normal frames the threshold has the least `MISS_COST` x lesions emptied + normal frames marked; in any
+    case it empties at most 5 % of the lesions and one more.
 
     Args:
-        lesions: presence of lesion frames, each judged by a model that did not have it as support. normals: of normal frames.
+        lesions: presence of lesion frames, each judged by a model that did not have it as support. normals:
+            of normal frames.
         fallback: what is given without lesions, and not exceeded without normal frames.
 
     Returns:

@@ -29,10 +29,11 @@ class Segmentation:
     """The answer for one image.
 
     Attributes:
-        mask: bool [H, W] at the image's own size for one way; for more, uint8 [H, W] with 0 = background, 1..N.
+        mask: bool [H, W] at the image's own size for one way; for more, uint8 [H, W] with 0 = background,
+            1..N.
         probability: float32 [H, W] of the foreground for one way; for more [H, W, N+1], background first.
-        presence: float in [0, 1] for one way, else a list of N: the mean probability of the 0.1 % of the frame where it is
-            highest. Low means "nothing here".
+        presence: float in [0, 1] for one way, else a list of N: the mean probability of the 0.1 % of the
+            frame where it is highest. Low means "nothing here".
     """
 
     mask: np.ndarray
@@ -42,10 +43,12 @@ class Segmentation:
 
 @dataclasses.dataclass(frozen=True)
 class Expected:
-    """What to expect on the scanner of a support set: every number is of annotated frames that were left out of the support.
+    """What to expect on the scanner of a support set: every number is of annotated frames that were left out
+    of the support.
 
     Attributes:
-        dice: mean Dice of the lesion frames, after the threshold. missed: share of them with a Dice below 0.1.
+        dice: mean Dice of the lesion frames, after the threshold. missed: share of them with a Dice below
+            0.1.
         marked: share of the normal frames with any pixel marked; None without normal frames.
         threshold: the presence threshold in use. lesions, normals: numbers of frames.
         curve: list of (number of supports, Dice).
@@ -69,15 +72,17 @@ class FewShotSegmenter:
 
     Args:
         model: `PANet`, or the name or folder of a preset; the shipped preset without it.
-        size: (height, width) to which every image is brought for the model; the one it was trained with works best. None: a
-            preset's own, else 256 x 256.
-        mirror: whether the mirrored query is segmented too and the probabilities are averaged: twice the time.
-        presence_threshold: from 0 to 1; a way whose presence is below it gets no pixel: "nothing here". Calibrate it
-            on patients that the model was not trained on; 0 marks whatever is more probable than not. None: a preset's own,
-            else 0.
+        size: (height, width) to which every image is brought for the model; the one it was trained with works
+            best. None: a preset's own, else 256 x 256.
+        mirror: whether the mirrored query is segmented too and the probabilities are averaged: twice the
+            time.
+        presence_threshold: from 0 to 1; a way whose presence is below it gets no pixel: "nothing here".
+            Calibrate it on patients that the model was not trained on; 0 marks whatever is more probable than
+            not. None: a preset's own, else 0.
 
     Attributes:
-        calibrated: whether the threshold was set from annotated frames, by `calibrate` or `adapt`, here or before `save`.
+        calibrated: whether the threshold was set from annotated frames, by `calibrate` or `adapt`, here or
+            before `save`.
         adaptation: `panet_keras.inference.adapt.Adaptation` of `adapt`; None where nothing was decided.
 
     Raises:
@@ -118,7 +123,8 @@ class FewShotSegmenter:
 
     def _use(self, model):
         self.model = model
-        # TensorFlow counts traces by code, and would warn of the fifth segmenter; a partial counts for itself.
+        # TensorFlow counts traces by code, and would warn of the fifth segmenter; a partial counts for
+        # itself.
         self._encode = tf.function(functools.partial(model.encode_support), reduce_retracing=True)
         self._segment = tf.function(functools.partial(_probabilities, model), reduce_retracing=True)
 
@@ -126,19 +132,20 @@ class FewShotSegmenter:
         """Takes the annotated images, in place of earlier ones.
 
         Args:
-            images: list of K images for one way, or a list of N such lists. An image is a path, the bytes of a file, or an
-                array [H, W] or [H, W, C] of bool, uint8, uint16 or float in [0, 1]. Sizes may differ.
-            masks: of the same structure; an array (bool, or any number: not 0 is foreground) or a picture (not black is
-                foreground), of its image's size.
-            normals: images without lesion, of the same scanner; they tell what normal tissue looks like there, and `calibrate` and
-                `adapt` take them to keep normal frames empty.
+            images: list of K images for one way, or a list of N such lists. An image is a path, the bytes of
+                a file, or an array [H, W] or [H, W, C] of bool, uint8, uint16 or float in [0, 1]. Sizes may
+                differ.
+            masks: of the same structure; an array (bool, or any number: not 0 is foreground) or a picture
+                (not black is foreground), of its image's size.
+            normals: images without lesion, of the same scanner; they tell what normal tissue looks like
+                there, and `calibrate` and `adapt` take them to keep normal frames empty.
 
         Returns:
             The segmenter itself.
 
         Raises:
-            PANetError: no support, unequal numbers, a mask of another size, or a mask without foreground; names way and
-                shot.
+            PANetError: no support, unequal numbers, a mask of another size, or a mask without foreground;
+                names way and shot.
             ImageError: a picture that cannot be decoded.
         """
         images, masks = _by_way(images), _by_way(masks)
@@ -186,9 +193,11 @@ class FewShotSegmenter:
         return images[0], masks[0, ..., 0]
 
     def calibrate(self):
-        """Sets the presence threshold for this scanner, by leaving each annotated frame out of the support in turn.
+        """Sets the presence threshold for this scanner, by leaving each annotated frame out of the support in
+        turn.
 
-        Uses lesion frames and `normals`; without normal frames, or with fewer than two lesions, it only ever lowers the threshold.
+        Uses lesion frames and `normals`; without normal frames, or with fewer than two lesions, it only ever
+        lowers the threshold.
 
         Returns:
             The segmenter itself.
@@ -240,14 +249,16 @@ class FewShotSegmenter:
         )
 
     def adapt(self, learning_rate=5e-4, seed=0, progress=None):
-        """Fine-tunes a copy of the model on the annotated frames where that helps, and goes on with it; the model given stays as it was.
+        """Fine-tunes a copy of the model on the annotated frames where that helps, and goes on with it; the
+        model given stays as it was.
 
-        How long, and whether at all, is decided on frames that are left out (`panet_keras.inference.adapt`), and the presence
-        threshold is set for the result. About a minute or two for 20 images on two cores. With fewer than 4 lesions nothing can be
-        decided: the model stays.
+        How long, and whether at all, is decided on frames that are left out (`panet_keras.inference.adapt`),
+        and the presence threshold is set for the result. About a minute or two for 20 images on two cores.
+        With fewer than 4 lesions nothing can be decided: the model stays.
 
         Args:
-            learning_rate: peak, above 0. seed: integer; draws folds and episodes. progress: function of (steps done, most steps in all).
+            learning_rate: peak, above 0. seed: integer; draws folds and episodes. progress: function of
+                (steps done, most steps in all).
 
         Returns:
             The segmenter itself; `adaptation` says what was decided.
@@ -266,7 +277,8 @@ class FewShotSegmenter:
         return self
 
     def save(self, folder):
-        """Writes model, size and threshold as a preset: `FewShotSegmenter(folder)`, `--model folder` and `export` take it.
+        """Writes model, size and threshold as a preset: `FewShotSegmenter(folder)`, `--model folder` and
+        `export` take it.
 
         Raises:
             FileExistsError: the folder exists.

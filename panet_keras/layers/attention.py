@@ -1,4 +1,5 @@
-"""Attention between query and support: learned weights of support pixels, and refinement of the query's features."""
+"""Attention between query and support: learned weights of support pixels, and refinement of the query's
+features."""
 
 from typing import Any
 
@@ -9,8 +10,8 @@ import tensorflow as tf
 def times(vectors: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
     """Vectors [..., C] times a matrix [C, D], as one plain product.
 
-    `@` broadcasts the matrix over the leading axes, and TensorFlow 2.16's oneDNN kernel ends the process (SIGSEGV) at some shapes, such as
-    [6, 1, 300, 64] @ [64, 32], on processors where oneDNN is on by default.
+    `@` broadcasts the matrix over the leading axes, and TensorFlow 2.16's oneDNN kernel ends the process
+    (SIGSEGV) at some shapes, such as [6, 1, 300, 64] @ [64, 32], on processors where oneDNN is on by default.
     """
     return tf.tensordot(vectors, matrix, 1)
 
@@ -19,8 +20,9 @@ def times(vectors: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
 class AttentionPooling(keras.layers.Layer):
     """Pools support pixels into a prototype with learned weights, conditioned on the query image.
 
-    A pixel's weight is its share of the mask times exp(k . q / sqrt(D)), with k and q projections of the pixel and of the
-    query's mean feature. The query's projection begins at zero, so that training begins from masked average pooling.
+    A pixel's weight is its share of the mask times exp(k . q / sqrt(D)), with k and q projections of the
+    pixel and of the query's mean feature. The query's projection begins at zero, so that training begins from
+    masked average pooling.
 
     Args:
         width: D, size of the projections.
@@ -62,8 +64,9 @@ class AttentionPooling(keras.layers.Layer):
 class CrossAttention(keras.layers.Layer):
     """Refines query pixels by what the support pixels they resemble are marked as.
 
-    x + W_o softmax(q k' / sqrt(D)) [v, m], one head (Vaswani et al., NeurIPS 2017, arXiv 1706.03762, section 3.2.1), with m
-    the support pixel's mask. W_o begins at zero, so that training begins from the unrefined features.
+    x + W_o softmax(q k' / sqrt(D)) [v, m], one head (Vaswani et al., NeurIPS 2017, arXiv 1706.03762, section
+    3.2.1), with m the support pixel's mask. W_o begins at zero, so that training begins from the unrefined
+    features.
 
     Args:
         width: D, size of the projections.

@@ -6,7 +6,8 @@ from panet_keras.layers.prototypes import cell_average, masked_average
 from panet_keras.layers.similarity import SIMILARITY_SCALE, cosine
 
 CELLS = 8
-"""Cells to a side of the grid of local prototypes (Ouyang et al., ECCV 2020, section 3.2: a window of 4 on maps of 32)."""
+"""Cells to a side of the grid of local prototypes (Ouyang et al., ECCV 2020, section 3.2: a window of 4 on
+maps of 32)."""
 CELL_SHARE = 0.95
 """A cell is of a class from this share of it on (their threshold)."""
 
@@ -14,14 +15,15 @@ CELL_SHARE = 0.95
 def local_prototypes(features, foreground, background):
     """A grid of local means, and which of them are of a class.
 
-    Each shot's mean over its whole foreground and over its whole background follow the grid, for a lesion smaller than a cell
-    fills none.
+    Each shot's mean over its whole foreground and over its whole background follow the grid, for a lesion
+    smaller than a cell fills none.
 
     Args:
         features: [B, N, K, h, w, C]. foreground, background: [B, N, K, H, W].
 
     Returns:
-        Dictionary: `cells` [B, N, K*66, C]; `cell_foreground` and `cell_background` [B, N, K*66], 1 where a cell is of it.
+        Dictionary: `cells` [B, N, K*66, C]; `cell_foreground` and `cell_background` [B, N, K*66], 1 where a
+            cell is of it.
     """
     shape = tf.shape(features)
     flat = tf.stack([shape[0], shape[1], -1])
@@ -36,7 +38,8 @@ def local_prototypes(features, foreground, background):
 
 
 def local_cosine(features, state):
-    """Cosine of each query pixel to the cells most like it: softmax(20 cos) as weights of cos (ALPNet, section 3.2, equation 3).
+    """Cosine of each query pixel to the cells most like it: softmax(20 cos) as weights of cos (ALPNet,
+    section 3.2, equation 3).
 
     Args:
         features: [B, Q, h, w, C]. state: from `local_prototypes`.

@@ -26,9 +26,9 @@ def bilinear_matrix(large: int | tf.Tensor, small: int | tf.Tensor) -> tf.Tensor
 def pooling_weights(masks: tf.Tensor, size: Sequence[int | tf.Tensor]) -> tf.Tensor:
     """Weights w on the feature grid for which sum(w * F) = sum(mask * upsampled F), exactly.
 
-    The paper pools after upsampling the features to the mask's size (section 3.2, equation 1). Upsampling is linear,
-    F_up = U_h F U_w', so the sum moves to the small grid: w = U_h' M U_w. No pixel of a tiny mask is lost, as it is
-    when the mask is shrunk by nearest neighbour.
+    The paper pools after upsampling the features to the mask's size (section 3.2, equation 1). Upsampling is
+    linear, F_up = U_h F U_w', so the sum moves to the small grid: w = U_h' M U_w. No pixel of a tiny mask is
+    lost, as it is when the mask is shrunk by nearest neighbour.
 
     Args:
         masks: [..., H, W] float.
@@ -64,8 +64,9 @@ def episode_masks(support_masks: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Foreground and background pixels of each support image.
 
     Args:
-        support_masks: [B, N, K, H, W, 1]; 1 = that way's foreground, 0 = background, 255 = ignore. Pixels of another
-            way of the episode must come as 255, for a background mask leaves out the pixels of every way.
+        support_masks: [B, N, K, H, W, 1]; 1 = that way's foreground, 0 = background, 255 = ignore. Pixels of
+            another way of the episode must come as 255, for a background mask leaves out the pixels of every
+            way.
 
     Returns:
         Two float32 tensors [B, N, K, H, W].
@@ -93,7 +94,8 @@ def mean_prototypes(features: tf.Tensor, support_masks: tf.Tensor) -> tf.Tensor:
 
 
 def cell_matrix(cells: int | tf.Tensor, size: int | tf.Tensor) -> tf.Tensor:
-    """The matrix of 1-D average pooling of `size` samples into `cells` equal cells; a sample on an edge counts in part.
+    """The matrix of 1-D average pooling of `size` samples into `cells` equal cells; a sample on an edge
+    counts in part.
 
     Args:
         cells, size: integer scalars, may be tensors.
@@ -116,14 +118,16 @@ def cell_average(maps: tf.Tensor, cells: int | tf.Tensor) -> tf.Tensor:
 
 
 def shot_weights(masks: tf.Tensor, size: Sequence[int | tf.Tensor]) -> tf.Tensor:
-    """Weights of feature pixels that average each shot's mask to 1: [..., h * w] from masks [..., H, W]; 0 for an empty mask."""
+    """Weights of feature pixels that average each shot's mask to 1: [..., h * w] from masks [..., H, W]; 0
+    for an empty mask."""
     weights = pooling_weights(masks, size)
     weights /= tf.reduce_sum(tf.cast(masks, tf.float32), [-2, -1], keepdims=True) + EPSILON
     return tf.reshape(weights, tf.concat([tf.shape(weights)[:-2], [-1]], 0))
 
 
 def fullest_shares(masks: tf.Tensor, size: Sequence[int | tf.Tensor]) -> tf.Tensor:
-    """Each feature pixel's share of a mask, 1 at the fullest: [..., h, w] from masks [..., H, W]; 0 for an empty mask.
+    """Each feature pixel's share of a mask, 1 at the fullest: [..., h, w] from masks [..., H, W]; 0 for an
+    empty mask.
 
     A lesion of a few pixels fills no feature pixel; its best one must count in full all the same.
     """

@@ -7,11 +7,12 @@ from panet_keras.layers.similarity import scaled_cosine
 
 
 def alignment_loss(query_features, similarities, support_features, support_masks):
-    """Segments the support images with prototypes of the query's predicted mask (PANet, section 3.4, equations 6 to 8).
+    """Segments the support images with prototypes of the query's predicted mask (PANet, section 3.4,
+    equations 6 to 8).
 
-    The prediction is the arg-max at feature size, without a gradient; its prototypes are averages over all queries.
-    A way of which no query pixel was predicted adds nothing. Each support image is segmented into background and its
-    own way.
+    The prediction is the arg-max at feature size, without a gradient; its prototypes are averages over all
+    queries. A way of which no query pixel was predicted adds nothing. Each support image is segmented into
+    background and its own way.
 
     Args:
         query_features: [B, Q, h, w, C].
@@ -49,15 +50,16 @@ def alignment_loss(query_features, similarities, support_features, support_masks
 
 
 def reversed_episode(support_masks, labels):
-    """The episode with the parts exchanged: the annotated queries support, and each way's support images are the queries.
+    """The episode with the parts exchanged: the annotated queries support, and each way's support images are
+    the queries.
 
     Args:
         support_masks: [B, N, K, H, W, 1].
         labels: [B, Q, H', W', 1] of the queries, 0 = background, 1..N, 255 = ignore.
 
     Returns:
-        Masks int32 [B*N, 1, Q, H', W', 1] of one-way episodes and labels int32 [B*N, K, H, W, 1]; those of a way that no query
-        shows, and of normal frames among the support, are 255 throughout.
+        Masks int32 [B*N, 1, Q, H', W', 1] of one-way episodes and labels int32 [B*N, K, H, W, 1]; those of a
+        way that no query shows, and of normal frames among the support, are 255 throughout.
     """
     shape = tf.shape(support_masks)
     batch, ways = shape[0], shape[1]

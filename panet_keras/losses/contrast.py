@@ -1,11 +1,14 @@
-"""Contrast: the same pictures, but with the support's masks on tissue, must leave the lesion out. So the support decides, not the query.
+"""Contrast: the same pictures, but with the support's masks on tissue, must leave the lesion out. So the
+support decides, not the query.
 
-A decoder that is trained on lesions alone learns to find lesions whatever the support marks. Asked twice, with the right and with a
-moved mask, it can only please both by looking at the support; and since every episode still teaches its lesion, it does not
-learn to be shy, as it does when some episodes have moved masks and nothing else.
+A decoder that is trained on lesions alone learns to find lesions whatever the support marks. Asked twice,
+with the right and with a moved mask, it can only please both by looking at the support; and since every
+episode still teaches its lesion, it does not learn to be shy, as it does when some episodes have moved masks
+and nothing else.
 
-Everywhere else nothing must be found either, or tissue may be that is like what the moved mask marks. The first makes a model of
-lesions; the second leaves room for superpixel episodes, which teach that any region can be marked.
+Everywhere else nothing must be found either, or tissue may be that is like what the moved mask marks. The
+first makes a model of lesions; the second leaves room for superpixel episodes, which teach that any region
+can be marked.
 """
 
 import tensorflow as tf
@@ -16,15 +19,16 @@ from panet_keras.layers.prototypes import IGNORE
 def move_masks(support_masks, seed):
     """Moves the foreground of support masks onto tissue of the same frames.
 
-    It is rolled by a quarter to three quarters of the frame's height and width, and leaves out the true foreground, which becomes
-    background, and what is ignored.
+    It is rolled by a quarter to three quarters of the frame's height and width, and leaves out the true
+    foreground, which becomes background, and what is ignored.
 
     Args:
         support_masks: [B, N, K, H, W, 1]: 1, 0 or 255.
         seed: integer [2].
 
     Returns:
-        Masks of the same shape and type, and bool [B]: whether each mask of the episode that had foreground still has some.
+        Masks of the same shape and type, and bool [B]: whether each mask of the episode that had foreground
+        still has some.
     """
     shape = tf.shape(support_masks)
     foreground, ignored = tf.equal(support_masks, 1), tf.equal(support_masks, IGNORE)
@@ -41,10 +45,12 @@ def move_masks(support_masks, seed):
 
 
 def contrast_loss(logits, labels, possible, elsewhere=True):
-    """Cross-entropy against "background": over the true foreground, where a model that ignores its support would answer.
+    """Cross-entropy against "background": over the true foreground, where a model that ignores its support
+    would answer.
 
     Args:
-        logits: [B, Q, H, W, N+1] with moved support masks. labels: [B, Q, H, W, 1], 255 = ignore. possible: bool [B].
+        logits: [B, Q, H, W, N+1] with moved support masks. labels: [B, Q, H, W, 1], 255 = ignore. possible:
+            bool [B].
         elsewhere: whether the mean over all pixels is added.
 
     Returns:

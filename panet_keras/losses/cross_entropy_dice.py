@@ -10,22 +10,24 @@ from panet_keras.layers.prototypes import IGNORE
 class CrossEntropyDice(keras.losses.Loss):
     """Pixel-wise cross-entropy plus soft Dice of the foreground, each query image and way on its own.
 
-    Cross-entropy alone is content with an empty mask where a lesion fills one per cent of the frame; Dice is not.
-    Dice of an image and way (Milletari et al., 3DV 2016, arXiv 1606.04797, with p and t not squared):
+    Cross-entropy alone is content with an empty mask where a lesion fills one per cent of the frame; Dice is
+    not. Dice of an image and way (Milletari et al., 3DV 2016, arXiv 1606.04797, with p and t not squared):
 
         1 - (2 sum(p t) + smooth) / (2 sum(p t) + 2 (1 - w) sum(p (1 - t)) + 2 w sum((1 - p) t) + smooth)
 
-    With `miss_weight` w = 1/2 this is soft Dice, above it the Tversky index that prefers a pixel too many to one too few (Salehi et
-    al., MLMI 2017, arXiv 1706.05721).
-    An empty true mask therefore gives 0 for an empty prediction and tends to 1 with each falsely marked pixel over
-    `smooth`. Keras' own `losses.Dice` sums the background in, too, and gives 0.01 for a wholly missed lesion of 1 %.
+    With `miss_weight` w = 1/2 this is soft Dice, above it the Tversky index that prefers a pixel too many to
+    one too few (Salehi et al., MLMI 2017, arXiv 1706.05721).
+    An empty true mask therefore gives 0 for an empty prediction and tends to 1 with each falsely marked pixel
+    over `smooth`. Keras' own `losses.Dice` sums the background in, too, and gives 0.01 for a wholly missed
+    lesion of 1 %.
 
     Args:
         cross_entropy_weight: factor of the cross-entropy, at least 0.
         dice_weight: factor of the Dice term, at least 0; 0 gives the paper's loss.
         smooth: pixels, above 0.
-        empty_weight: factor of the Dice term of an image and way without foreground, at least 0. At 1 one false pixel of such an
-            image costs as much as half a missed lesion, and a model in doubt learns to mark nothing.
+        empty_weight: factor of the Dice term of an image and way without foreground, at least 0. At 1 one
+            false pixel of such an image costs as much as half a missed lesion, and a model in doubt learns to
+            mark nothing.
         miss_weight: w, from 0 to 1.
         ignore_class: label of pixels that count nowhere.
 

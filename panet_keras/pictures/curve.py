@@ -7,7 +7,8 @@ def draw_curve(points, tuned=None):
     """PNG bytes of Dice over the number of annotated pictures.
 
     Args:
-        points: list of (number, Dice). tuned: Dice after fine-tuning on all of them, drawn as a point of its own; None without.
+        points: list of (number, Dice). tuned: Dice after fine-tuning on all of them, drawn as a point of its
+            own; None without.
 
     Raises:
         ImportError: matplotlib is not installed.

@@ -32,14 +32,16 @@ BLEND_TOLERANCE = 32.0
 def decode_image(source, name=None, page=None):
     """Decodes a picture to 8-bit RGB.
 
-    16-bit greys are scaled (v / 257), not clipped; of 16-bit colours the high byte counts. Transparent pixels are laid over black, so
-    hidden colours never show. An orientation in EXIF is applied. A DICOM file is shown as a viewer shows it (`pictures.dicom`).
+    16-bit greys are scaled (v / 257), not clipped; of 16-bit colours the high byte counts. Transparent pixels
+    are laid over black, so hidden colours never show. An orientation in EXIF is applied. A DICOM file is
+    shown as a viewer shows it (`pictures.dicom`).
 
     Args:
-        source: path, the bytes of a file (PNG, JPEG, BMP, TIFF, GIF, WebP, DICOM; known by content, not by ending), or a
-            `PIL.Image.Image`.
+        source: path, the bytes of a file (PNG, JPEG, BMP, TIFF, GIF, WebP, DICOM; known by content, not by
+            ending), or a `PIL.Image.Image`.
         name: what to call it in an error; the path by default.
-        page: number from 0 of the page (TIFF) or frame (GIF, DICOM) to decode; without it a file of several is refused.
+        page: number from 0 of the page (TIFF) or frame (GIF, DICOM) to decode; without it a file of several
+            is refused.
 
     Returns:
         uint8 [H, W, 3].
@@ -68,8 +70,8 @@ def to_uint8_rgb(array, name="image"):
     """Turns an array of any usual kind into 8-bit RGB, by the same rules as a file.
 
     Args:
-        array: [H, W], [H, W, 1], [H, W, 2] (grey, alpha), [H, W, 3] or [H, W, 4]; bool, uint8, uint16 (0 to 65535), or
-            float in [0, 1].
+        array: [H, W], [H, W, 1], [H, W, 2] (grey, alpha), [H, W, 3] or [H, W, 4]; bool, uint8, uint16 (0 to
+            65535), or float in [0, 1].
         name: what to call it in an error.
 
     Returns:
@@ -85,7 +87,8 @@ def to_uint8_rgb(array, name="image"):
 
 
 def read_image(source, name):
-    """uint8 RGB [H, W, 3] from a path, the bytes of a file, an array or a PIL image, see `decode_image` and `to_uint8_rgb`."""
+    """uint8 RGB [H, W, 3] from a path, the bytes of a file, an array or a PIL image, see `decode_image` and
+    `to_uint8_rgb`."""
     if isinstance(source, (str, bytes, os.PathLike, Image.Image)):
         return decode_image(source, name if isinstance(source, (bytes, Image.Image)) else None)
     return to_uint8_rgb(source, name)
@@ -94,8 +97,8 @@ def read_image(source, name):
 def colours_to_classes(image, colours, name="mask"):
     """Class index of every pixel of a coloured mask.
 
-    A mask that was shrunk with a smooth filter has mixed colours along its edges; a mix of two legal colours goes to
-    the nearer one, and is counted. Any other colour is an error, never a guess.
+    A mask that was shrunk with a smooth filter has mixed colours along its edges; a mix of two legal colours
+    goes to the nearer one, and is counted. Any other colour is an error, never a guess.
 
     Args:
         image: uint8 [H, W, 3].

@@ -52,7 +52,8 @@ def decode_dicom(source, name, frame=None):
 
 
 def read_dicom(source, name):
-    """`pydicom.Dataset` of a path or of bytes, with pixels of a decent number; one without preamble is read, too.
+    """`pydicom.Dataset` of a path or of bytes, with pixels of a decent number; one without preamble is read,
+    too.
 
     Raises:
         ImageError: no DICOM image, or one beyond `pictures.decode.MAX_PIXELS`.
@@ -115,7 +116,8 @@ def decode_frame(dataset, frame, name):
         uint8 [H, W, 3].
 
     Raises:
-        ImageError: pixels that cannot be decoded, a decoder that is missing, or another photometric interpretation.
+        ImageError: pixels that cannot be decoded, a decoder that is missing, or another photometric
+            interpretation.
     """
     kind = str(dataset.get("PhotometricInterpretation", ""))
     syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", ""))
@@ -168,7 +170,8 @@ def _pixels(dataset, frame, **options):
 
 
 def _jpeg(dataset, frame):
-    """Colours of an 8-bit JPEG as its own stream says: files tagged RGB hold YCbCr, and the other way round."""
+    """Colours of an 8-bit JPEG as its own stream says: files tagged RGB hold YCbCr, and the other way
+    round."""
     from pydicom.encaps import get_frame
 
     stream = get_frame(dataset.PixelData, frame, number_of_frames=frame_count(dataset))

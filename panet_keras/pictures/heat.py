@@ -11,7 +11,8 @@ BAR = 16
 
 
 def draw_maps(pairs):
-    """One row of images under their maps, top edges aligned, white around them; at the right the scale from 0 to 1.
+    """One row of images under their maps, top edges aligned, white around them; at the right the scale from 0
+    to 1.
 
     Args:
         pairs: list of (image uint8 [H, W, 3], heat float [H, W] in [0, 1]); sizes may differ.

@@ -16,15 +16,18 @@ def decode_mask(source, name=None):
     """Decodes a mask: which pixels are lesion, by `pictures.rules.regions.lesion`; several pages are united.
 
     Args:
-        source: path, the bytes of a file, a `PIL.Image.Image`, or an array [H, W] of bool or any number ([H, W, C] of uint8: not black).
+        source: path, the bytes of a file, a `PIL.Image.Image`, or an array [H, W] of bool or any number ([H,
+            W, C] of uint8: not black).
         name: what to call it in an error; the path by default.
 
     Returns:
-        bool [H, W], and the number of pixels that were neither black nor of a label and went to the nearer side.
+        bool [H, W], and the number of pixels that were neither black nor of a label and went to the nearer
+        side.
 
     Raises:
         MaskColourError: levels that stand for nothing certain (a photograph, no black, NaN).
-        ImageError: a picture that cannot be decoded, or an annotation in another format; names it and the way in.
+        ImageError: a picture that cannot be decoded, or an annotation in another format; names it and the way
+            in.
     """
     try:
         if isinstance(source, Image.Image):
@@ -68,7 +71,8 @@ def mixed_text(name, mixed):
 
 
 def sides_problem(mask, image):
-    """Why a mask of one size (height, width) cannot be stretched to an image of another, or None where it can."""
+    """Why a mask of one size (height, width) cannot be stretched to an image of another, or None where it
+    can."""
     ratio = (mask[1] / mask[0]) / (image[1] / image[0])
     if max(ratio, 1 / ratio) <= MOST_STRETCHED:
         return None

@@ -28,7 +28,8 @@ def draw_mask(image, mask, colours=COLOURS):
 
 
 def draw_heat(image, heat):
-    """Lays a map [H, W] in [0, 1] over an image: blue is low, red is high, and the map's weight grows with its value.
+    """Lays a map [H, W] in [0, 1] over an image: blue is low, red is high, and the map's weight grows with
+    its value.
 
     A map that is zero everywhere has nothing to show: the image comes back as it is.
     """

@@ -1,4 +1,5 @@
-"""Trained weights small enough to ship: a folder each, with `preset.json` and `weights.npz` (half precision)."""
+"""Trained weights small enough to ship: a folder each, with `preset.json` and `weights.npz` (half
+precision)."""
 
 import json
 import pathlib
@@ -66,7 +67,8 @@ def load(cls, name):
 
 
 def transfer(model, name):
-    """Gives a model a preset's weights to begin from; where it reads more evidence than the preset did, that begins at zero.
+    """Gives a model a preset's weights to begin from; where it reads more evidence than the preset did, that
+    begins at zero.
 
     Args:
         model: `PANet` of the preset's encoder. name: as for `read`.
@@ -88,7 +90,8 @@ def transfer(model, name):
 
 
 def _widened(kernel, shape, path, head):
-    """A convolution's kernel [h, w, C, D] with zeros for the channels of evidence that are new, which end the evidence."""
+    """A convolution's kernel [h, w, C, D] with zeros for the channels of evidence that are new, which end the
+    evidence."""
     extra = shape[2] - kernel.shape[2] if len(shape) == 4 else 0
     if extra <= 0 or kernel.shape[:2] + kernel.shape[3:] != shape[:2] + shape[3:]:
         raise PANetError(f"start_from: {path} has shape {kernel.shape}; the model needs {shape}.")

@@ -17,7 +17,8 @@ class Layout:
     """How the episodes of one step are made up.
 
     Attributes:
-        episodes: B, episodes of the step. shots: K, annotated support images. normals: M, normal frames beside them.
+        episodes: B, episodes of the step. shots: K, annotated support images. normals: M, normal frames
+            beside them.
         share: how often a step is made so, against the other layouts.
     """
 
@@ -44,21 +45,23 @@ class EpisodeSpec:
         queries: Q.
         size: (height, width) of the model's images, in pixels; one number for a square.
         classes: names from `WAYS`, one for each way; empty for the usual ones.
-        support_from: `"cross-patient"`: no support image shares a patient with a query; `"same-patient"`: all images of an episode are
-            one patient's.
+        support_from: `"cross-patient"`: no support image shares a patient with a query; `"same-patient"`: all
+            images of an episode are one patient's.
         normal_queries: probability, 0 to 1, that a query is a normal frame, whose true mask is empty.
-        mirrored_normals: whether lesion images give further normal frames: the side without lesion, mirrored over the rest
-            (`mirrored_normal`). For hospitals that publish lesions only.
-        pasted_lesions: probability, 0 to 1, that an image's lesion is pasted onto a normal frame of its hospital (`paste_lesions`).
-        invented_lesions: probability, 0 to 1, that an image is replaced by such a frame with an invented lesion of the same class
-            (`invent_lesions`); the two together at most 1.
-        superpixel_episodes: probability, 0 to 1, that an episode is self-supervised: support and query are views of one frame of any
-            kind, and the foreground is one of its superpixels (SSL-ALPNet, Ouyang et al., ECCV 2020). Needs one way and `augment`,
-            which makes the views. Costs about 0.1 s a frame at the start, for 512 frames at most. Several numbers are for
-            one pass (epoch) each, of which the last holds on.
+        mirrored_normals: whether lesion images give further normal frames: the side without lesion, mirrored
+            over the rest (`mirrored_normal`). For hospitals that publish lesions only.
+        pasted_lesions: probability, 0 to 1, that an image's lesion is pasted onto a normal frame of its
+            hospital (`paste_lesions`).
+        invented_lesions: probability, 0 to 1, that an image is replaced by such a frame with an invented
+            lesion of the same class (`invent_lesions`); the two together at most 1.
+        superpixel_episodes: probability, 0 to 1, that an episode is self-supervised: support and query are
+            views of one frame of any kind, and the foreground is one of its superpixels (SSL-ALPNet, Ouyang
+            et al., ECCV 2020). Needs one way and `augment`, which makes the views. Costs about 0.1 s a frame
+            at the start, for 512 frames at most. Several numbers are for one pass (epoch) each, of which the
+            last holds on.
         balanced: whether each patient, rather than each image, is as likely to be drawn.
-        source_shares: how often an episode is of each `Record.source` (hospital), by name; empty: all as often. An episode is always of
-            one source.
+        source_shares: how often an episode is of each `Record.source` (hospital), by name; empty: all as
+            often. An episode is always of one source.
         augment: True, False, or an `Augmentation`.
 
     Raises:

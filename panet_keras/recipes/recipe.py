@@ -1,4 +1,5 @@
-"""A recipe: all that decides how a model is trained, as one frozen object that can be printed, changed and written down."""
+"""A recipe: all that decides how a model is trained, as one frozen object that can be printed, changed and
+written down."""
 
 import ast
 import dataclasses
@@ -39,23 +40,29 @@ def model_switches():
 class Recipe:
     """How one trains; `panet_keras.train(records, recipe)` does it.
 
-    Change one with `dataclasses.replace(recipe, steps=300)`, or `recipe.change(steps=300, shots=5, refine=True)`, which finds the field.
+    Change one with `dataclasses.replace(recipe, steps=300)`, or `recipe.change(steps=300, shots=5,
+    refine=True)`, which finds the field.
 
     Attributes:
-        model: arguments of `PANet` that differ from its own, such as `{"encoder": "efficientnet_lite0", "decoder": "unet"}`.
+        model: arguments of `PANet` that differ from its own, such as `{"encoder": "efficientnet_lite0",
+            "decoder": "unet"}`.
         episodes: what an episode is.
         batch_size: B, episodes of a step.
-        layouts: how steps are made up where that changes from step to step; replaces `batch_size`, and the episodes' `shots` and `normals`.
+        layouts: how steps are made up where that changes from step to step; replaces `batch_size`, and the
+            episodes' `shots` and `normals`.
         steps: optimizer steps in all.
         steps_per_epoch: steps between two points of the training curve (and checkpoints).
         learning_rate: peak, of `PretrainedAdamW`; it falls along a cosine to a hundredth.
         warmup: share of the steps, 0 to 1, in which the rate rises from a twentieth of the peak.
         weight_decay, clipnorm: of `PretrainedAdamW`.
-        superpixels_last: share of superpixel episodes in the last epoch, as a part of the first's: regions first, lesions last, as the
-            learning rate falls, for what is learned last is what is asked for. Where `episodes.superpixel_episodes` is one number.
+        superpixels_last: share of superpixel episodes in the last epoch, as a part of the first's: regions
+            first, lesions last, as the learning rate falls, for what is learned last is what is asked for.
+            Where `episodes.superpixel_episodes` is one number.
         loss: arguments of `CrossEntropyDice` that differ from its own.
-        frozen_episodes: whether every epoch repeats the first's episodes (the failed attempt's fixed batches).
-        start_from: a preset's name or folder whose weights are taken where the model has the same; empty: none.
+        frozen_episodes: whether every epoch repeats the first's episodes (the failed attempt's fixed
+            batches).
+        start_from: a preset's name or folder whose weights are taken where the model has the same; empty:
+            none.
         seed: of weights, episodes and augmentation.
 
     Raises:
@@ -123,7 +130,8 @@ class Recipe:
         return cls(**{**values, "episodes": episodes, "layouts": layouts})
 
     def for_data(self, records):
-        """The recipe without what needs frames that these records do not have: nothing is planted where no frame is without lesion.
+        """The recipe without what needs frames that these records do not have: nothing is planted where no
+        frame is without lesion.
 
         Args:
             records: of `Record`.

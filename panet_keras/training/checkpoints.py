@@ -1,7 +1,8 @@
 """Checkpoints of a training that may be killed at any moment.
 
-Keras' BackupAndRestore writes weights and epoch number one after the other, each in place: a kill between leaves the weights of one epoch
-under the number of another, and a kill within leaves half a file (`benchmarks/crash.py` met both). Here the number is in the name.
+Keras' BackupAndRestore writes weights and epoch number one after the other, each in place: a kill between
+leaves the weights of one epoch under the number of another, and a kill within leaves half a file
+(`benchmarks/crash.py` met both). Here the number is in the name.
 """
 
 import json

@@ -26,7 +26,8 @@ def Evaluator(
     blessing: OutputArtifact[ModelBlessing],
     baseline: InputArtifact[ModelEvaluation] = None,
 ):
-    """Scores the model through the signatures that will be served, and blesses it or not, always with reasons.
+    """Scores the model through the signatures that will be served, and blesses it or not, always with
+    reasons.
 
     Args:
         examples, model: inputs.
@@ -78,7 +79,8 @@ def Evaluator(
 
 
 def served(model):
-    """The function (support images, support masks, query) to probabilities of a `Model`, through the signatures a server uses."""
+    """The function (support images, support masks, query) to probabilities of a `Model`, through the
+    signatures a server uses."""
     import tensorflow as tf
 
     signatures = tf.saved_model.load(str(model.serving)).signatures
@@ -117,8 +119,10 @@ def summarised(rows, table, test, settings):
         rows, table: of `panet_keras.evaluation.evaluate`. test: `TestImages`. settings: of the Evaluator.
 
     Returns:
-        Dictionary: headline, table, strata, sources (`by_source`), settings, gallery (name to file, Dice and supports), per_image (file to Dice, patient and the
-        support files of each repeat), and supports: the files of all annotated images that were supports of the headline.
+        Dictionary: headline, table, strata, sources (`by_source`), settings, gallery (name to file, Dice and
+            supports), per_image (file to Dice, patient and the
+        support files of each repeat), and supports: the files of all annotated images that were supports of
+        the headline.
     """
     from panet_keras.evaluation import by_source, strata
 
@@ -168,7 +172,8 @@ def judge(result, settings, before):
     """Decides the blessing.
 
     Args:
-        result: of `summarised`. settings: of the Evaluator. before: evaluation.json of the last blessed model, or None.
+        result: of `summarised`. settings: of the Evaluator. before: evaluation.json of the last blessed
+            model, or None.
 
     Returns:
         `Verdict`.
@@ -213,7 +218,8 @@ def _against(now, before):
 
 
 def draw(evaluation, result, rows, test, model, predict, size):
-    """Gallery and Grad-CAM of the best, the median and the worst image, with the supports of their first repeat."""
+    """Gallery and Grad-CAM of the best, the median and the worst image, with the supports of their first
+    repeat."""
     from panet_keras.evaluation import Episode
     from pipeline.report import gallery as pictures
 

@@ -29,12 +29,14 @@ def ExampleGen(
 ):
     """Decodes every image and mask, and writes them by split.
 
-    What the index says wrongly (missing files, rows, values) is named in one error together with all broken pictures, and nothing is
-    written. With a right index a broken picture is left out and kept in `findings.json`, with the repairs (stretched masks, mixed
-    colours): ExampleValidator makes anomalies of them, and stops the run unless it is told to go on.
+    What the index says wrongly (missing files, rows, values) is named in one error together with all broken
+    pictures, and nothing is written. With a right index a broken picture is left out and kept in
+    `findings.json`, with the repairs (stretched masks, mixed colours): ExampleValidator makes anomalies of
+    them, and stops the run unless it is told to go on.
 
     Args:
-        data_path, layout: the data set; with sources a tuple of paths. test_patients, test_share, split_seed: see `pipeline.config.Data`.
+        data_path, layout: the data set; with sources a tuple of paths. test_patients, test_share, split_seed:
+            see `pipeline.config.Data`.
         engine: fields of `pipeline.config.Beam`.
         work_dir: where workers leave their findings; a folder that all of them see.
         examples: output.
@@ -90,7 +92,8 @@ def ExampleGen(
 
 
 def _sources(splits):
-    """Numbers of lesion images, frames without lesion and patients by source and split, where there are several sources."""
+    """Numbers of lesion images, frames without lesion and patients by source and split, where there are
+    several sources."""
     groups = collections.defaultdict(list)
     for side, members in splits.items():
         for record in members:

@@ -19,8 +19,9 @@ def ExampleValidator(
 ):
     """Validates each split and lists every reason, those of the whole set included.
 
-    Three sources, one list: TFDV (each split against the schema, the train split against the test split for skew, each split against
-    the run before for drift), what ExampleGen met while decoding, and `pipeline.validation.image_checks`.
+    Three sources, one list: TFDV (each split against the schema, the train split against the test split for
+    skew, each split against the run before for drift), what ExampleGen met while decoding, and
+    `pipeline.validation.image_checks`.
 
     Args:
         examples, statistics, schema: inputs.
@@ -58,8 +59,8 @@ def ExampleValidator(
 def validate(statistics, schema, previous):
     """Asks TFDV.
 
-    TFDV keeps findings about the set in `dataset_anomaly_info` and reports nothing at all for a set without Examples; both end up in the
-    list.
+    TFDV keeps findings about the set in `dataset_anomaly_info` and reports nothing at all for a set without
+    Examples; both end up in the list.
 
     Args:
         statistics, schema: artifacts. previous: statistics of an earlier run, or None.
@@ -107,7 +108,8 @@ def write(anomalies, diffs, found, own, rows):
     """Writes the artifact.
 
     Args:
-        anomalies: output. diffs: TFDV's `Anomalies` by split, which get `own`, what TFDV does not look for, too.
+        anomalies: output. diffs: TFDV's `Anomalies` by split, which get `own`, what TFDV does not look for,
+            too.
         found: all anomalies. rows: of `pipeline.validation.image_checks.Row`.
     """
     from pipeline.validation.image_checks import flag_association

@@ -24,10 +24,11 @@ def InfraValidator(
     tolerance: Parameter[float],
     blessing: OutputArtifact[InfraBlessing],
 ):
-    """Starts `python -m serving` on a copy of the SavedModel, asks over gRPC, and compares with the model in this process.
+    """Starts `python -m serving` on a copy of the SavedModel, asks over gRPC, and compares with the model in
+    this process.
 
-    A server that does not come up or answers otherwise withholds the blessing; the run goes on to say so. No answer may be the fault of
-    a busy machine: it is not taken from the cache, the next run asks again.
+    A server that does not come up or answers otherwise withholds the blessing; the run goes on to say so. No
+    answer may be the fault of a busy machine: it is not taken from the cache, the next run asks again.
     """
     try:
         difference = _ask(examples, model, size, timeout)

@@ -28,8 +28,8 @@ def Pusher(
 ):
     """Copies the SavedModel to `destination/N`, N being one above the highest version there.
 
-    The copy is made under a hidden name in the same folder and renamed when it is whole, so that a server that polls the
-    folder never sees half a version.
+    The copy is made under a hidden name in the same folder and renamed when it is whole, so that a server
+    that polls the folder never sees half a version.
     """
     refused = [
         f"{name}: {reason}"

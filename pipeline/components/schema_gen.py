@@ -12,8 +12,9 @@ def SchemaGen(
 ):
     """Imports the curated schema.
 
-    A schema inferred from the data that it then checks finds nothing; the inferred one is kept to compare with, for whoever
-    curates. The curated file is parsed first, so that a broken one is refused here, by name.
+    A schema inferred from the data that it then checks finds nothing; the inferred one is kept to compare
+    with, for whoever curates. The curated file is parsed first, so that a broken one is refused here, by
+    name.
     """
 
     from pipeline.errors import PipelineError

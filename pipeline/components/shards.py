@@ -39,7 +39,8 @@ def write(task):
     """Decodes a task's records, writes its TFRecord file, and tells what happened.
 
     Returns:
-        JSON text: split, number of Examples, and the broken or repaired pictures as anomalies without their split.
+        JSON text: split, number of Examples, and the broken or repaired pictures as anomalies without their
+            split.
     """
     from panet_keras.data import to_example, write_examples
     from panet_keras.errors import ImageError, MaskColourError, MaskSizeWarning

@@ -1,4 +1,5 @@
-"""The data sets of a run: one, or those of several hospitals, where each keeps its own file names and patients."""
+"""The data sets of a run: one, or those of several hospitals, where each keeps its own file names and
+patients."""
 
 import dataclasses
 import functools
@@ -35,12 +36,14 @@ def read(data_path, layout, sources=()):
         sources: a dictionary of name and layout for each path.
 
     Returns:
-        List of lists of `Record`, one for each source. Those of named sources have the name before file name and patient
-        (`NAME/PATIENT`), the name as `source`, and as `device` what the reader said of their source.
+        List of lists of `Record`, one for each source. Those of named sources have the name before file name
+        and patient (`NAME/PATIENT`), the name as `source`, and as `device` what the reader said of their
+        source.
 
     Raises:
         ConfigError: an unknown layout, or not a path for each source.
-        DataError: what all indices say wrongly, with the broken pictures beside it, so that one mending is enough.
+        DataError: what all indices say wrongly, with the broken pictures beside it, so that one mending is
+            enough.
     """
     from panet_keras.errors import DataError
 
@@ -69,7 +72,8 @@ def split(groups, test_patients, test_share, seed):
         Dictionary of `"train"` and `"test"` to lists of records.
 
     Raises:
-        PANetError: as `panet_keras.data.split_by_patients` and `hold_out`; or a patient that several sources have.
+        PANetError: as `panet_keras.data.split_by_patients` and `hold_out`; or a patient that several sources
+            have.
     """
     from panet_keras.data import hold_out, patients, split_by_patients
     from panet_keras.errors import PANetError

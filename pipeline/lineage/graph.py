@@ -36,7 +36,8 @@ def layout(rows):
     """Boxes of the artifacts and lines from what each was made of, earliest to the left.
 
     Returns:
-        Dictionary: width and height in pixels; lines (from_x, from_y, middle, to_x, to_y); boxes (x, y, width, height, colour, name, by).
+        Dictionary: width and height in pixels; lines (from_x, from_y, middle, to_x, to_y); boxes (x, y,
+            width, height, colour, name, by).
         Only a model that was pushed is green.
     """
     place, count, column_of = {}, {}, columns(rows)
@@ -75,7 +76,8 @@ def layout(rows):
 
 
 def titled(artifact):
-    """Name and colour of an artifact: the Pusher leaves a record in any case, which is not always of a pushed model."""
+    """Name and colour of an artifact: the Pusher leaves a record in any case, which is not always of a pushed
+    model."""
     if isinstance(artifact, PushedModel):
         return ("PushedModel", PUSHED) if artifact.version_folder else ("Nothing pushed", OTHER)
     return artifact.type_name(), COLOURS.get(artifact.type_name(), OTHER)

@@ -2,9 +2,9 @@
 
 Walks go by events and ids; `filter_query` does not exist in ML Metadata 1.21.
 
-Paths inside the database's folder, which is `run.root`, are kept relative to it, so that the folder may be moved. In texts, such as a
-stage's summary, `ROOT` stands for it. Records of older versions have absolute paths; where such a path is gone, the artifact is looked
-for at its place under the present folder.
+Paths inside the database's folder, which is `run.root`, are kept relative to it, so that the folder may be
+moved. In texts, such as a stage's summary, `ROOT` stands for it. Records of older versions have absolute
+paths; where such a path is gone, the artifact is looked for at its place under the present folder.
 """
 
 import logging
@@ -30,7 +30,8 @@ ROOT = "{run.root}"
 
 
 class _NamedErrors:
-    """A `MetadataStore` whose errors name the file. It waits half a minute for another writer before it gives up."""
+    """A `MetadataStore` whose errors name the file. It waits half a minute for another writer before it gives
+    up."""
 
     def __init__(self, store, path):
         self._store, self._path = store, path
@@ -58,7 +59,8 @@ class Metadata:
         path: SQLite file; its folder is made.
 
     Raises:
-        MetadataError: the file is not a metadata database, or cannot be opened; every method raises it when the file cannot be read or written.
+        MetadataError: the file is not a metadata database, or cannot be opened; every method raises it when
+            the file cannot be read or written.
     """
 
     def __init__(self, path):
@@ -114,7 +116,8 @@ class Metadata:
         """Records an execution with its events; sets the ids of new output artifacts.
 
         Args:
-            component: name. run: context. inputs, outputs: dictionaries of name to `Artifact`. state: name of an
+            component: name. run: context. inputs, outputs: dictionaries of name to `Artifact`. state: name of
+                an
             `Execution.State`. properties: further facts.
         """
         type_id = self.store.put_execution_type(
@@ -149,7 +152,8 @@ class Metadata:
         return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else str(path)
 
     def _resolved(self, path, uri):
-        """A recorded path as it is today; `uri` is that of its artifact, which an older version wrote as ROOT/artifacts/COMPONENT/KEY-N/OUTPUT."""
+        """A recorded path as it is today; `uri` is that of its artifact, which an older version wrote as
+        ROOT/artifacts/COMPONENT/KEY-N/OUTPUT."""
         here, old = self.root / path, pathlib.PurePath(uri)  # an absolute one stays
         if (
             here.is_dir()
@@ -172,7 +176,8 @@ class Metadata:
         }
 
     def state(self, run):
-        """`running`, `complete`, `stopped`, `failed`, `interrupted`; or `killed`: it never said how it ended, and its process is gone."""
+        """`running`, `complete`, `stopped`, `failed`, `interrupted`; or `killed`: it never said how it ended,
+        and its process is gone."""
         facts = _get(run)
         if (
             facts.get("state") == "running"
@@ -183,7 +188,8 @@ class Metadata:
         return facts.get("state", "unknown")
 
     def find_cached(self, component, key):
-        """Outputs and properties of the newest complete execution with this key: (execution, outputs) or None."""
+        """Outputs and properties of the newest complete execution with this key: (execution, outputs) or
+        None."""
         for execution in self._newest(component):
             if (
                 execution.last_known_state == pb.Execution.COMPLETE
@@ -234,7 +240,8 @@ class Metadata:
         return sorted(self.store.get_executions_by_context(run.id), key=lambda execution: execution.id)
 
     def latest(self, component, output, other_than):
-        """Newest output of a component whose content differs from `other_than` and is on disk as it was written, or None."""
+        """Newest output of a component whose content differs from `other_than` and is on disk as it was
+        written, or None."""
         for execution in self._newest(component):
             artifact = self.artifacts_of(execution.id, OUTPUT).get(output)
             if artifact and artifact.digest != other_than and self._usable(artifact):
@@ -242,7 +249,8 @@ class Metadata:
         return None
 
     def latest_blessed(self, evaluator, other_than):
-        """Evaluation of the newest blessed model whose content differs from `other_than`, or None; as for `latest`."""
+        """Evaluation of the newest blessed model whose content differs from `other_than`, or None; as for
+        `latest`."""
         for execution in self._newest(evaluator):
             if execution.last_known_state != pb.Execution.COMPLETE:
                 continue
@@ -267,7 +275,8 @@ class Metadata:
         return self._found[artifact.id]
 
     def ancestors(self, artifact_id):
-        """Lineage of an artifact: list of (artifact, producing execution or None, names and ids of its inputs), nearest first."""
+        """Lineage of an artifact: list of (artifact, producing execution or None, names and ids of its
+        inputs), nearest first."""
         seen, queue, lineage = set(), [artifact_id], []
         while queue:
             current = queue.pop(0)
@@ -298,7 +307,8 @@ def state_name(execution):
 
 
 def _refuse_foreign(path):
-    """Raises `MetadataError` for a file that is no database of ours: ML Metadata would write its tables into any SQLite file."""
+    """Raises `MetadataError` for a file that is no database of ours: ML Metadata would write its tables into
+    any SQLite file."""
     if not path.exists() or not path.stat().st_size:
         return
     expected = "expected the metadata of earlier runs, or no file. Name another or move it."

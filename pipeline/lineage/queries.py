@@ -1,4 +1,5 @@
-"""Questions to the metadata store: where a model comes from, what an image or patient went into, which of two runs is better."""
+"""Questions to the metadata store: where a model comes from, what an image or patient went into, which of two
+runs is better."""
 
 import json
 import pathlib
@@ -19,10 +20,12 @@ def backward(metadata, what):
 
     Args:
         metadata: `Metadata`.
-        what: id of an artifact, its folder, a pushed version's folder, or the name of a run (then its last artifact).
+        what: id of an artifact, its folder, a pushed version's folder, or the name of a run (then its last
+            artifact).
 
     Returns:
-        List of dictionaries, nearest first: artifact, type, path, digest, component, code, packages, seconds, inputs; an Examples
+        List of dictionaries, nearest first: artifact, type, path, digest, component, code, packages, seconds,
+            inputs; an Examples
         entry has its patients and files by split, too.
 
     Raises:
@@ -60,7 +63,8 @@ def forward(metadata, name):
         metadata: `Metadata`. name: file name of an image, or identifier of a patient.
 
     Returns:
-        List of dictionaries: examples, split (`"train"`: the models saw it), and descendants (artifact, type, path, pushed: folder
+        List of dictionaries: examples, split (`"train"`: the models saw it), and descendants (artifact, type,
+            path, pushed: folder
         that is served, if any).
 
     Raises:
@@ -113,10 +117,12 @@ def compare(metadata, first, second):
         metadata: `Metadata`. first, second: names of runs.
 
     Returns:
-        Dictionary: rows (protocol to the two mean Dice); difference (first minus second over the images both scored, with its
-        95 % interval over patients), or None where they share none; protocol (settings of the scoring that differ, name to the two
-        values; empty: scored alike); images (number of images scored by first, second and both); settings (all others that differ);
-        same_data (whether both read the same Examples); code (the two commits).
+        Dictionary: rows (protocol to the two mean Dice); difference (first minus second over the images both
+            scored, with its
+        95 % interval over patients), or None where they share none; protocol (settings of the scoring that
+        differ, name to the two values; empty: scored alike); images (number of images scored by first, second
+        and both); settings (all others that differ); same_data (whether both read the same Examples); code
+        (the two commits).
 
     Raises:
         PipelineError: an unknown run, or one without an evaluation.
@@ -163,7 +169,8 @@ def summary(metadata, run):
         metadata: `Metadata`. run: context of `Metadata.runs`.
 
     Returns:
-        Dictionary: run, state, data, code, dice (mean, low, high; None without an evaluation), pushed (folder of the version, or None),
+        Dictionary: run, state, data, code, dice (mean, low, high; None without an evaluation), pushed (folder
+            of the version, or None),
         error (empty if there was none).
     """
     facts, outputs = metadata.facts(run), _outputs(metadata, run)

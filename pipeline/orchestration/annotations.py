@@ -1,12 +1,14 @@
 """A component is one annotated function that reads directories and writes directories.
 
     @component
-    def SchemaGen(statistics: InputArtifact[ExampleStatistics], schema_file: InputPath, schema: OutputArtifact[Schema]): ...
+    def SchemaGen(statistics: InputArtifact[ExampleStatistics], schema_file: InputPath, schema:
+    OutputArtifact[Schema]): ...
 
-The annotations are those of TFX's light components, and three more: `InputPath`, a file or folder from outside (or a tuple of them)
-whose content counts in the cache key, `Engine`, settings that do not, and `WorkDir`, a folder that survives an interrupted execution. A function may return
-`{"summary": line}` for people, `{"stop": reason}` to end the run after its outputs are recorded, and `{"keep": False}` where the machine and
-not the inputs decided the outcome: the next run tries again instead of taking it from the cache.
+The annotations are those of TFX's light components, and three more: `InputPath`, a file or folder from
+outside (or a tuple of them) whose content counts in the cache key, `Engine`, settings that do not, and
+`WorkDir`, a folder that survives an interrupted execution. A function may return `{"summary": line}` for
+people, `{"stop": reason}` to end the run after its outputs are recorded, and `{"keep": False}` where the
+machine and not the inputs decided the outcome: the next run tries again instead of taking it from the cache.
 """
 
 import dataclasses
@@ -24,11 +26,13 @@ class _Marker:
 
 
 class InputArtifact(_Marker):
-    """An artifact that an earlier component wrote; `InputArtifact[Kind]`. A default of None makes it optional."""
+    """An artifact that an earlier component wrote; `InputArtifact[Kind]`. A default of None makes it
+    optional."""
 
 
 class OutputArtifact(_Marker):
-    """An artifact to write; the runner makes the directory and moves it into place when the function has returned."""
+    """An artifact to write; the runner makes the directory and moves it into place when the function has
+    returned."""
 
 
 class Parameter(_Marker):
@@ -36,7 +40,8 @@ class Parameter(_Marker):
 
 
 class Engine(_Marker):
-    """How the work is done, not what it is; `Engine[dict]`. Not part of the cache key: every engine gives the same result."""
+    """How the work is done, not what it is; `Engine[dict]`. Not part of the cache key: every engine gives the
+    same result."""
 
 
 class InputPath(_Marker):
@@ -103,8 +108,8 @@ def component(function=None, *, still_valid=None):
 
     Args:
         function: the function.
-        still_valid: optional function from outputs to bool, asked before a cached execution is used: whether what it did
-            outside its artifacts is still so.
+        still_valid: optional function from outputs to bool, asked before a cached execution is used: whether
+            what it did outside its artifacts is still so.
     """
     if function is None:
         return lambda inner: component(inner, still_valid=still_valid)

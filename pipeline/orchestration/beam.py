@@ -18,7 +18,8 @@ def pipeline_options(engine):
         engine: fields of `pipeline.config.Beam`.
 
     Raises:
-        ConfigError: no such runner, or an option that Beam does not know; says what came and what is expected.
+        ConfigError: no such runner, or an option that Beam does not know; says what came and what is
+            expected.
     """
     if not engine["runner"]:
         return None

@@ -1,9 +1,10 @@
 """When an execution may be taken from the cache.
 
-The key is a digest of: the content of every input artifact and outside path, the parameters, the component's own file,
-all of panet_keras (and serving, which InfraValidator runs), the modules of pipeline that shape results, and the versions of Python, TensorFlow,
-Keras, TFDV and ML Metadata. A path's name or time counts nowhere, and a path inside run.root only by its place there: a moved root keeps
-its cache. A hit also needs the outputs to be on disk with the digest they were recorded with. What failed is not taken from the cache,
+The key is a digest of: the content of every input artifact and outside path, the parameters, the component's
+own file, all of panet_keras (and serving, which InfraValidator runs), the modules of pipeline that shape
+results, and the versions of Python, TensorFlow, Keras, TFDV and ML Metadata. A path's name or time counts
+nowhere, and a path inside run.root only by its place there: a moved root keeps its cache. A hit also needs
+the outputs to be on disk with the digest they were recorded with. What failed is not taken from the cache,
 and neither is what a stage itself calls a failure of the machine (`{"keep": False}`).
 """
 
@@ -24,7 +25,8 @@ PACKAGES = ("tensorflow", "keras", "tensorflow-data-validation", "ml-metadata", 
 def digest_path(path):
     """SHA-256 of a file's bytes, or of the names and bytes of all files of a folder, hidden ones left out.
 
-    Of a CSV file, also of every file that one of its cells names: a table of pictures changes when a picture does.
+    Of a CSV file, also of every file that one of its cells names: a table of pictures changes when a picture
+    does.
     """
     path = pathlib.Path(path)
     digest = hashlib.sha256()

@@ -13,7 +13,8 @@ from pipeline.pipeline import create_pipeline
 
 NAME = "panet-bus"
 FROM_OUTSIDE = ("data_path", "destination")
-"""Arguments that whoever starts a run may give anew; with several sources `data_path` is a JSON list of their paths."""
+"""Arguments that whoever starts a run may give anew; with several sources `data_path` is a JSON list of their
+paths."""
 ANNOTATIONS = {"parameter": "{}", "input": "dsl.Input[dsl.Artifact]", "output": "dsl.Output[dsl.Artifact]"}
 
 
@@ -53,7 +54,8 @@ def build(config, image):
             arguments = {name: now.get(name, value) for name, value in values[node].items()}
             task = component(node)(**arguments, **inputs, work_root=work_root)
             if tasks:
-                # A stage that stops the run must stop what does not read its outputs, too: no training on refused data.
+                # A stage that stops the run must stop what does not read its outputs, too: no training on
+                # refused data.
                 task.after(list(tasks.values())[-1])
             if node.component.paths or node.component.still_valid:
                 # Kubeflow's cache looks at the path's name, not at what lies there.
@@ -89,7 +91,8 @@ def compile_pipeline(config, image, output):
 
 
 def run_local(config, root):
-    """Runs the pipeline with kfp's local runner, each stage a process of this interpreter; its folders go under `root`."""
+    """Runs the pipeline with kfp's local runner, each stage a process of this interpreter; its folders go
+    under `root`."""
     from kfp import local
 
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))

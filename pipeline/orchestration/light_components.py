@@ -1,7 +1,8 @@
-"""The stages as functions of another system: Kubeflow Pipelines and TFX read a function's signature, so they are given one.
+"""The stages as functions of another system: Kubeflow Pipelines and TFX read a function's signature, so they
+are given one.
 
-What the local runner does around a stage and another system cannot know stays there: inputs that the history decides (`baseline`,
-`previous`) are left out.
+What the local runner does around a stage and another system cannot know stays there: inputs that the history
+decides (`baseline`, `previous`) are left out.
 """
 
 import json
@@ -26,8 +27,9 @@ SEVERAL = '["'
 def parameters(node):
     """A node's parameters, settings and paths as plain values: name to str, int, float or bool.
 
-    Structures, and several paths, become JSON text: Kubeflow's Struct would make 1200 steps 1200.0, and TFX takes no dictionaries. Paths
-    inside the project become relative to it, because it lies elsewhere in a container.
+    Structures, and several paths, become JSON text: Kubeflow's Struct would make 1200 steps 1200.0, and TFX
+    takes no dictionaries. Paths inside the project become relative to it, because it lies elsewhere in a
+    container.
     """
     component = node.component
     values = {name: node.arguments[name] for name in (*component.parameters, *component.engines)}
@@ -43,12 +45,13 @@ def channels(node):
 
 
 def function(node, module, names, annotate):
-    """A function that hands its arguments to `module.execute`, with the signature that the other system wants.
+    """A function that hands its arguments to `module.execute`, with the signature that the other system
+    wants.
 
     Args:
         node: `Node`. module: name of the module whose `execute` runs it. names: globals of the function.
-        annotate: function of ("parameter", type's name), ("input", artifact's type) or ("output", artifact's type) to the source of an
-            annotation.
+        annotate: function of ("parameter", type's name), ("input", artifact's type) or ("output", artifact's
+            type) to the source of an annotation.
 
     Returns:
         The function; `inspect.getsource` works on it.

@@ -231,7 +231,8 @@ class LocalRunner:
 
 
 def check(config):
-    """Refuses what can be seen before the first stage to go wrong in a later one; what one value alone shows, `load_config` has refused.
+    """Refuses what can be seen before the first stage to go wrong in a later one; what one value alone shows,
+    `load_config` has refused.
 
     Raises:
         ConfigError: says which key, what it is and what is expected.
@@ -255,7 +256,8 @@ def _is_tensorflow_s(error):
 
 
 def _mark():
-    """Beginning of the names of this machine's unfinished outputs; the number of the process that writes them follows."""
+    """Beginning of the names of this machine's unfinished outputs; the number of the process that writes them
+    follows."""
     return f".building-{platform.node()}-"
 
 
@@ -272,7 +274,8 @@ def _sweep(root):
 
 
 def _free_place(parent, key):
-    """A folder name that is not taken: an execution may be repeated under one key when its outputs were damaged."""
+    """A folder name that is not taken: an execution may be repeated under one key when its outputs were
+    damaged."""
     number = 1
     while (parent / f"{key}-{number}").exists():
         number += 1

@@ -1,7 +1,8 @@
-"""The same stages on TFX: each annotated function becomes one of TFX's own components, run by its LocalDagRunner.
+"""The same stages on TFX: each annotated function becomes one of TFX's own components, run by its
+LocalDagRunner.
 
-TFX is an extra (`pip install tfx==1.21.0` beside requirements.txt, Python 3.13); nothing else here imports it. The artifacts are TFX's
-standard ones, which have the names of ours.
+TFX is an extra (`pip install tfx==1.21.0` beside requirements.txt, Python 3.13); nothing else here imports
+it. The artifacts are TFX's standard ones, which have the names of ours.
 """
 
 import pathlib

@@ -24,7 +24,8 @@ def curves(history):
     """Losses and Dice over the steps. A point for each epoch: a single one has no line.
 
     Args:
-        history: list of dictionaries, one for each epoch: step, loss, dice, and align_loss and contrast_loss where the model has them.
+        history: list of dictionaries, one for each epoch: step, loss, dice, and align_loss and contrast_loss
+            where the model has them.
     """
 
     def draw(figure):

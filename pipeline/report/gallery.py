@@ -13,7 +13,8 @@ def write_gallery(directory, chosen, episodes, test, predict):
 
     Args:
         directory: folder to make.
-        chosen: dictionary of name to (query index, mean Dice). episodes: dictionary of query index to `Episode`.
+        chosen: dictionary of name to (query index, mean Dice). episodes: dictionary of query index to
+            `Episode`.
         test: `TestImages`. predict: as in `run_protocol`.
     """
     directory.mkdir()

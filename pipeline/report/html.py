@@ -33,7 +33,8 @@ def write_report(path, name, config, results, stop, metadata):
     """Writes the report beside its place and moves it into place.
 
     Args:
-        path: the HTML file. name: of the run. config: `Config`. results: of `StageResult`. stop: reason why the run stopped,
+        path: the HTML file. name: of the run. config: `Config`. results: of `StageResult`. stop: reason why
+            the run stopped,
         or None. metadata: `Metadata`.
     """
     done = {result.component: result for result in results}
@@ -59,7 +60,8 @@ def write_report(path, name, config, results, stop, metadata):
         pushed = done["Pusher"].outputs["pushed_model"]
         page |= _pushed(pushed)
         page["lineage"] = _lineage(pushed, metadata)
-    # Not panet_keras.files: the package imports TensorFlow, which takes most of the time of a run from the cache.
+    # Not panet_keras.files: the package imports TensorFlow, which takes most of the time of a run from the
+    # cache.
     part = path.with_name(f".{path.name}")
     part.write_text(render("report.html", **page), "utf-8")
     os.replace(part, path)

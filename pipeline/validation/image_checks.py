@@ -1,4 +1,5 @@
-"""What statistics of single features cannot see: disagreement, duplicates, leaks. One named anomaly for each kind."""
+"""What statistics of single features cannot see: disagreement, duplicates, leaks. One named anomaly for each
+kind."""
 
 import collections
 import dataclasses
@@ -20,7 +21,8 @@ ANOMALIES = {
 
 
 def known_anomalies():
-    """Names that an anomaly can have: those of `ANOMALIES`, of drift and skew, and TFDV's own, in this order."""
+    """Names that an anomaly can have: those of `ANOMALIES`, of drift and skew, and TFDV's own, in this
+    order."""
     from tensorflow_metadata.proto.v0 import anomalies_pb2
 
     return (*ANOMALIES, "DATA_SKEW", "DATA_DRIFT", *anomalies_pb2.AnomalyInfo.Type.keys())
@@ -170,8 +172,8 @@ def flag_association(rows, flag):
         rows: of `Row`. flag: `"marks"`, `"doppler"` or `"combined"`.
 
     Returns:
-        Table [[flag and lesion, flag only], [lesion only, neither]]; phi, the correlation of the two, in [-1, 1], 0 when one of them
-        never changes; and the two-sided p-value of Fisher's exact test.
+        Table [[flag and lesion, flag only], [lesion only, neither]]; phi, the correlation of the two, in [-1,
+        1], 0 when one of them never changes; and the two-sided p-value of Fisher's exact test.
     """
     import math
 

@@ -1,7 +1,8 @@
 """Imports TensorFlow Data Validation without its advice.
 
-At import it tells, on standard error, how to draw plots in a notebook that is not there, and TensorFlow announces
-deprecations of TFDV's own calls; between the lines of a pipeline's progress that reads like a failure.
+At import it tells, on standard error, how to draw plots in a notebook that is not there, and TensorFlow
+announces deprecations of TFDV's own calls; between the lines of a pipeline's progress that reads like a
+failure.
 """
 
 import contextlib

@@ -14,10 +14,11 @@ from serving.errors import RpcError
 class Batcher:
     """Runs signatures for requests of many threads, several requests at a time.
 
-    The thread that opens a batch waits `batch_timeout_micros` for others, or until the batch is full, and runs it; at most
-    `num_batch_threads` run at once, and while they do, batches fill without waiting. What would be too large joined
-    (`serving.api.tensors.size_problem`) is not joined. A request whose deadline has passed leaves
-    before it costs anything. When a joined run fails, its requests are run one by one, so that only the guilty one fails.
+    The thread that opens a batch waits `batch_timeout_micros` for others, or until the batch is full, and
+    runs it; at most `num_batch_threads` run at once, and while they do, batches fill without waiting. What
+    would be too large joined (`serving.api.tensors.size_problem`) is not joined. A request whose deadline has
+    passed leaves before it costs anything. When a joined run fails, its requests are run one by one, so that
+    only the guilty one fails.
 
     Args:
         settings: `serving.models.config_files.Batching`.

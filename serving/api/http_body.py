@@ -1,4 +1,5 @@
-"""The body of an HTTP request: of known length or chunked, plain or gzip, never larger than a limit once it is unpacked."""
+"""The body of an HTTP request: of known length or chunked, plain or gzip, never larger than a limit once it
+is unpacked."""
 
 import http
 import zlib
@@ -21,10 +22,12 @@ def read_body(headers, stream, limit):
     """bytearray of a request's body (RFC 9112, sections 6 and 7; RFC 9110, section 8.4).
 
     Args:
-        headers: of the request. stream: file to read from. limit: bytes, of what is sent and of what it unpacks to.
+        headers: of the request. stream: file to read from. limit: bytes, of what is sent and of what it
+            unpacks to.
 
     Raises:
-        HttpError: 411 without a length, 413 beyond the limit, 415 for another coding, 400 for a body that is not what it says.
+        HttpError: 411 without a length, 413 beyond the limit, 415 for another coding, 400 for a body that is
+            not what it says.
     """
     coding = headers.get("Content-Encoding", "identity").strip().lower()
     if coding not in ("identity", "", "gzip", "x-gzip"):
@@ -96,7 +99,8 @@ def _line(stream):
 
 
 def _unpacked(blocks, limit):
-    """gzip members, one after the other, a block at a time: what unpacks to gigabytes is stopped at the limit."""
+    """gzip members, one after the other, a block at a time: what unpacks to gigabytes is stopped at the
+    limit."""
     unpacker, total = zlib.decompressobj(zlib.MAX_WBITS | 16), 0
     for packed in blocks:
         while packed:

@@ -19,8 +19,8 @@ def parse(body):
     """The JSON object of a request's body.
 
     Raises:
-        RpcError: INVALID_ARGUMENT for what is no JSON, nested too deep, has a number that is none (NaN, Infinity, a million
-            digits) or a key twice, and for anything but an object.
+        RpcError: INVALID_ARGUMENT for what is no JSON, nested too deep, has a number that is none (NaN,
+            Infinity, a million digits) or a key twice, and for anything but an object.
     """
     try:
         value = json.loads(body, parse_constant=_refuse_constant, object_pairs_hook=_unique)
@@ -81,8 +81,8 @@ def read_tensor(alias, value, dtype):
     """numpy array of a JSON value; bytes come as `{"b64": "..."}`.
 
     Raises:
-        RpcError: INVALID_ARGUMENT: ragged, of another kind, or a number that the type does not hold exactly (for floats: at all);
-            names input, value, type and range.
+        RpcError: INVALID_ARGUMENT: ragged, of another kind, or a number that the type does not hold exactly
+            (for floats: at all); names input, value, type and range.
     """
     try:
         if dtype == tf.string:

@@ -1,4 +1,5 @@
-"""The RPCs, with the status codes of tensorflow_model_server and messages that say what would have been right."""
+"""The RPCs, with the status codes of tensorflow_model_server and messages that say what would have been
+right."""
 
 import contextlib
 import time
@@ -69,8 +70,10 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         """PredictResponse of a PredictRequest; raises what `status_of` knows.
 
         Args:
-            request: PredictRequest. deadline: `time.monotonic()` after which the answer is worth nothing, or None.
-            version: `Version` that the caller has leased for this request; None leases what the request names.
+            request: PredictRequest. deadline: `time.monotonic()` after which the answer is worth nothing, or
+                None.
+            version: `Version` that the caller has leased for this request; None leases what the request
+                names.
         """
         if self.metrics is None:
             return self._predict(request, deadline, version)
@@ -116,7 +119,8 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         return read_inputs(given, expected, state, version.image_size)
 
     def refuse_method(self, spec, method, word):
-        """Raises what TensorFlow Serving does where a signature is not for this RPC; ours are all for Predict."""
+        """Raises what TensorFlow Serving does where a signature is not for this RPC; ours are all for
+        Predict."""
         with self.core.lease(spec) as version:
             name = spec.signature_name or DEFAULT_SIGNATURE
             if name not in version.definitions:

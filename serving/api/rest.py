@@ -1,7 +1,8 @@
 """TensorFlow Serving's REST API on the standard library's HTTP server: status, metadata and predict.
 
-GET /v1/models/NAME answers 503 until a version serves, and 200 from then on; `:predict` does the same. GET /readyz is 200 when
-every model serves and until the server is asked to end, GET /livez as long as the process answers at all.
+GET /v1/models/NAME answers 503 until a version serves, and 200 from then on; `:predict` does the same. GET
+/readyz is 200 when every model serves and until the server is asked to end, GET /livez as long as the process
+answers at all.
 """
 
 import contextlib
@@ -58,8 +59,10 @@ def create_rest_server(predictions, host, port, timeout=30.0, metrics_path=None,
     """Starts the REST server in threads of its own.
 
     Args:
-        predictions: `PredictionService`. host, port: where to listen; port 0 takes a free one. timeout: seconds that a client may
-        take to send its request. metrics_path: URL path of the Prometheus metrics, None for none. threads: predictions at once.
+        predictions: `PredictionService`. host, port: where to listen; port 0 takes a free one. timeout:
+            seconds that a client may
+        take to send its request. metrics_path: URL path of the Prometheus metrics, None for none. threads:
+        predictions at once.
         cors: whether pages of other origins may ask.
 
     Returns:
@@ -114,7 +117,8 @@ class RestServer(http.server.ThreadingHTTPServer):
                 self._changed.notify_all()
 
     def drain(self, seconds=10.0):
-        """Waits until every request that has begun is answered, or `seconds` have passed; later predictions get a 503."""
+        """Waits until every request that has begun is answered, or `seconds` have passed; later predictions
+        get a 503."""
         # A connection that was accepted just now has not been read yet.
         time.sleep(0.1)
         with self._changed:

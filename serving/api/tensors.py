@@ -43,8 +43,9 @@ def read_inputs(given, expected, state=None, image_size=None):
 
     Args:
         given: map of alias to TensorProto. expected: map of alias to TensorInfo.
-        state: (dictionary of alias to tensor with B = 1, B) of a support set that the server keeps; it takes the place of these
-            inputs. image_size: (height, width) to which encoded pictures are brought, for their memory.
+        state: (dictionary of alias to tensor with B = 1, B) of a support set that the server keeps; it takes
+            the place of these inputs. image_size: (height, width) to which encoded pictures are brought, for
+            their memory.
 
     Raises:
         RpcError: INVALID_ARGUMENT, naming the aliases, type, shape or limit that was expected.

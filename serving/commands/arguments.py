@@ -1,4 +1,5 @@
-"""Options and support that the client has in common with `segment`: code of panet_keras/commands/arguments.py."""
+"""Options and support that the client has in common with `segment`: code of
+panet_keras/commands/arguments.py."""
 
 import argparse
 import dataclasses
@@ -95,7 +96,8 @@ class Support:
 def split_pair(text):
     """(image, mask) of `IMAGE=MASK`.
 
-    A `=` may be part of a name: of several, the first counts that parts two files which exist, else the first.
+    A `=` may be part of a name: of several, the first counts that parts two files which exist, else the
+    first.
 
     Raises:
         ValueError: no `=`, or nothing on one side of it.
@@ -117,7 +119,8 @@ def read_support(arguments):
         `Support`.
 
     Raises:
-        ValueError: none, a pair that is no pair, or a folder with pictures whose masks are missing; all of them named.
+        ValueError: none, a pair that is no pair, or a folder with pictures whose masks are missing; all of
+            them named.
     """
     pairs = [(image, (mask,)) for image, mask in map(split_pair, arguments.support)]
     normals = []
@@ -137,7 +140,8 @@ def read_support_folder(folder):
     """Pairs (image, tuple of masks) of a folder, and the frames in its `normals/`.
 
     Args:
-        folder: of `x.png` with `x_mask.png`, or `x_mask_1.png` ...; both of any picture's ending, in any case.
+        folder: of `x.png` with `x_mask.png`, or `x_mask_1.png` ...; both of any picture's ending, in any
+            case.
 
     Raises:
         ValueError: no such folder, no pair, pictures without mask or masks without picture; names them all.

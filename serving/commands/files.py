@@ -5,7 +5,8 @@ import pathlib
 
 
 def write_whole(path, content):
-    """Writes beside the place and moves into it, so that no half file is ever seen and an old one stays until then.
+    """Writes beside the place and moves into it, so that no half file is ever seen and an old one stays until
+    then.
 
     Args:
         path: file; its folder must exist. content: bytes or text.

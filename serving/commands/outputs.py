@@ -25,7 +25,8 @@ def plan_outputs(queries, out, endings, inputs=(), overwrite=False, tables=(), k
         Dictionary of `Query` to the list of its paths, in the order of `endings`.
 
     Raises:
-        ValueError: outputs of one name, outputs in place of an input, or older outputs without `overwrite`; says which.
+        ValueError: outputs of one name, outputs in place of an input, or older outputs without `overwrite`;
+            says which.
     """
     out = pathlib.Path(out)
     if out.exists() and not out.is_dir():

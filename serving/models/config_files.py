@@ -38,10 +38,12 @@ def read_text(path, message, flag):
 
 @dataclasses.dataclass(frozen=True)
 class Batching:
-    """How requests are joined; names and defaults of tensorflow_model_server, but for the timeout, which is meant for a CPU.
+    """How requests are joined; names and defaults of tensorflow_model_server, but for the timeout, which is
+    meant for a CPU.
 
     Attributes:
-        max_batch_size: episodes of a joined request. batch_timeout_micros: how long the first request waits for others.
+        max_batch_size: episodes of a joined request. batch_timeout_micros: how long the first request waits
+            for others.
         max_enqueued_batches: batches that may wait; beyond it a request is refused with UNAVAILABLE.
         num_batch_threads: batches that run at once.
     """
@@ -99,10 +101,12 @@ def read_monitoring(path):
 
 
 def read_credentials(path):
-    """`grpc.ServerCredentials` from an SSLConfig file (keys and certificates inside it, PEM), or None without a file.
+    """`grpc.ServerCredentials` from an SSLConfig file (keys and certificates inside it, PEM), or None without
+    a file.
 
     Raises:
-        ConfigFileError: unreadable, a key or certificate is missing or no PEM, or client_verify without custom_ca.
+        ConfigFileError: unreadable, a key or certificate is missing or no PEM, or client_verify without
+            custom_ca.
     """
     if not path:
         return None

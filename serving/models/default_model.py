@@ -13,7 +13,8 @@ PRESET = "bus_multi_lite0"
 def model_base_path():
     """Folder with the exported preset as version 1, made by `python -m panet_keras export` at the first call.
 
-    Kept in `$XDG_CACHE_HOME/panet-bus` (`~/.cache/panet-bus`), under the digest of the preset and of the code that exports it.
+    Kept in `$XDG_CACHE_HOME/panet-bus` (`~/.cache/panet-bus`), under the digest of the preset and of the code
+    that exports it.
 
     Raises:
         OSError: no such preset beside this package, or the export failed; says what to give instead.

@@ -1,4 +1,5 @@
-"""The versions of one model on disk: finds them, loads what the policy asks for, serves the old until the new is ready."""
+"""The versions of one model on disk: finds them, loads what the policy asks for, serves the old until the new
+is ready."""
 
 import contextlib
 import dataclasses
@@ -16,7 +17,8 @@ STATES = {START: "START", LOADING: "LOADING", AVAILABLE: "AVAILABLE", UNLOADING:
 
 @dataclasses.dataclass(frozen=True)
 class VersionPolicy:
-    """Which versions serve, as ModelVersionPolicy: the `latest` n, `specific` numbers, or all when both are None."""
+    """Which versions serve, as ModelVersionPolicy: the `latest` n, `specific` numbers, or all when both are
+    None."""
 
     latest: int | None = 1
     specific: tuple | None = None
@@ -32,7 +34,8 @@ class LoadOptions:
     """How a version is loaded.
 
     Attributes:
-        tags: of the graph in the SavedModel. warm_up: whether its warm-up requests are replayed, and `iterations`: how often.
+        tags: of the graph in the SavedModel. warm_up: whether its warm-up requests are replayed, and
+            `iterations`: how often.
     """
 
     tags: tuple = ("serve",)
@@ -45,7 +48,8 @@ class Version:
     """A loaded version: its signatures, and their definitions for GetModelMetadata.
 
     Attributes:
-        supports: named support states (`serving.models.support_sets`), by name; `refused`: what was wrong with others.
+        supports: named support states (`serving.models.support_sets`), by name; `refused`: what was wrong
+            with others.
         requests: how many are being answered; it unloads after the last.
     """
 
@@ -59,7 +63,8 @@ class Version:
 
     @property
     def image_size(self):
-        """(height, width) to which `segment_encoded` brings pictures, from its static shape; None where it does not say."""
+        """(height, width) to which `segment_encoded` brings pictures, from its static shape; None where it
+        does not say."""
         definition = self.definitions.get("segment_encoded")
         if definition is None:
             return None
@@ -70,8 +75,9 @@ class Version:
 class ModelManager:
     """Serves subfolders with integer names of a base path.
 
-    A folder that cannot be loaded (half copied, corrupt) ends in state END with its reason, and is tried again when its
-    files change; meanwhile the version before it serves on, also where the policy asks for one latest version only.
+    A folder that cannot be loaded (half copied, corrupt) ends in state END with its reason, and is tried
+    again when its files change; meanwhile the version before it serves on, also where the policy asks for one
+    latest version only.
 
     Args:
         name: model name that clients ask for.
@@ -79,7 +85,8 @@ class ModelManager:
         poll_seconds: how often the folder is looked at; 0 looks once.
         policy: `VersionPolicy`.
         labels: dictionary of version label to number.
-        on_load: called with each `Version` before it is AVAILABLE (an error is a failed load), and again at every look.
+        on_load: called with each `Version` before it is AVAILABLE (an error is a failed load), and again at
+            every look.
         options: `LoadOptions`.
 
     Attributes:
@@ -132,7 +139,8 @@ class ModelManager:
 
     @contextlib.contextmanager
     def lease(self, number=None):
-        """The version of this number (None: the latest) while a request is answered, or None where it does not serve."""
+        """The version of this number (None: the latest) while a request is answered, or None where it does
+        not serve."""
         with self._lock:
             wanted = max(self._serving, default=None) if number is None else number
             version = self._serving.get(wanted)
@@ -148,7 +156,8 @@ class ModelManager:
                         self.states[version.number] = (END, "")
 
     def is_loading(self, number=None):
-        """Whether the version of this number (None: any) is on its way, so that asking again later makes sense."""
+        """Whether the version of this number (None: any) is on its way, so that asking again later makes
+        sense."""
         with self._lock:
             states = self.states.values() if number is None else [self.states.get(number, (END, ""))]
             return not self._looked or any(state in (START, LOADING) for state, _ in states)
@@ -166,7 +175,8 @@ class ModelManager:
                 if len(kept) < limit and (number in self._serving or self._load(number, found[number])):
                     kept.add(number)
             for number in self.available():
-                # A version whose folder is gone unloads, as one does that the policy no longer wants once another serves.
+                # A version whose folder is gone unloads, as one does that the policy no longer wants once
+                # another serves.
                 if number not in found or (number not in kept and kept):
                     self._unload(number)
             if self.on_load:

@@ -1,4 +1,5 @@
-"""The models of a server, and how they change: from flags, from a file that is polled, from HandleReloadConfigRequest."""
+"""The models of a server, and how they change: from flags, from a file that is polled, from
+HandleReloadConfigRequest."""
 
 import contextlib
 import logging
@@ -48,9 +49,11 @@ class ServerCore:
         self._configured = True
 
     def is_ready(self):
-        """Whether requests can be answered: every model has had a version that serves, and the server is not about to end.
+        """Whether requests can be answered: every model has had a version that serves, and the server is not
+        about to end.
 
-        Once that was so, it stays so while any model serves: one that breaks later must not take the others out of service.
+        Once that was so, it stays so while any model serves: one that breaks later must not take the others
+        out of service.
         """
         if self._stopping or not self._configured:
             return False
@@ -88,10 +91,12 @@ class ServerCore:
 
     @contextlib.contextmanager
     def lease(self, spec):
-        """The version that a ModelSpec asks for, by number, by label or the latest, while a request is answered.
+        """The version that a ModelSpec asks for, by number, by label or the latest, while a request is
+        answered.
 
         Raises:
-            RpcError: as `manager`; NOT_FOUND for a version that does not serve, INVALID_ARGUMENT for an unknown label.
+            RpcError: as `manager`; NOT_FOUND for a version that does not serve, INVALID_ARGUMENT for an
+                unknown label.
         """
         manager = self.manager(spec)
         number = spec.version.value if spec.HasField("version") else None
@@ -117,7 +122,8 @@ class ServerCore:
             yield version
 
     def reload(self, config):
-        """Serves exactly the models of a ModelServerConfig from now on; refused as a whole when a part of it is wrong.
+        """Serves exactly the models of a ModelServerConfig from now on; refused as a whole when a part of it
+        is wrong.
 
         Raises:
             RpcError: INVALID_ARGUMENT or FAILED_PRECONDITION; what served before serves on.
@@ -165,7 +171,8 @@ class ServerCore:
             self._changed()
 
     def _check_labels(self, model, policy, labels, manager):
-        """A label may name a version that serves, or will by the new policy, so that no request for it ever fails."""
+        """A label may name a version that serves, or will by the new policy, so that no request for it ever
+        fails."""
         if self.any_label:
             return
         allowed = set(manager.available()) | set(policy.specific or ())
@@ -178,7 +185,8 @@ class ServerCore:
                 )
 
     def watch_file(self, path, seconds):
-        """Reads a ModelServerConfig file, and again whenever it changes; a wrong one is logged, and the old one holds.
+        """Reads a ModelServerConfig file, and again whenever it changes; a wrong one is logged, and the old
+        one holds.
 
         Args:
             path: text file. seconds: between looks; 0 reads it once.
@@ -217,7 +225,8 @@ def check_config(config):
     """The ModelConfigs of a ModelServerConfig.
 
     Raises:
-        RpcError: none, an empty or repeated name, a relative or missing base path, or another platform than TensorFlow.
+        RpcError: none, an empty or repeated name, a relative or missing base path, or another platform than
+            TensorFlow.
     """
     models = list(config.model_config_list.config)
     if config.WhichOneof("config") == "custom_model_config":

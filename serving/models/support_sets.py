@@ -1,4 +1,5 @@
-"""Named support sets: folders of annotated images that the server encodes itself, so that a client sends its query only."""
+"""Named support sets: folders of annotated images that the server encodes itself, so that a client sends its
+query only."""
 
 import logging
 import pathlib
@@ -21,7 +22,8 @@ MASK = "_mask"
 
 
 class SupportSets:
-    """The sub-folders of a folder, each with pairs of a picture `x.png` and its mask `x_mask.png`, and frames without lesion in `normals/`.
+    """The sub-folders of a folder, each with pairs of a picture `x.png` and its mask `x_mask.png`, and frames
+    without lesion in `normals/`.
 
     Args:
         folder: of the sets; a set's name is its folder's.
@@ -36,8 +38,9 @@ class SupportSets:
     def encode(self, version):
         """Encodes every set with a version's `encode_support`, into its `supports`.
 
-        A set that cannot be read is left out, with a line in the log that names the file, once until the folder changes; the
-        others serve. A folder of sets that cannot be listed leaves what was encoded before.
+        A set that cannot be read is left out, with a line in the log that names the file, once until the
+        folder changes; the others serve. A folder of sets that cannot be listed leaves what was encoded
+        before.
         """
         try:
             folders = sorted(
@@ -80,7 +83,8 @@ class SupportSets:
 
 
 def name_of(path):
-    """A set's name: its folder's, accents composed, for file systems and clients differ in how they write them."""
+    """A set's name: its folder's, accents composed, for file systems and clients differ in how they write
+    them."""
     return unicodedata.normalize("NFC", path.name)
 
 
@@ -97,13 +101,16 @@ def _print(folder):
 
 
 def read_set(folder, size):
-    """Images float32 [1, 1, K, H, W, 3] and masks uint8 [1, 1, K, H, W, 1] of a folder; those of `normals/` come last, with empty masks.
+    """Images float32 [1, 1, K, H, W, 3] and masks uint8 [1, 1, K, H, W, 1] of a folder; those of `normals/`
+    come last, with empty masks.
 
     Args:
-        folder: `pathlib.Path`; pictures and masks end in `SUFFIXES`, in any case, and need not end alike. size: (H, W).
+        folder: `pathlib.Path`; pictures and masks end in `SUFFIXES`, in any case, and need not end alike.
+            size: (H, W).
 
     Raises:
-        ValueError: no pair, an image without mask or with two, other sizes, or a mask without foreground; names the file.
+        ValueError: no pair, an image without mask or with two, other sizes, or a mask without foreground;
+            names the file.
     """
     pictures = _pictures(folder)
     masks = {}
@@ -159,7 +166,8 @@ def resolve(version, proto):
         version: `Version`. proto: TensorProto of `ALIAS`: string [B], one name for all episodes.
 
     Returns:
-        (dictionary of alias to tensor, each with B = 1; B of the request), to be repeated once its size has been checked.
+        (dictionary of alias to tensor, each with B = 1; B of the request), to be repeated once its size has
+        been checked.
 
     Raises:
         RpcError: NOT_FOUND for an unknown set, INVALID_ARGUMENT for anything but one name.

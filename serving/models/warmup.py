@@ -22,7 +22,8 @@ def replay(path, signatures, definitions):
         Number of requests; 0 without a file.
 
     Raises:
-        ValueError: too many records, or one that is no Predict request of this model; a failed warm-up is a failed load.
+        ValueError: too many records, or one that is no Predict request of this model; a failed warm-up is a
+            failed load.
     """
     file = path / FILE
     if not file.is_file():

@@ -30,7 +30,8 @@ def agrees(mask, expected):
 
 
 def coco_file(folder):
-    """Polygon, both kinds of run lengths, an image without annotations; pictures in images/ and beside the file."""
+    """Polygon, both kinds of run lengths, an image without annotations; pictures in images/ and beside the
+    file."""
     from pycocotools import mask as coco
 
     for name in ("images/a.png", "images/b.png", "c.png", "d.png"):

@@ -1,4 +1,5 @@
-"""What the support says of itself on the command line: `check`, and the threshold that `segment` and `infer` set."""
+"""What the support says of itself on the command line: `check`, and the threshold that `segment` and `infer`
+set."""
 
 import dataclasses
 import json
@@ -135,7 +136,8 @@ def test_the_threshold_is_the_given_one_else_the_scanner_s_else_the_model_s(save
     assert line in capsys.readouterr().err
     given = open_model(saved, (64, 64), few, 0.25)
     assert given.presence_threshold == 0.25 and not capsys.readouterr().err
-    # What was calibrated on one set is not calibrated on another, least of all on the frames that it was tuned on.
+    # What was calibrated on one set is not calibrated on another, least of all on the frames that it was
+    # tuned on.
     calibrated.presence_threshold = 0.375
     calibrated.save(tmp_path / "preset")
     assert open_model(str(tmp_path / "preset"), None, few).presence_threshold == 0.375

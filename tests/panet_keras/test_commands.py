@@ -103,7 +103,8 @@ def test_outputs_replace_neither_each_other_nor_inputs_nor_older_ones(tmp_path):
     ):
         plan_outputs(clash, out, ENDINGS, overwrite=True)
 
-    # A corrected mask is given as support; another way to write its path changes nothing, and neither does --overwrite.
+    # A corrected mask is given as support; another way to write its path changes nothing, and neither does
+    # --overwrite.
     write(out, "a_mask.png")
     corrected = out / ".." / "out" / "a_mask.png"
     for overwrite in (False, True):

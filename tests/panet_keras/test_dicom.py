@@ -300,7 +300,8 @@ def test_decoders_that_are_missing_are_named(tmp_path):
 
 
 def test_files_are_known_by_content_and_hidden_ones_left_alone(tmp_path):
-    """As PACS, CD and a Mac write them: no ending, digits and dots as a name, `._` files, reports, a DICOMDIR."""
+    """As PACS, CD and a Mac write them: no ending, digits and dots as a name, `._` files, reports, a
+    DICOMDIR."""
     write(tmp_path / "IM000001", RAMP, "MONOCHROME2")
     write(tmp_path / "1.2.840.7", COLOUR, "RGB")
     for name in ("IM000001_mask.PNG", "1.2.840.7_mask.tif"):

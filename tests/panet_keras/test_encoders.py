@@ -16,7 +16,8 @@ LITE0 = (
 
 
 def test_lite0_names_what_an_imagenet_model_should_name():
-    """Admiral Hopper's portrait is class 652, military uniform: with the checkpoint's own head on our encoder."""
+    """Admiral Hopper's portrait is class 652, military uniform: with the checkpoint's own head on our
+    encoder."""
     import keras
     import matplotlib.cbook
     from PIL import Image

@@ -47,7 +47,8 @@ def test_resumed_and_frozen_passes(records):
 
 
 def test_fit_need_not_wait_for_the_autotuner(records):
-    """Leaving a dataset without end, tf.data's autotuner wakes at 10.23, 20.47 ... seconds only (in one case of two, by hand)."""
+    """Leaving a dataset without end, tf.data's autotuner wakes at 10.23, 20.47 ... seconds only (in one case
+    of two, by hand)."""
     assert episodes(records, size=(32, 32)).options().autotune.enabled is False
 
 
@@ -191,7 +192,8 @@ def test_no_records_are_refused():
 
 
 def test_superpixel_episodes_teach_from_any_frame(records, monkeypatch):
-    """Support and query are two views of one frame, and something is marked on both, frames without lesion included."""
+    """Support and query are two views of one frame, and something is marked on both, frames without lesion
+    included."""
     normal = [record for record in records if record.label == "Normal"]
     lesions = [record for record in records if record.label != "Normal"]
     assert normal
@@ -275,7 +277,8 @@ def test_a_lesion_image_gives_a_normal_frame_of_its_own_scanner():
 
 
 def test_copies_and_tiny_lesions():
-    """Two patients share a picture; a lesion of 3 x 3 pixels at 96 x 128 lies between the pixels of 16 x 24 that are taken."""
+    """Two patients share a picture; a lesion of 3 x 3 pixels at 96 x 128 lies between the pixels of 16 x 24
+    that are taken."""
     rng = np.random.default_rng(0)
     pictures = [encode_png(rng.integers(0, 256, (96, 128, 3), np.uint8)) for _ in range(3)]
     mask = np.zeros((96, 128), np.uint8)

@@ -120,7 +120,8 @@ def test_a_damaged_state_is_refused_by_name(signatures, episode, spoil, message)
 
 
 def test_the_threshold_and_what_else_the_answer_depends_on_travel_with_the_export(model, tmp_path, episode):
-    """Two ways: the one below the threshold gets no pixel, and the frame's pixels go to the other or to the background."""
+    """Two ways: the one below the threshold gets no pixel, and the frame's pixels go to the other or to the
+    background."""
     inputs = tensors(episode, 2, 1, 3, (40, 56))
     probabilities = tf.nn.softmax(model(inputs)).numpy()
     flat = np.sort(probabilities.reshape(3, -1, 3), 1)

@@ -1,4 +1,5 @@
-"""A head that nobody here knows: registered in this file, it trains, saves, exports, is served and explained."""
+"""A head that nobody here knows: registered in this file, it trains, saves, exports, is served and
+explained."""
 
 import keras
 import numpy as np

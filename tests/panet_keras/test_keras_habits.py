@@ -1,4 +1,5 @@
-"""What a Keras user does without reading: callbacks in mode auto, `export`, `plot_model`, pictures as they come from disk."""
+"""What a Keras user does without reading: callbacks in mode auto, `export`, `plot_model`, pictures as they
+come from disk."""
 
 import logging
 

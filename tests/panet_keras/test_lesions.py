@@ -20,7 +20,8 @@ def test_marks_are_matched_with_lesions():
 
 def test_froc_counts_false_marks_an_image():
     images = [Marks((0.9,), ()), Marks((0.6,), (0.8, 0.5)), Marks((), (0.7,)), Marks((0.0,), ())]
-    # 4 images; 1 false mark is allowed at 1/4: those above 0.7; 2 at 1/2: above 0.5; all 3 from 1 on. Of 3 lesions one has no mark.
+    # 4 images; 1 false mark is allowed at 1/4: those above 0.7; 2 at 1/2: above 0.5; all 3 from 1 on. Of 3
+    # lesions one has no mark.
     assert froc(images) == {"lesions": 3, 0.25: 1 / 3, 0.5: 2 / 3, 1.0: 2 / 3, 2.0: 2 / 3}
     assert np.isnan(froc([Marks((), ())])[1.0])
 
@@ -48,7 +49,8 @@ NORMAL = [row(3, 0, float("nan"), [], [0.4]), row(4, 0, float("nan"), [], [])]
 
 
 def test_figures_weigh_every_image_alike():
-    """Two supports for each of 3 lesion images, one for each of 2 normal frames: those count twice, so that 10 answers are 5 images."""
+    """Two supports for each of 3 lesion images, one for each of 2 normal frames: those count twice, so that
+    10 answers are 5 images."""
     figures = lesion_figures(ROWS, NORMAL)
     assert figures["lesions"] == 3 and figures["found"] == 4 / 6 and figures["false_marks"] == 4 / 10
     # At most 2 false marks of 10 answers are above 0.4; with 4 all are allowed.

@@ -120,7 +120,8 @@ def weight_change(policy, decoder, tiny_encoder, episode):
         keras.config.set_dtype_policy("float32")
     optimizer = keras.optimizers.SGD(1.0)
     if policy == "mixed_float16":
-        # Keras would begin at 32768, overflow here, skip the step and halve; a test of one step begins where it would end.
+        # Keras would begin at 32768, overflow here, skip the step and halve; a test of one step begins where
+        # it would end.
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=256)
     model.compile(optimizer=optimizer)
     inputs, labels = episode(1, 1, 2, (32, 32))

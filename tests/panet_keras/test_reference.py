@@ -26,7 +26,8 @@ def test_matches_the_original_code(paper, reference, name):
     labels = expected["query_label"][None, None, ..., None]
 
     features = paper.features(inputs["query_images"])[-1][0, 0]
-    # Values reach 800, and thirteen layers of float32 sums in another order (oneDNN on some processors) differ by 2e-6 of that.
+    # Values reach 800, and thirteen layers of float32 sums in another order (oneDNN on some processors)
+    # differ by 2e-6 of that.
     np.testing.assert_allclose(
         features, expected["query_features"], atol=5e-6 * np.abs(expected["query_features"]).max()
     )

@@ -101,7 +101,8 @@ def test_balanced_draws_use_a_patient_up():
 
 @pytest.mark.parametrize("support_from", ["cross-patient", "same-patient"])
 def test_a_query_s_copy_never_supports_it(support_from):
-    """Every third picture came under several names; without copies the draws are those of a rule that knows none."""
+    """Every third picture came under several names; without copies the draws are those of a rule that knows
+    none."""
     classes = np.ones((30, 1), bool)
     digests = np.array([f"d{i % 10 if i % 3 == 0 else i}" for i in range(30)])
     own = rule(classes=classes, support_from=support_from, normal=~classes[:, 0], digests=digests)

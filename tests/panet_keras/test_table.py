@@ -57,7 +57,8 @@ def test_bus_bra(tmp_path):
 
 
 def test_cells_may_hold_any_character(tmp_path):
-    """U+2028 and a quoted line end are no new rows; spreadsheets of other countries separate by semicolons."""
+    """U+2028 and a quoted line end are no new rows; spreadsheets of other countries separate by
+    semicolons."""
     picture(tmp_path / "p" / "a.png")
     picture(tmp_path / "p" / "b.png")
     picture(tmp_path / "p" / "m.png", (3, 3))

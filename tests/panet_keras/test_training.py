@@ -10,7 +10,8 @@ SHORT = {"size": 32, "steps": 4, "steps_per_epoch": 2, "superpixel_episodes": 0.
 
 
 def test_ten_lines_remake_a_preset_s_training(records, tiny_encoder):
-    """The shipped recipe is an object that one can print and change; here only shorter, with a small encoder."""
+    """The shipped recipe is an object that one can print and change; here only shorter, with a small
+    encoder."""
     print(BUS_UCLM)
     recipe = BUS_UCLM.change(**SHORT, encoder=tiny_encoder())
     model, curve = train(records, recipe)

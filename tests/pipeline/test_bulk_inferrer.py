@@ -173,7 +173,8 @@ def test_segment_writes_the_same_files(saved, folder, phantom, tmp_path):
 
 
 def test_the_model_is_adapted_once_for_all(saved, scanner, quick_tuning, tmp_path, monkeypatch, capsys):
-    """A run that goes on, and every process, opens the model that was fine-tuned; `segment` gives its masks, too."""
+    """A run that goes on, and every process, opens the model that was fine-tuned; `segment` gives its masks,
+    too."""
     from panet_keras import presets
     from panet_keras.__main__ import main as library
     from panet_keras.inference.segmenter import FewShotSegmenter

@@ -165,7 +165,8 @@ def Stopped(times: Parameter[int], model: OutputArtifact[Model]):
 
 
 def test_what_the_cache_takes_and_how_an_interrupted_run_is_told(tmp_path, capsys):
-    """A stage as the runner executes it: kept, not kept because the machine decided, made again when a file is gone, interrupted."""
+    """A stage as the runner executes it: kept, not kept because the machine decided, made again when a file
+    is gone, interrupted."""
     runner = LocalRunner(load_config(None, ["data.path=/d", f"run.root={tmp_path}"]))
     context = runner.metadata.start_run("r1")
 

@@ -86,7 +86,8 @@ def test_report_is_one_file_with_everything(first):
     assert page.count("data:image/png;base64,") >= 9
     assert "http://" not in page and "https://" not in page and "<script" not in page
     scores = json.loads(results[5].outputs["evaluation"].evaluation.read_text())
-    # Whose pictures they are, and how many annotated ones it took: test patients' lesions, each once however often it was drawn.
+    # Whose pictures they are, and how many annotated ones it took: test patients' lesions, each once however
+    # often it was drawn.
     for kind, item in scores["gallery"].items():
         assert (
             page.count(

@@ -1,4 +1,5 @@
-"""What a machine does to a run: full disks, locked files, a neighbour on the same root, a kill while pushing."""
+"""What a machine does to a run: full disks, locked files, a neighbour on the same root, a kill while
+pushing."""
 
 import os
 import sqlite3

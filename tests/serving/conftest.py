@@ -30,7 +30,8 @@ def predictions():
 
 @pytest.fixture(scope="session")
 def preset_cache(tmp_path_factory):
-    """Cache folder in which the server has exported the shipped preset, by the command line, and the preset's base path."""
+    """Cache folder in which the server has exported the shipped preset, by the command line, and the preset's
+    base path."""
     from serving.models.default_model import model_base_path
 
     cache = tmp_path_factory.mktemp("cache")
@@ -71,7 +72,8 @@ def rest(base_path, predictions):
 
 @pytest.fixture(scope="session")
 def ask():
-    """Asks a REST server: `ask(port, method, path, body, headers)` gives status code and decoded JSON (None for no body)."""
+    """Asks a REST server: `ask(port, method, path, body, headers)` gives status code and decoded JSON (None
+    for no body)."""
 
     def send(port, method, path, body=None, headers=None, host="127.0.0.1"):
         connection = http.client.HTTPConnection(host, port, timeout=60)

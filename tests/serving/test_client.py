@@ -151,7 +151,8 @@ def test_a_folder_is_its_pictures_and_no_input_is_overwritten(server, phantom, t
 
 
 def test_a_support_folder_with_normal_frames_is_the_segmenter_s(server, model, phantom, tmp_path, capsys):
-    """A picture with two masks and a normal frame, from a folder; a broken query is named, and the others are done."""
+    """A picture with two masks and a normal frame, from a folder; a broken query is named, and the others are
+    done."""
     from panet_keras import FewShotSegmenter
 
     folder, query = tmp_path / "support", tmp_path / "query"

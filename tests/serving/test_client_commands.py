@@ -1,4 +1,5 @@
-"""The client's command line repeats code of panet_keras/commands, which it may not import; both must stay the same."""
+"""The client's command line repeats code of panet_keras/commands, which it may not import; both must stay the
+same."""
 
 import argparse
 import ast

@@ -1,4 +1,5 @@
-"""Every flag of tensorflow_model_server is taken: it does something, or a line says that it does nothing here."""
+"""Every flag of tensorflow_model_server is taken: it does something, or a line says that it does nothing
+here."""
 
 import logging
 

@@ -1,4 +1,5 @@
-"""The shipped preset gives one answer, whichever door is asked: segmenter, graph, client, command line, REST."""
+"""The shipped preset gives one answer, whichever door is asked: segmenter, graph, client, command line,
+REST."""
 
 import base64
 import json
@@ -38,7 +39,8 @@ def segmenter(shipped, phantom):
 
 @pytest.fixture(scope="module")
 def preset(shipped, phantom, tmp_path_factory):
-    """Base path with the preset as version 1, and ports of its gRPC and REST servers, which keep the support as set "kept"."""
+    """Base path with the preset as version 1, and ports of its gRPC and REST servers, which keep the support
+    as set "kept"."""
     from serving.api.prediction_service import PredictionService
 
     folder = tmp_path_factory.mktemp("preset")
@@ -58,7 +60,8 @@ def preset(shipped, phantom, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def queries(phantom, tmp_path_factory):
-    """A frame with a lesion, and one so dark that only the threshold keeps the model from marking something."""
+    """A frame with a lesion, and one so dark that only the threshold keeps the model from marking
+    something."""
     lesion = phantom / "images" / "PHAC_001.png"
     dark = tmp_path_factory.mktemp("queries") / "dark.png"
     Image.fromarray(np.rint(0.07 * np.asarray(Image.open(lesion).convert("RGB"))).astype(np.uint8)).save(dark)

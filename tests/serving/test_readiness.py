@@ -1,4 +1,5 @@
-"""Who asks whether the server is ready hears the truth: while models load, when they serve, when the server ends."""
+"""Who asks whether the server is ready hears the truth: while models load, when they serve, when the server
+ends."""
 
 import http.client
 import json

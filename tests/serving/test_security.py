@@ -19,7 +19,8 @@ from serving.server import create_server
 
 
 def certificate(name, issuer=None):
-    """Key and certificate in PEM, signed by `issuer` (a pair of key and certificate objects) or by itself; and the objects."""
+    """Key and certificate in PEM, signed by `issuer` (a pair of key and certificate objects) or by itself;
+    and the objects."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
@@ -262,7 +263,8 @@ def test_model_names_never_become_paths(server, name):
 
 
 def test_operators_files_parse():
-    """What can be shown without a Docker engine: YAML and JSON, flags that our parser knows, files that are there."""
+    """What can be shown without a Docker engine: YAML and JSON, flags that our parser knows, files that are
+    there."""
     import json
 
     import yaml

@@ -209,7 +209,8 @@ def test_a_support_set_is_named_by_the_client(saved_model, phantom, tmp_path):
         manager.refresh()
         again = client.use_support_set("clinic").predict(query)
         assert np.abs(again.probability - named.probability).max() > 1e-6
-        # So are frames without lesion; they count as those that a client sends, and an empty mask beside one is no frame.
+        # So are frames without lesion; they count as those that a client sends, and an empty mask beside one
+        # is no frame.
         (pairs / "normals").mkdir()
         normal = pairs / "normals" / "n.png"
         shutil.copy(f"{phantom}/images/PHAA_002.png", normal)
@@ -224,7 +225,8 @@ def test_a_support_set_is_named_by_the_client(saved_model, phantom, tmp_path):
 
 
 def test_support_sets_are_read_as_people_name_them_and_faults_are_said_once(phantom, tmp_path, caplog):
-    """Endings and accents of any kind; a fault is in the log once for each version, until the folder changes."""
+    """Endings and accents of any kind; a fault is in the log once for each version, until the folder
+    changes."""
     import unicodedata
 
     from serving.models.model_manager import Version

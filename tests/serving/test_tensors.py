@@ -186,7 +186,8 @@ def test_the_keys_of_a_kept_support_set_count(monkeypatch):
 
 
 def test_bytes_in_a_message_are_readable():
-    """TensorFlow's text of an error has the bytes of the request in it; pybind then raises UnicodeDecodeError."""
+    """TensorFlow's text of an error has the bytes of the request in it; pybind then raises
+    UnicodeDecodeError."""
     with pytest.raises(UnicodeDecodeError) as caught:
         b"assertion failed: [not a picture; it begins with GIF89a\xac]".decode()
     code, message = status_of(caught.value)

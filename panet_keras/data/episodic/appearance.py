@@ -12,9 +12,10 @@ class Appearance:
     Attributes:
         depth_gain: logarithm of the gain at the top and bottom edge, to either side: the time-gain curve.
         field: standard deviation of the logarithm of a slowly changing gain.
-        shadow: largest logarithm of the darkening below a depth, in a column of 2 to 10 % of the width; about two in five
-            images get one.
-        speckle: largest standard deviation of multiplicative noise, fine or twice as coarse; about four in seven images get it.
+        shadow: largest logarithm of the darkening below a depth, in a column of 2 to 10 % of the width; about
+            two in five images get one.
+        speckle: largest standard deviation of multiplicative noise, fine or twice as coarse; about four in
+            seven images get it.
         blur: share of a blur over 2 x 2 pixels that is mixed in, and 0.4 of it sharpened.
     """
 

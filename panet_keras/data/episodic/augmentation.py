@@ -12,12 +12,13 @@ from panet_keras.data.episodic.appearance import Appearance
 class Augmentation:
     """Ranges from which each image of an episode draws its own change.
 
-    Ultrasound frames have an up (the skin), so there is no vertical flip. Pixels from outside the frame are mirrored
-    in, so no value is invented and no label lost.
+    Ultrasound frames have an up (the skin), so there is no vertical flip. Pixels from outside the frame are
+    mirrored in, so no value is invented and no label lost.
 
     Attributes:
         rotation: degrees, to either side.
-        zoom: factor is drawn from exp(-zoom) to exp(zoom): scanners are set to other depths, and pictures are cropped.
+        zoom: factor is drawn from exp(-zoom) to exp(zoom): scanners are set to other depths, and pictures are
+            cropped.
         stretch: width by height, likewise: probes differ in width.
         shear: of a row against the next, to either side.
         shift: share of height and width, to either side.
@@ -44,7 +45,8 @@ class Augmentation:
             seed: int64 [2].
 
         Returns:
-            float32 [R, H, W, 3] in [0, 1] and uint8 [R, H, W]. An image whose lesion would leave the frame keeps its place.
+            float32 [R, H, W, 3] in [0, 1] and uint8 [R, H, W]. An image whose lesion would leave the frame
+            keeps its place.
         """
         count, size = tf.shape(images)[0], tf.shape(images)[1:3]
         draws = tf.random.stateless_uniform([12, count], seed, -1.0, 1.0)

@@ -25,23 +25,28 @@ def episodes(
 ):
     """Samples few-shot episodes for `model.fit`.
 
-    Every iteration over the dataset (an epoch of `fit`) gives other episodes; the n-th iteration is the same in every
-    process with the same seed. Pictures are decoded once and kept in memory at model size (0.26 MB each at 256 x 256).
+    Every iteration over the dataset (an epoch of `fit`) gives other episodes; the n-th iteration is the same
+    in every process with the same seed. Pictures are decoded once and kept in memory at model size (0.26 MB
+    each at 256 x 256).
 
     Args:
-        records: of `Record`, from `load_bus_uclm`, `load_folder` or `read_examples`. Those of several hospitals differ in `source`.
+        records: of `Record`, from `load_bus_uclm`, `load_folder` or `read_examples`. Those of several
+            hospitals differ in `source`.
         spec: `EpisodeSpec`, what an episode is.
         batch_size: B, episodes of a step.
-        steps: batches of one iteration; None never ends, which `fit` and `evaluate` refuse unless they are told the steps.
+        steps: batches of one iteration; None never ends, which `fit` and `evaluate` refuse unless they are
+            told the steps.
         seed: integer of at least 0.
-        layouts: of `Layout`, one of which is drawn for each step, in place of `batch_size`, `shots` and `normals`.
+        layouts: of `Layout`, one of which is drawn for each step, in place of `batch_size`, `shots` and
+            `normals`.
         frozen: whether every iteration gives the episodes of the first: for validation.
         first_epoch: number of the first iteration, to go on where an earlier run stopped.
         **changes: fields of `EpisodeSpec` that differ from `spec`, such as `shots=5`.
 
     Returns:
-        `tf.data.Dataset` of `({"support_images" [B, N, K + M, H, W, 3], "support_masks" [B, N, K + M, H, W, 1], "query_images"
-        [B, Q, H, W, 3]}, query_masks [B, Q, H, W, 1])`; images float32 in [0, 1], masks uint8.
+        `tf.data.Dataset` of `({"support_images" [B, N, K + M, H, W, 3], "support_masks" [B, N, K + M, H, W,
+        1], "query_images" [B, Q, H, W, 3]}, query_masks [B, Q, H, W, 1])`; images float32 in [0, 1], masks
+        uint8.
 
     Raises:
         PANetError: no such episode can be drawn; the message says what is missing.
@@ -75,7 +80,8 @@ def episodes(
         )
     ids = _id_dataset(rule, spec, seed, batch_size, steps, layouts, frozen, first_epoch)
     dataset = ids.map(_EpisodeTensors(frames, spec), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    # The autotuner's thread makes `fit` wait at its end for 10.23, 20.47 ... seconds since its start, where it leaves a dataset without end.
+    # The autotuner's thread makes `fit` wait at its end for 10.23, 20.47 ... seconds since its start, where
+    # it leaves a dataset without end.
     options = tf.data.Options()
     options.autotune.enabled = False
     return dataset.prefetch(2).with_options(options)
@@ -85,8 +91,10 @@ class _Frames:
     """All pictures at model size, with those that were made of them.
 
     Attributes:
-        images: uint8 [R, H, W, 3]. masks: uint8 [R, H, W]. patients: [R]. sources: [R], or None where all are of one.
-        normal, mirrored: bool [R], frames without lesion, and those among them that were made of lesion images.
+        images: uint8 [R, H, W, 3]. masks: uint8 [R, H, W]. patients: [R]. sources: [R], or None where all are
+            of one.
+        normal, mirrored: bool [R], frames without lesion, and those among them that were made of lesion
+            images.
     """
 
     def __init__(self, records, spec):
@@ -138,12 +146,13 @@ def load_at_size(records, size):
 
 
 def _id_dataset(rule, spec, seed, batch_size, steps, layouts, frozen, first_epoch):
-    """Dataset of (supports [B, N, K + M], queries [B, Q], augmentation seed [2], share of superpixel episodes)."""
+    """Dataset of (supports [B, N, K + M], queries [B, Q], augmentation seed [2], share of superpixel
+    episodes)."""
     epoch = first_epoch - 1
 
     def generate():
-        # from_generator calls this once for each iteration, which is what makes epochs differ: a seeded random op in
-        # a map would repeat its draws with every iterator (tensorflow#44195).
+        # from_generator calls this once for each iteration, which is what makes epochs differ: a seeded
+        # random op in a map would repeat its draws with every iterator (tensorflow#44195).
         nonlocal epoch
         epoch = first_epoch if frozen else epoch + 1
         this, step = epoch, 0
@@ -240,7 +249,8 @@ class _EpisodeTensors:
         return tf.cast(images, tf.float32) / 255.0, masks
 
     def _planted(self, images, masks, sources, seed):
-        """Replaces some lesion images by a normal frame of their source on which theirs is pasted, or one is invented."""
+        """Replaces some lesion images by a normal frame of their source on which theirs is pasted, or one is
+        invented."""
         draw = tf.random.stateless_uniform([tf.shape(images)[0]], fold_in(seed, 1))
         plantable = tf.reduce_any(masks > 0, [1, 2]) & (tf.gather(self.normal_counts, sources) > 0)
         pasted, invented = plantable & (draw < self.pasted), plantable & (draw >= 1 - self.invented)

@@ -11,7 +11,8 @@ DARKEST = 20.0
 
 
 def mirrored_normal(image, mask):
-    """A frame without lesion of the same scanner, depth and layers; the seam is a mirror, as augmentation makes them.
+    """A frame without lesion of the same scanner, depth and layers; the seam is a mirror, as augmentation
+    makes them.
 
     Args:
         image: uint8 [H, W, 3]. mask: [H, W], not 0 = lesion.

@@ -1,4 +1,5 @@
-"""Planted lesions: a real one on another frame, or an invented one, so that thirty lesions are not all a model ever sees."""
+"""Planted lesions: a real one on another frame, or an invented one, so that thirty lesions are not all a
+model ever sees."""
 
 import math
 
@@ -21,7 +22,8 @@ def paste_lesions(images, masks, backgrounds):
     """
     size = tf.shape(images)[1:3]
     lesion = tf.cast(masks > 0, tf.float32)[..., None]
-    # Pooling at a quarter of the size: a large window over every pixel is the dearest thing one can do on a CPU.
+    # Pooling at a quarter of the size: a large window over every pixel is the dearest thing one can do on a
+    # CPU.
     grown = tf.nn.max_pool2d(tf.nn.max_pool2d(lesion, 4, 4, "SAME"), 3, 1, "SAME")
     soft = tf.image.resize(grown, size)
     ring = tf.nn.max_pool2d(grown, 5, 1, "SAME") - grown
@@ -32,7 +34,8 @@ def paste_lesions(images, masks, backgrounds):
 
 
 def invent_lesions(backgrounds, seed):
-    """Draws invented lesions: wobbly ellipses, darker than their surroundings (seldom brighter), with part of the texture.
+    """Draws invented lesions: wobbly ellipses, darker than their surroundings (seldom brighter), with part of
+    the texture.
 
     After Hu et al., CVPR 2023 (arXiv 2303.14869), who train tumour segmentation on invented tumours alone.
 
@@ -41,7 +44,8 @@ def invent_lesions(backgrounds, seed):
         seed: int64 [2].
 
     Returns:
-        float32 [R, H, W, 3], bool [R, H, W] masks, and bool [R]: False where the place is too dark for a lesion to be seen.
+        float32 [R, H, W, 3], bool [R, H, W] masks, and bool [R]: False where the place is too dark for a
+        lesion to be seen.
     """
     shape = tf.shape(backgrounds)
     count, size = shape[0], shape[1:3]
@@ -62,7 +66,8 @@ def invent_lesions(backgrounds, seed):
 
 
 def _wobbly_ellipses(count, size, seed):
-    """Signed distance [R, H, W] in pixels, about, negative inside; and the rim's width [R, 1, 1] in pixels."""
+    """Signed distance [R, H, W] in pixels, about, negative inside; and the rim's width [R, 1, 1] in
+    pixels."""
     seeds = tf.unstack(tf.random.split(seed, 2))
     draws = tf.random.stateless_uniform([7, count, 1, 1], seeds[0])
     down = tf.linspace(0.0, 1.0, size[0])[None, :, None] - (0.2 + 0.55 * draws[0])

@@ -23,15 +23,17 @@ class EpisodeRule:
         classes: [R, N] bool, whether image r can stand for way n.
         shots, queries: K and Q.
         normals: M, normal frames of the support.
-        support_from: `"cross-patient"`: no support image shares a patient with a query; `"same-patient"`: all images of
-            an episode are one patient's.
+        support_from: `"cross-patient"`: no support image shares a patient with a query; `"same-patient"`: all
+            images of an episode are one patient's.
         normal: [R] bool, images without lesion.
         normal_queries: probability, 0 to 1, that a query is one of those.
-        balanced: whether each patient, not each image, is as likely: thirty frames of one lesion are not thirty lesions.
+        balanced: whether each patient, not each image, is as likely: thirty frames of one lesion are not
+            thirty lesions.
         sources: [R] source of each image, or None for one; an episode is of one source.
         source_shares: how often each source is drawn, by name; empty: all as often.
         mirrored: [R] bool, normal frames that were made of lesion images; None for none.
-        digests: [R] of any kind, equal where pictures are: no support image is ever a query's copy under another name.
+        digests: [R] of any kind, equal where pictures are: no support image is ever a query's copy under
+            another name.
     """
 
     patients: np.ndarray
@@ -140,8 +142,9 @@ class EpisodeRule:
             rng: numpy Generator. shots, normals: in place of the rule's own.
 
         Returns:
-            supports [N, K + M] (each way's shots, then the normal frames, the same for every way) and queries [Q], indices of images, all
-            distinct within their role and between roles but for normal frames, which may come twice where there are few.
+            supports [N, K + M] (each way's shots, then the normal frames, the same for every way) and queries
+            [Q], indices of images, all distinct within their role and between roles but for normal frames,
+            which may come twice where there are few.
 
         Raises:
             PANetError: no episode was found in many tries.
@@ -235,8 +238,8 @@ def episode_ids(rule, seed, epoch, step, batch_size, layouts=()):
     """Image indices of one batch: supports [B, N, K + M] and queries [B, Q]; the same for the same numbers.
 
     Args:
-        rule: `EpisodeRule`. seed, epoch, step: integers. batch_size: B. layouts: of `Layout`, one of which is drawn for the step; it
-            replaces B, and the rule's K and M.
+        rule: `EpisodeRule`. seed, epoch, step: integers. batch_size: B. layouts: of `Layout`, one of which is
+            drawn for the step; it replaces B, and the rule's K and M.
     """
     rng = np.random.default_rng([seed, epoch, step])
     shots = normals = None

@@ -11,7 +11,8 @@ DARK = 0.06
 
 
 def superpixels(image):
-    """Regions of one image (Felzenszwalb and Huttenlocher, IJCV 2004), as SSL-ALPNet takes them (Ouyang et al., ECCV 2020, section 3.3).
+    """Regions of one image (Felzenszwalb and Huttenlocher, IJCV 2004), as SSL-ALPNet takes them (Ouyang et
+    al., ECCV 2020, section 3.3).
 
     Args:
         image: uint8 [H, W, 3].

@@ -20,11 +20,12 @@ FILENAME = re.compile(r"^([A-Za-z0-9]+)_\w+\.(png|jpg|jpeg|bmp|tif|tiff)$", re.I
 
 
 def load_bus_uclm(directory):
-    """Reads the index of a BUS-UCLM folder (Vallez et al., Scientific Data 2025, doi 10.1038/s41597-025-04562-3).
+    """Reads the index of a BUS-UCLM folder (Vallez et al., Scientific Data 2025, doi
+    10.1038/s41597-025-04562-3).
 
-    The layout is `INFO.csv` (separator `;`), `images/XXXX_000.png` and `masks/XXXX_000.png`, the four letters being the
-    patient. Images and masks are paired by name. INFO's `Resolution` is not used: it is wrong for 13 real files.
-    Pictures are opened later, by `Record.decode`.
+    The layout is `INFO.csv` (separator `;`), `images/XXXX_000.png` and `masks/XXXX_000.png`, the four letters
+    being the patient. Images and masks are paired by name. INFO's `Resolution` is not used: it is wrong for
+    13 real files. Pictures are opened later, by `Record.decode`.
 
     Args:
         directory: the folder.
@@ -36,7 +37,8 @@ def load_bus_uclm(directory):
         DataError: lists every missing file, missing row and bad value.
 
     Warns:
-        DataWarning: a mask that belongs to no image; flags written as Y, N, 1, 0, true or false, with what they were read as.
+        DataWarning: a mask that belongs to no image; flags written as Y, N, 1, 0, true or false, with what
+            they were read as.
     """
     directory = pathlib.Path(directory)
     missing = [name for name in ("INFO.csv", "images", "masks") if not (directory / name).exists()]

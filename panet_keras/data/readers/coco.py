@@ -14,20 +14,21 @@ from panet_keras.errors import DataError
 def load_coco(path, patient=None):
     """Reads COCO instances (Lin et al., ECCV 2014; format: cocodataset.org, "Data format").
 
-    Polygons and both kinds of run lengths count. A category whose name begins with `malignant` or `benign` gives the label, any other
-    name Unknown; an image without annotations is Normal. Pictures are looked for beside the file, in `images/` beside it, and by their
-    bare name.
+    Polygons and both kinds of run lengths count. A category whose name begins with `malignant` or `benign`
+    gives the label, any other name Unknown; an image without annotations is Normal. Pictures are looked for
+    beside the file, in `images/` beside it, and by their bare name.
 
     Args:
         path: the JSON file, or a folder with one or several (as `train/_annotations.coco.json`).
-        patient: function from a picture's path to the patient's identifier. Without one it is the image's field `patient` or
-            `patient_id`, else every image counts as a patient of its own.
+        patient: function from a picture's path to the patient's identifier. Without one it is the image's
+            field `patient` or `patient_id`, else every image counts as a patient of its own.
 
     Returns:
         List of `Record`, in the file's order.
 
     Raises:
-        DataError: no COCO file, missing pictures, annotations without an outline or an image, or a name used twice; lists all.
+        DataError: no COCO file, missing pictures, annotations without an outline or an image, or a name used
+            twice; lists all.
         ImportError: pycocotools is missing.
     """
     path = pathlib.Path(path)

@@ -19,17 +19,19 @@ DIRECTORY = "1.2.840.10008.1.3.10"
 def load_dicom(directory, salt="", labels=None):
     """Reads a folder of DICOM files with masks beside them.
 
-    A file is known by its ending (.dcm, .dicom, .ima) or, with any other or none, by its content. `x.dcm` has its mask in `x_mask.png`
-    (several: `x_mask_1.png` ...; any kind of picture, in any case); frame 7 of a multi-frame file, counted from 0, in `x_f7_mask.png`.
-    Frames without a mask are left out of a multi-frame file; a single frame without one counts as Normal. Masks are binary. Frames are
-    decoded to PNG in memory at once.
+    A file is known by its ending (.dcm, .dicom, .ima) or, with any other or none, by its content. `x.dcm` has
+    its mask in `x_mask.png` (several: `x_mask_1.png` ...; any kind of picture, in any case); frame 7 of a
+    multi-frame file, counted from 0, in `x_f7_mask.png`. Frames without a mask are left out of a multi-frame
+    file; a single frame without one counts as Normal. Masks are binary. Frames are decoded to PNG in memory
+    at once.
 
-    The patient is the salted SHA-256 of the tag PatientID, and the record's name is made of it and of the hash of
-    SOPInstanceUID: neither the tags nor the file's name go further. Without a secret `salt` a short PatientID can be found by trying
-    them all.
+    The patient is the salted SHA-256 of the tag PatientID, and the record's name is made of it and of the
+    hash of SOPInstanceUID: neither the tags nor the file's name go further. Without a secret `salt` a short
+    PatientID can be found by trying them all.
 
     Args:
-        directory: the folder, searched with its sub-folders; hidden files and folders (`.x`, `._x.dcm`) are left alone.
+        directory: the folder, searched with its sub-folders; hidden files and folders (`.x`, `._x.dcm`) are
+            left alone.
         salt: text that is hashed with the PatientID; the same for all of a patient's files.
         labels: dictionary of PatientID to label, else Unknown (Normal for a frame without mask).
 
@@ -40,8 +42,9 @@ def load_dicom(directory, salt="", labels=None):
         DataError: no DICOM file, or some that cannot be used; lists all of them by path.
 
     Warns:
-        DataWarning: BurnedInAnnotation is YES: the pixels themselves may name the patient; the same instance came twice and the second
-            was left out, or other pixels under the same SOPInstanceUID were kept under another name; objects without pixels.
+        DataWarning: BurnedInAnnotation is YES: the pixels themselves may name the patient; the same instance
+            came twice and the second was left out, or other pixels under the same SOPInstanceUID were kept
+            under another name; objects without pixels.
     """
     directory = pathlib.Path(directory)
     files = [path for path in visible_files(directory) if is_dicom(path)]
@@ -110,7 +113,8 @@ def _some(names):
 
 
 def _once(found):
-    """Records of different names, and the files that were left out or named anew; the copy that has a mask stays."""
+    """Records of different names, and the files that were left out or named anew; the copy that has a mask
+    stays."""
     records, doubles = {}, []
     for path, record in sorted(found, key=lambda pair: not pair[1].masks):
         known = records.get(record.filename)

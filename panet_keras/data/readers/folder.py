@@ -15,22 +15,23 @@ __all__ = ["SUFFIXES", "label_of", "load_folder"]
 def load_folder(directory, patient=None):
     """Reads `x.png` with `x_mask.png`, `x_mask_1.png` ... (BUSI: Al-Dhabyani et al., Data in Brief 2020).
 
-    Subfolders are searched, hidden ones are not. The label is the subfolder's or the file name's beginning (`benign`, `malignant`,
-    `normal`), else `"Unknown"`. Several masks of an image are united. An image without a mask is refused unless it is
-    normal. Beside `_mask` these are masks, too: `x_seg`, `x_label`, `x_gt`, `x_tumor` (and more, `readers.names.OTHER_MASK`) where `x`
-    lies beside them, and `masks/x.png` beside `images/x.png`.
+    Subfolders are searched, hidden ones are not. The label is the subfolder's or the file name's beginning
+    (`benign`, `malignant`, `normal`), else `"Unknown"`. Several masks of an image are united. An image
+    without a mask is refused unless it is normal. Beside `_mask` these are masks, too: `x_seg`, `x_label`,
+    `x_gt`, `x_tumor` (and more, `readers.names.OTHER_MASK`) where `x` lies beside them, and `masks/x.png`
+    beside `images/x.png`.
 
     Args:
         directory: the folder.
-        patient: function from a file's path to the patient's identifier. Without one every image counts as a patient
-            of its own, for nothing in the layout tells: pass it if the same person may appear twice.
+        patient: function from a file's path to the patient's identifier. Without one every image counts as a
+            patient of its own, for nothing in the layout tells: pass it if the same person may appear twice.
 
     Returns:
         List of `Record`, sorted by name.
 
     Raises:
-        DataError: no pictures, images without masks, masks without images, a name used twice, or DICOM files, which `load_dicom` reads;
-            names annotations in other formats.
+        DataError: no pictures, images without masks, masks without images, a name used twice, or DICOM files,
+            which `load_dicom` reads; names annotations in other formats.
     """
     directory = pathlib.Path(directory)
     if not directory.is_dir():

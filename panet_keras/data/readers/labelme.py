@@ -19,21 +19,24 @@ AREAS = ("polygon", "rectangle", "circle", "mask")
 
 
 def load_labelme(directory, patient=None):
-    """Reads `x.json` of LabelMe (github.com/wkentaro/labelme) with the picture that it names, or that it holds.
+    """Reads `x.json` of LabelMe (github.com/wkentaro/labelme) with the picture that it names, or that it
+    holds.
 
-    Polygons, rectangles, circles and masks count; points and lines have no area and are refused. A label that begins with `malignant` or
-    `benign` gives the label, any other name Unknown; a file without shapes is Normal, and so is a picture without a file under `normal/`.
+    Polygons, rectangles, circles and masks count; points and lines have no area and are refused. A label that
+    begins with `malignant` or `benign` gives the label, any other name Unknown; a file without shapes is
+    Normal, and so is a picture without a file under `normal/`.
 
     Args:
         directory: the folder, searched with its sub-folders.
-        patient: function from the JSON file's path to the patient's identifier. Without one it is the file's flag or field `patient`,
-            else every image counts as a patient of its own.
+        patient: function from the JSON file's path to the patient's identifier. Without one it is the file's
+            flag or field `patient`, else every image counts as a patient of its own.
 
     Returns:
         List of `Record`, sorted by name.
 
     Raises:
-        DataError: no LabelMe file, missing pictures, shapes without an area, pictures without a file; lists all.
+        DataError: no LabelMe file, missing pictures, shapes without an area, pictures without a file; lists
+            all.
     """
     directory = pathlib.Path(directory)
     everything = visible_files(directory)

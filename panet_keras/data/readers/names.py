@@ -35,7 +35,8 @@ MASK_FOLDERS = {
 
 
 def visible_files(directory):
-    """Sorted files of a folder and its sub-folders, without hidden ones (`.x`, `._x`) and those of `__MACOSX`."""
+    """Sorted files of a folder and its sub-folders, without hidden ones (`.x`, `._x`) and those of
+    `__MACOSX`."""
     directory = pathlib.Path(directory)
     found = []
     for folder, folders, files in os.walk(directory):
@@ -50,7 +51,8 @@ def pictures(directory):
 
 
 def annotation_kind(path):
-    """Name and mend of an annotation's format (LabelMe, COCO, CVAT, VIA, NIfTI), or None for any other file."""
+    """Name and mend of an annotation's format (LabelMe, COCO, CVAT, VIA, NIfTI), or None for any other
+    file."""
     if not path.name.lower().endswith(ANNOTATIONS):
         return None
     with open(path, "rb") as file:
@@ -74,8 +76,9 @@ def annotation_problems(image, stem):
 def pair(directory, files, stem_of):
     """Sorts files into images and their masks, by the names and folders that people use.
 
-    A mask is `x_mask`, `x_mask_1` beside `x`; `x_seg`, `x_label`, `x_gt`, `x_tumor` ... where an image `x` lies beside it; or a file of the
-    image's name in a folder `masks/` (`MASK_FOLDERS`) where the image lies in `images/` beside it, or above it.
+    A mask is `x_mask`, `x_mask_1` beside `x`; `x_seg`, `x_label`, `x_gt`, `x_tumor` ... where an image `x`
+    lies beside it; or a file of the image's name in a folder `masks/` (`MASK_FOLDERS`) where the image lies
+    in `images/` beside it, or above it.
 
     Args:
         directory: the root. files: paths under it. stem_of: function of a path to its name without ending.

@@ -19,16 +19,18 @@ CHANNEL = re.compile(r"_0000$")
 
 
 def load_nifti(directory, patient=None):
-    """Reads `x.nii.gz` with `x_mask.nii.gz` or `x_seg.nii.gz` (and the other names and folders of `load_folder`; nnU-Net's, too).
+    """Reads `x.nii.gz` with `x_mask.nii.gz` or `x_seg.nii.gz` (and the other names and folders of
+    `load_folder`; nnU-Net's, too).
 
-    A volume becomes one record a slice along its last axis, `x_z007.png`; slices without lesion are Normal. Rows and columns are the
-    second and first axis, as viewers of slices show them. Not 0 is lesion. Whole numbers from 0 to 255 and colours are kept; other
-    values are scaled from the volume's least to its greatest, and that is said.
+    A volume becomes one record a slice along its last axis, `x_z007.png`; slices without lesion are Normal.
+    Rows and columns are the second and first axis, as viewers of slices show them. Not 0 is lesion. Whole
+    numbers from 0 to 255 and colours are kept; other values are scaled from the volume's least to its
+    greatest, and that is said.
 
     Args:
         directory: the folder, searched with its sub-folders.
-        patient: function from an image's path to the patient's identifier. Without one every file counts as a patient of its own: the
-            slices of a volume are never on two sides.
+        patient: function from an image's path to the patient's identifier. Without one every file counts as a
+            patient of its own: the slices of a volume are never on two sides.
 
     Returns:
         List of `Record`, sorted by name, whose pictures are PNG bytes.

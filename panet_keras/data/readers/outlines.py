@@ -13,7 +13,8 @@ CLASSES = {"benign": 1, "malignant": 2}
 
 
 def class_of(name):
-    """Class index that an annotation's name stands for: 2 where it begins with malignant, else 1 (benign, or not graded)."""
+    """Class index that an annotation's name stands for: 2 where it begins with malignant, else 1 (benign, or
+    not graded)."""
     return next((index for start, index in CLASSES.items() if str(name).lower().startswith(start)), 1)
 
 
@@ -38,8 +39,8 @@ def record_of(image, name, patient, shape, shapes, root):
         root: folder whose sub-folders may name the label.
 
     Returns:
-        `Record` with a mask of class indices; Malignant where any annotation is, Benign where one says so, Normal without any, else what
-        the file's or folder's name says.
+        `Record` with a mask of class indices; Malignant where any annotation is, Benign where one says so,
+        Normal without any, else what the file's or folder's name says.
     """
     mask = np.zeros(shape, np.uint8)
     for kind, inside in shapes:

@@ -14,12 +14,14 @@ BUS_BRA_COLUMNS = ("ID", "Case", "Pathology")
 
 
 def load_csv(path):
-    """Reads a CSV file with the columns `image`, `mask`, `patient` and `label`, in any order; further ones are left alone.
+    """Reads a CSV file with the columns `image`, `mask`, `patient` and `label`, in any order; further ones
+    are left alone.
 
     A column `source` (hospital or device) is kept, where there is one.
 
-    Paths are relative to the file's folder, or absolute. Several masks of an image are joined by `|`; none is allowed where the
-    label is Normal. Masks are black and white: white is lesion. Labels are Normal, Benign, Malignant or Unknown, in any case.
+    Paths are relative to the file's folder, or absolute. Several masks of an image are joined by `|`; none is
+    allowed where the label is Normal. Masks are black and white: white is lesion. Labels are Normal, Benign,
+    Malignant or Unknown, in any case.
 
     Args:
         path: the CSV file, UTF-8, separated by commas, semicolons or tabs.
@@ -76,7 +78,8 @@ def load_csv(path):
 def load_bus_bra(directory):
     """Reads BUS-BRA (Gomez-Flores et al., Medical Physics 2024, doi 10.1002/mp.16812).
 
-    The layout is `bus_data.csv`, `Images/bus_0001-l.png` and `Masks/mask_0001-l.png`; `Case` is the patient, `Pathology` the label.
+    The layout is `bus_data.csv`, `Images/bus_0001-l.png` and `Masks/mask_0001-l.png`; `Case` is the patient,
+    `Pathology` the label.
 
     Args:
         directory: the folder.
@@ -131,7 +134,8 @@ def read_rows(path, expected, delimiter=None):
         DataError: no such file, not UTF-8, or no CSV.
     """
     try:
-        # utf-8-sig: what spreadsheets write begins with a mark that would become part of the first column's name.
+        # utf-8-sig: what spreadsheets write begins with a mark that would become part of the first column's
+        # name.
         text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or f"not UTF-8 ({error})"
@@ -147,7 +151,8 @@ def read_rows(path, expected, delimiter=None):
 
 
 def _read(path, columns, optional=()):
-    """(row number, dictionary of stripped values) of each row of a CSV file that has the columns; optional ones are "" without."""
+    """(row number, dictionary of stripped values) of each row of a CSV file that has the columns; optional
+    ones are "" without."""
     rows = read_rows(path, f"a CSV file with the columns {', '.join(columns)}")
     header = rows[0][1] if rows else []
     missing = [name for name in columns if name not in header]

@@ -9,7 +9,8 @@ FEW = 16
 NOISE = 0.1
 """How far, of the brightest level, a filter or compression with loss moves a level."""
 MOST_LABELS = 5
-"""Levels that fill regions in a mask of many levels; with more it is a photograph or a map of probabilities."""
+"""Levels that fill regions in a mask of many levels; with more it is a photograph or a map of
+probabilities."""
 MOST_DRAWN = 64
 """Levels that fill regions in a mask that was drawn: one for each lesion at most."""
 MOST_UNCERTAIN = 0.25
@@ -21,7 +22,8 @@ class MaskRefused(Refused):
 
 
 def page_levels(image, name):
-    """Levels [H, W] of a page of a mask: what it stores, 0 for black, at every bit depth; of colours the strongest channel."""
+    """Levels [H, W] of a page of a mask: what it stores, 0 for black, at every bit depth; of colours the
+    strongest channel."""
     if image.mode == "F" or image.mode.startswith("I"):
         return array_levels(np.asarray(image), name)
     if image.info.get("deep_colour"):
@@ -32,7 +34,8 @@ def page_levels(image, name):
 
 
 def array_levels(array, name):
-    """Levels int64 [H, W] of an array [H, W] or [H, W, C] of bool or any number; 0 stays 0, and nothing else becomes 0.
+    """Levels int64 [H, W] of an array [H, W] or [H, W, C] of bool or any number; 0 stays 0, and nothing else
+    becomes 0.
 
     Raises:
         MaskRefused: another shape or type, or a value that is not finite.
@@ -62,9 +65,10 @@ def array_levels(array, name):
 def lesion(levels, name, lossy=False):
     """Which pixels of a mask are lesion: not black.
 
-    A level that fills a region somewhere (a pixel and its eight neighbours have it) is a label, however dark: 1, 2, 3; 85, 170, 255.
-    Other levels are the edges that a smooth filter or JPEG left; each goes to the nearer of black and its own region's label, and is
-    counted. A region too small to be filled keeps its pixels.
+    A level that fills a region somewhere (a pixel and its eight neighbours have it) is a label, however dark:
+    1, 2, 3; 85, 170, 255. Other levels are the edges that a smooth filter or JPEG left; each goes to the
+    nearer of black and its own region's label, and is counted. A region too small to be filled keeps its
+    pixels.
 
     Args:
         levels: int [H, W], 0 for black.
@@ -136,9 +140,11 @@ def _distinct(labels, support, tolerance):
 
 
 def _own_labels(levels, labels, tolerance, top):
-    """Numbers [H, W] of the regions, and for each pixel the label of its own region that is nearest above it (0: none is)."""
+    """Numbers [H, W] of the regions, and for each pixel the label of its own region that is nearest above it
+    (0: none is)."""
     numbers, count = regions(levels > tolerance)
-    # A region without a label is a lesion too small to be filled; in a mask with noise it must be bright to be one.
+    # A region without a label is a lesion too small to be filled; in a mask with noise it must be bright to
+    # be one.
     own = np.full(count + 1, top, np.int64)
     if not tolerance:
         own[:] = 0
@@ -196,12 +202,14 @@ def regions(mask):
 
 
 def sampled(old, new):
-    """Pixels that nearest neighbour takes from a side of `old` pixels for one of `new`, pixel centres aligned."""
+    """Pixels that nearest neighbour takes from a side of `old` pixels for one of `new`, pixel centres
+    aligned."""
     return np.minimum(((np.arange(new) + 0.5) * (old / new)).astype(np.int64), old - 1)
 
 
 def resize_mask(mask, size):
-    """Brings a mask to another size by nearest neighbour; a region that would vanish keeps the cell that holds its centre.
+    """Brings a mask to another size by nearest neighbour; a region that would vanish keeps the cell that
+    holds its centre.
 
     Args:
         mask: [H, W], bool or class indices with 0 for background; regions are connected pixels of one class.

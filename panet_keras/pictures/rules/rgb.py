@@ -14,7 +14,8 @@ MAX_PIXELS = 50_000_000
 """Pictures with more pixels are refused before they are decoded: a small file can hold a huge picture."""
 MAX_BYTES = 1 << 30
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
-"""What Pillow may open; of an MPO (a phone's JPEG with previews behind it) the picture that viewers show is read."""
+"""What Pillow may open; of an MPO (a phone's JPEG with previews behind it) the picture that viewers show is
+read."""
 LOSSY = ("JPEG", "MPO")
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -29,11 +30,13 @@ TURNS = {
 BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262
 """Tags of TIFF 6.0."""
 BASELINE = {0xC0, 0xC1, 0xC2}
-"""Starts of frame of JPEG (ITU T.81, table B.1) that every decoder reads: Huffman-coded, baseline, extended and progressive."""
+"""Starts of frame of JPEG (ITU T.81, table B.1) that every decoder reads: Huffman-coded, baseline, extended
+and progressive."""
 
 
 class Refused(ValueError):
-    """A picture that is not decoded; the message names the file, what came, what was expected, and the mend."""
+    """A picture that is not decoded; the message names the file, what came, what was expected, and the
+    mend."""
 
 
 def read_bytes(source, name):
@@ -116,7 +119,8 @@ def open_pages(content, name, max_pixels=MAX_PIXELS, page=None, several=False):
 
 
 def _loaded(image, content):
-    """A copy of the present page with what Pillow leaves to the caller: orientation, 16-bit white, transparent grey of few bits."""
+    """A copy of the present page with what Pillow leaves to the caller: orientation, 16-bit white,
+    transparent grey of few bits."""
     inverted = image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == 0 and image.mode.startswith("I;16")
     image.load()
     page = turned(image) if image.format != "TIFF" else image.copy()  # Pillow has turned a TIFF
@@ -138,7 +142,8 @@ def _loaded(image, content):
 
 
 def turned(image):
-    """A copy of a loaded image, turned as its EXIF says; one that says nothing readable is left as it lies."""
+    """A copy of a loaded image, turned as its EXIF says; one that says nothing readable is left as it
+    lies."""
     value = 1
     if "exif" in image.info:
         exif = Image.Exif()
@@ -152,7 +157,8 @@ def turned(image):
 
 
 def _check_png(content, name):
-    """Refuses a PNG that is cut off or damaged, which Pillow decodes where only its end or a checksum of its pixels is wrong."""
+    """Refuses a PNG that is cut off or damaged, which Pillow decodes where only its end or a checksum of its
+    pixels is wrong."""
     if content[:8] != b"\x89PNG\r\n\x1a\n":
         return
     place, kinds = 8, []
@@ -247,7 +253,8 @@ def array_to_rgb(array, name="image"):
     """Turns an array of any usual kind into 8-bit RGB, by the same rules as a file.
 
     Args:
-        array: [H, W], [H, W, 1], [H, W, 2] (grey, alpha), [H, W, 3] or [H, W, 4]; bool, uint8, uint16 (0 to 65535), or float in [0, 1].
+        array: [H, W], [H, W, 1], [H, W, 2] (grey, alpha), [H, W, 3] or [H, W, 4]; bool, uint8, uint16 (0 to
+            65535), or float in [0, 1].
         name: what to call it in an error.
 
     Returns:
@@ -283,7 +290,8 @@ def array_to_rgb(array, name="image"):
 
 
 def is_plain_png(content):
-    """Whether file bytes are an 8-bit RGB PNG without transparency, orientation or frames: decoding them would change nothing.
+    """Whether file bytes are an 8-bit RGB PNG without transparency, orientation or frames: decoding them
+    would change nothing.
 
     Args:
         content: bytes of a file.
