@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from panet_keras.layers.prototypes import IGNORE
+from panet_keras.losses.presence import presence_entropy
 
 
 @keras.saving.register_keras_serializable(package="panet_keras")
@@ -29,6 +30,9 @@ class CrossEntropyDice(keras.losses.Loss):
             false pixel of such an image costs as much as half a missed lesion, and a model in doubt learns to
             mark nothing.
         miss_weight: w, from 0 to 1.
+        presence_weight: factor of the presence term (`presence_entropy`), at least 0. A small false mark costs
+            next to nothing as cross-entropy, which is a mean over all pixels; whether a frame shows a lesion at
+            all is judged by its hottest pixels alone.
         ignore_class: label of pixels that count nowhere.
 
     Call arguments:
@@ -46,6 +50,7 @@ class CrossEntropyDice(keras.losses.Loss):
         smooth=1.0,
         empty_weight=1.0,
         miss_weight=0.5,
+        presence_weight=0.0,
         ignore_class=IGNORE,
         name="cross_entropy_dice",
         **kwargs,
@@ -56,6 +61,7 @@ class CrossEntropyDice(keras.losses.Loss):
         self.smooth = smooth
         self.empty_weight = empty_weight
         self.miss_weight = miss_weight
+        self.presence_weight = presence_weight
         self.ignore_class = ignore_class
 
     def __call__(self, y_true, y_pred, sample_weight=None):
@@ -82,6 +88,8 @@ class CrossEntropyDice(keras.losses.Loss):
             missed = 1.0 - (2.0 * overlap + self.smooth) / (total + self.smooth)
             factor = tf.where(tf.reduce_any(truth > 0, [2, 3]), 1.0, self.empty_weight)
             loss += self.dice_weight * tf.reduce_mean(factor * missed)
+        if self.presence_weight:
+            loss += self.presence_weight * presence_entropy(labels, tf.nn.softmax(y_pred), valid)
         # As keras.losses.Loss does: under tf.distribute the replicas' gradients are summed.
         return loss / tf.distribute.get_strategy().num_replicas_in_sync
 
@@ -106,5 +114,6 @@ class CrossEntropyDice(keras.losses.Loss):
             "smooth": self.smooth,
             "empty_weight": self.empty_weight,
             "miss_weight": self.miss_weight,
+            "presence_weight": self.presence_weight,
             "ignore_class": self.ignore_class,
         }

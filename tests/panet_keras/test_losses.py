@@ -48,6 +48,27 @@ def test_a_miss_can_cost_more_than_a_false_mark():
     np.testing.assert_allclose(wary(truth, logits_of(large)), 1 - (200 + 1) / (200 + 0.6 * 20 + 1), rtol=1e-4)
 
 
+def test_presence_is_judged_by_the_hottest_pixels():
+    """100 x 100 pixels: the hottest 0.1 % are 10, inside the lesion where there is one."""
+    truth = np.zeros((1, 3, 100, 100, 1), "uint8")
+    truth[0, 0, 40:60, 40:60] = 1  # a lesion that is found, hotter still beside it
+    truth[0, 1, 50, 50:54] = 1  # a tiny one, half sure
+    heat = np.full((1, 3, 100, 100), 0.01)
+    heat[0, 0, 45:55, 45:55] = 0.9
+    heat[0, 0, 30:40, 40:60] = 0.99
+    heat[0, 1, 50, 50:54] = 0.5
+    heat[0, 2, 0, :5] = 0.7  # a normal frame with five hot pixels
+    logits = np.stack([np.zeros_like(heat), np.log(heat / (1 - heat))], -1).astype("float32")
+    loss = CrossEntropyDice(cross_entropy_weight=0, dice_weight=0, presence_weight=2.0)
+    found = -math.log(0.9) - math.log(0.5)
+    empty = -math.log(1 - (5 * 0.7 + 5 * 0.01) / 10)
+    np.testing.assert_allclose(loss(truth, logits), 2 * (found + empty) / 3, rtol=1e-4)
+    truth[0, 2] = 255
+    np.testing.assert_allclose(loss(truth, logits), 2 * found / 2, rtol=1e-4)
+    truth[:] = 255
+    assert float(loss(truth, logits)) == 0.0
+
+
 def test_ignored_and_unweighted_pixels_count_nowhere():
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 2, (1, 2, 8, 8, 1)).astype("uint8")
