@@ -139,6 +139,7 @@ def one(model, support, normals, queries, normal_queries, adapted):
     """Scores of one support set: a dictionary for each image, the threshold and the seconds that setting up
     took."""
     from panet_keras import FewShotSegmenter
+    from panet_keras.evaluation import fit_temperature
 
     samples = [r.decode() for r in support]
     segmenter = FewShotSegmenter(model)
@@ -152,16 +153,23 @@ def one(model, support, normals, queries, normal_queries, adapted):
         segmenter.calibrate()
     seconds = time.monotonic() - start
     steps = segmenter.adaptation.steps if segmenter.adaptation else 0
+    lesions, normals = ([answer(segmenter, r) for r in part] for part in (queries, normal_queries))
+    temperature = fit_temperature(
+        (np.stack([np.zeros_like(logit), logit], -1), truth) for _, logit, truth in lesions + normals
+    )
     return {
         "threshold": segmenter.presence_threshold,
+        # Of a model whose temperature is 1, as those that are left out are written.
+        "temperature": temperature,
         "seconds": seconds,
         "steps": steps,
-        "lesions": [answer(segmenter, r) for r in queries],
-        "normal frames": [answer(segmenter, r) for r in normal_queries],
+        "lesions": [row for row, _, _ in lesions],
+        "normal frames": [row for row, _, _ in normals],
     }
 
 
 def answer(segmenter, query):
+    """Scores of one picture; float16 logits [H, W] of the lesion and the truth."""
     from panet_keras.evaluation import dice
     from panet_keras.evaluation.lesions import find_lesions
 
@@ -170,7 +178,7 @@ def answer(segmenter, query):
     truth = sample.mask > 0
     marks = find_lesions(truth, np.where(found.mask, found.probability, 0.0))
     plain = found.probability > 0.5
-    return {
+    row = {
         "file": query.filename,
         "patient": query.patient,
         "dice": float(dice(truth, found.mask)) if truth.any() else None,
@@ -181,6 +189,8 @@ def answer(segmenter, query):
         "found": marks.found,
         "false": marks.false,
     }
+    sure = np.clip(found.probability.astype(np.float64), 1e-6, 1 - 1e-6)
+    return row, np.log(sure / (1 - sure)).astype(np.float16), truth
 
 
 def table(entries):
@@ -228,6 +238,7 @@ def summary(hospital, supports, normals, adapted, draws, groups):
             np.mean([[image["presence"] < draw["threshold"] for image in draw["lesions"]] for draw in draws])
         ),
         "threshold": float(np.mean([draw["threshold"] for draw in draws])),
+        "temperature": float(np.mean([draw["temperature"] for draw in draws])),
         "seconds": float(np.mean([draw["seconds"] for draw in draws])),
         "steps": float(np.mean([draw["steps"] for draw in draws])),
         "minus one support": paired_difference(values, per_image(single, "lesions", "dice")[0], patients)
