@@ -11,6 +11,7 @@ import pytest
 
 from panet_keras.pictures.decode import encode_png
 from serving.api.rest import MAX_BODY, create_rest_server
+from tests.panet_keras.test_doors import REFUSED
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,14 @@ def test_pictures_go_as_base64(rest, predict, episode):
     assert code == 200 and np.shape(answer["outputs"]["masks"]) == (1, 1, 64, 64)
     body["inputs"]["query_bytes"] = [[{"b64": "?"}]]
     assert predict(rest, body)[0] == 400
+    # What checksums show is refused before the graph; what its decoder finds is said in the same words.
+    whole, _, _ = REFUSED["PNG with a wrong zlib stream"]
+    for content, said in ((whole[:-1] + b"?", "PNG with a wrong checksum"), (whole, "broken data stream")):
+        damaged = {"b64": base64.b64encode(content).decode()}
+        body["inputs"]["query_bytes"] = [[{"b64": picture}, damaged]]
+        code, answer = predict(rest, body)
+        assert code == 400 and answer["error"].startswith("query_bytes[0, 1]: cannot be decoded"), answer
+        assert said in answer["error"] and answer["error"].endswith("Copy or export the file again.")
 
 
 def test_status_and_metadata(rest, ask):
