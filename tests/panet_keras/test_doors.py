@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from panet_keras import ImageError
-from panet_keras.data import Record, decode_image
+from panet_keras.data import Record, decode_image, load_folder
 from panet_keras.pictures.decode import read_image
 from panet_keras.pictures.masks import decode_mask
 from panet_keras.pictures.rules.regions import regions, resize_mask
@@ -536,13 +536,23 @@ def test_the_client_s_copy_of_the_rules_is_the_library_s():
     assert filecmp.cmpfiles(ours, copy, names, shallow=False)[1:] == ([], [])
 
 
-def test_a_support_set_s_mask_may_have_any_ending(tmp_path):
+def test_a_support_set_is_read_as_a_folder_of_data_is(tmp_path):
+    """Masks of any ending; several of one picture are united."""
     from serving.models.support_sets import read_set
 
     (tmp_path / "ä.jpg").write_bytes(saved(np.zeros(LEFT.shape, np.uint8), "JPEG"))
     (tmp_path / "ä_mask.PNG").write_bytes(MASKS["instances 1, 2, 3"])
     _, masks = read_set(tmp_path, LEFT.shape)
     np.testing.assert_array_equal(masks[0, 0, 0, ..., 0], BOTH | SMALL)
+    (tmp_path / "c.bmp").write_bytes(saved(np.zeros(LEFT.shape, np.uint8), "BMP"))
+    for name, part in (("c_mask_1.png", LEFT), ("c_Mask_2.GIF", RIGHT)):
+        (tmp_path / name).write_bytes(saved(part.astype(np.uint8) * 255, pathlib.Path(name).suffix[1:]))
+    (tmp_path / "normals").mkdir()
+    (tmp_path / "normals" / ".DS_Store").write_bytes(b"")
+    _, masks = read_set(tmp_path, LEFT.shape)
+    np.testing.assert_array_equal(masks[0, 0, 0, ..., 0], BOTH)
+    sample = next(r for r in load_folder(tmp_path) if r.filename == "c.bmp").decode()
+    np.testing.assert_array_equal(sample.mask > 0, BOTH)
     (tmp_path / "b.png").write_bytes(WHOLE)
-    with pytest.raises(ValueError, match="b.png: found none as its mask"):
+    with pytest.raises(ValueError, match="b.png has no mask .b_mask.png"):
         read_set(tmp_path, LEFT.shape)
