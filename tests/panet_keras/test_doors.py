@@ -132,6 +132,18 @@ def white_is_zero():
     return content.replace(entry, struct.pack("<HHIHH", 262, 3, 1, 0, 0))
 
 
+def twelve_bits(values):
+    """A TIFF of samples of 12 bits, which Pillow reads and does not write: one of bytes, its tags changed."""
+    bits = (values[..., None] >> np.arange(12)[::-1]) & 1
+    rows = np.packbits(bits.reshape(len(values), -1).astype(np.uint8), axis=1)
+    content = tiff(rows)
+    for tag, kind, old, new in ((256, 4, rows.shape[1], values.shape[1]), (258, 3, 8, 12)):
+        entry = struct.pack("<HHII", tag, kind, 1, old)
+        assert content.count(entry) == 1
+        content = content.replace(entry, struct.pack("<HHII", tag, kind, 1, new))
+    return content
+
+
 def other_rows():
     """(name, file, expected pixels) of kinds that Pillow writes."""
     deep = (DEEP.astype(int) + 128) // 257
@@ -141,6 +153,8 @@ def other_rows():
     yield "PGM", saved(PIXELS[..., 0], "PPM"), grey(PIXELS[..., 0])
     yield "TIFF 8", tiff(PIXELS, compression="tiff_lzw"), PIXELS
     yield "TIFF 16", tiff(DEEP), grey(deep)
+    twelve = np.arange(HEIGHT * WIDTH).reshape(HEIGHT, WIDTH) * 4095 // (HEIGHT * WIDTH - 1)
+    yield "TIFF 12", twelve_bits(twelve), grey(((twelve * 16 + twelve // 256) + 128) // 257)
     yield "TIFF 16 white is zero", white_is_zero(), grey((65535 - DEEP.astype(int) + 128) // 257)
     yield "TIFF 32", tiff(DEEP.astype(np.int32)), grey(deep)
     yield "TIFF 1", tiff(PIXELS[..., 0] > 127), grey((PIXELS[..., 0] > 127) * 255)
@@ -227,6 +241,11 @@ REFUSED = {
     "TIFF below 0": (
         tiff(-DEEP.astype(np.int32)),
         "grey values -6.* to .*; expected 0 to 65535",
+        "but.*TIFF",
+    ),
+    "TIFF of signed bytes": (
+        tiff(PIXELS[..., 0], tiffinfo={339: 2}),
+        r"cannot be decoded \(TIFF of signed 8-bit numbers\)",
         "but.*TIFF",
     ),
     "TIFF of floats": (

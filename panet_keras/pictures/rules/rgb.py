@@ -27,7 +27,7 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """What undoes each value of the EXIF tag Orientation (Exif 2.32, section 4.6.4)."""
-BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262
+BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
 """Tags of TIFF 6.0."""
 BASELINE = {0xC0, 0xC1, 0xC2}
 """Starts of frame of JPEG (ITU T.81, table B.1) that every decoder reads: Huffman-coded, baseline, extended
@@ -120,18 +120,21 @@ def open_pages(content, name, max_pixels=MAX_PIXELS, page=None, several=False):
 def _loaded(image, content):
     """A copy of the present page with what Pillow leaves to the caller: orientation, 16-bit white,
     transparent grey of few bits."""
-    inverted = image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == 0 and image.mode.startswith("I;16")
+    wanted = (BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT) if image.format == "TIFF" else ()
+    tags = {tag: image.tag_v2[tag] for tag in wanted if tag in image.tag_v2}
+    inverted = tags.get(PHOTOMETRIC) == 0 and image.mode.startswith("I;16")
+    if image.mode == "L" and 2 in tags.get(SAMPLE_FORMAT, ()):
+        raise ValueError("TIFF of signed 8-bit numbers")
     image.load()
     page = turned(image) if image.format != "TIFF" else image.copy()  # Pillow has turned a TIFF
     page.format = image.format
-    bits = (
-        image.tag_v2.get(BITS_PER_SAMPLE, ())
-        if image.format == "TIFF"
-        else (content[24],) * (image.format == "PNG")
-    )
+    bits = tags.get(BITS_PER_SAMPLE, ()) or (content[24],) * (image.format == "PNG")
     page.info["deep_colour"] = (
         page.mode not in ("1", "L", "P") and not page.mode.startswith(("I", "F")) and 16 in bits
     )
+    if 12 in bits and page.mode == "I;16":
+        deep = np.asarray(page).astype(np.uint16)
+        page = Image.fromarray((deep << 4) | (deep >> 8))
     if inverted:
         page = Image.fromarray(65535 - np.asarray(page).astype(np.uint16))
     grey = page.info.get("transparency")
