@@ -24,7 +24,7 @@ from google.protobuf import json_format
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
 from serving.address import refusal, resolve
-from serving.api.http_body import HttpError, read_body
+from serving.api.http_body import HttpError, read_body, too_large
 from serving.api.json_tensors import columns, only_input, parse, read_tensor, write_tensor
 from serving.api.prediction_service import ModelService, signature_of
 from serving.errors import status_of
@@ -36,6 +36,8 @@ PATH = re.compile(
     r"/v1/models/(?P<model>[^/:]+)(/versions/(?P<version>\d{1,18})|/labels/(?P<label>[^/:]+))?(?P<what>:predict|:classify|:regress|:ready|/metadata)?",
     re.ASCII,
 )
+ADDRESS, COLON = re.compile("^https?://[^/?#]*", re.IGNORECASE), re.compile("%3a", re.IGNORECASE)
+MAX_REQUEST_LINE = 65537
 MAX_BODY = 1 << 28
 """Bytes of a request, unpacked; five supports of 606 x 856 pixels as JSON numbers are about 100 MB."""
 HTTP_STATUS = {
@@ -145,7 +147,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def parse_request(self):
         self._in_time = self._stack.enter_context(self.server.answering())
+        # Old clients end a body with a line that is none of it (RFC 9112, section 2.2).
+        for _ in range(4):
+            if self.raw_requestline.strip(b"\r\n"):
+                break
+            self.raw_requestline = self.rfile.readline(MAX_REQUEST_LINE)
         return super().parse_request()
+
+    def handle_expect_100(self):
+        """Refuses what is too large before it is sent."""
+        length = self.headers.get("Content-Length", "")
+        if length.isascii() and length.isdigit() and int(length[:20]) > MAX_BODY:
+            error = too_large(length[:20], MAX_BODY)
+            self._send(error.code, json.dumps({"error": str(error)}).encode(), "application/json")
+            return False
+        return super().handle_expect_100()
 
     def do_GET(self):
         path = self._path()
@@ -177,12 +193,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """What the standard library refuses itself (a broken request line, too many headers) is JSON, too."""
         short = message or http.HTTPStatus(code).phrase
         self.command = getattr(self, "command", None)
+        self.request_version = self.protocol_version  # without one it would be an answer without a head
         self._send(
             int(code), json.dumps({"error": f"Malformed request: {short[:200]}"}).encode(), "application/json"
         )
 
     def _path(self):
-        return self.path.partition("?")[0].partition("#")[0]
+        """Of a request's target, also where a proxy's client names the whole address (RFC 9112, section 3.2.2) or
+        writes the colon before the method as %3A."""
+        path = ADDRESS.sub("", self.path).partition("?")[0].partition("#")[0]
+        return COLON.sub(":", path)
 
     def _answer(self, action, allowed):
         try:

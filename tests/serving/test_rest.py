@@ -4,6 +4,7 @@ import base64
 import gzip
 import http.client
 import json
+import socket
 import zlib
 
 import numpy as np
@@ -217,6 +218,28 @@ def test_a_gzip_bomb_is_stopped(rest, ask):
     assert len(bomb) < 1 << 20
     code, answer = ask(rest, "POST", "/v1/models/panet:predict", bomb, {"Content-Encoding": "gzip"})
     assert code == 413 and "unpacks to more than" in answer["error"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "begins", "holds"),
+    [
+        ("GET http://proxy:80/v1/models/panet HTTP/1.1", "HTTP/1.1 200", "AVAILABLE"),
+        ("GET /v1/models/panet%3Aready HTTP/1.1", "HTTP/1.1 200", '"ready": true'),
+        ("\r\n\r\nGET /v1/models/panet HTTP/1.1", "HTTP/1.1 200", "AVAILABLE"),
+        # A gRPC client that was given the REST port.
+        ("PRI * HTTP/2.0", "HTTP/1.1 505", "Invalid HTTP version"),
+        (
+            f"POST /v1/models/panet:predict HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: {MAX_BODY + 1}",
+            "HTTP/1.1 413",
+            f"the limit is {MAX_BODY}",
+        ),
+    ],
+)
+def test_requests_as_proxies_and_strangers_write_them(rest, request_, begins, holds):
+    with socket.create_connection(("127.0.0.1", rest), timeout=60) as connection:
+        connection.sendall(f"{request_}\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+    assert answer.startswith(begins) and holds in answer and "HTTP/1.1 100" not in answer
 
 
 def test_head_options_and_query_strings(rest, ask, service):
