@@ -82,8 +82,8 @@ def hold_out(records, test_share=1 / 3, seed=0):
 def hold_out_each(sources, test_share=1 / 3, seed=0):
     """Splits the records of several sources (hospitals), each as `hold_out` does, so that all are on both sides.
 
-    Patients of different sources that share a picture stay on one side: the one that was drawn in the first of
-    these sources. Where there are no such patients, each source's split is that of `hold_out`.
+    Patients of different sources that share a picture stay on one side: the one that was drawn in the first
+    of these sources. Where there are no such patients, each source's split is that of `hold_out`.
 
     Args:
         sources: list of lists of `Record`; no patient is in two of them.
@@ -210,8 +210,8 @@ def _together(records):
 
 
 def _digest(record):
-    """Of the pixels; of a file that cannot be decoded, which its reader will name, of the bytes; of the record
-    itself where there are none."""
+    """Of the pixels; of a file that cannot be decoded, which its reader will name, of the bytes; of the
+    record itself where there are none."""
     content = record.image
     try:
         return str(digests([decode_image(content)])[0])

@@ -4,8 +4,8 @@ import math
 
 COLOURLESS = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
 STARTS = ((0, b"\xff\xd8"), (0, b"\xff\x4f\xff\x51"), (4, b"\x40\0\0\0"))
-"""Place and bytes by which the first fragment of a frame is known: JPEG (ITU T.81, B.1.1.3), JPEG 2000 (ISO 15444-1,
-A.4.1), RLE (PS3.5, G.5)."""
+"""Place and bytes by which the first fragment of a frame is known: JPEG (ITU T.81, B.1.1.3), JPEG 2000 (ISO
+15444-1, A.4.1), RLE (PS3.5, G.5)."""
 
 
 def header_problem(dataset, kind, frames):

@@ -1,5 +1,5 @@
-"""JPEG Extended of 12 bits (DICOM PS3.5, A.4.2; ITU T.81, process 4), which Pillow cannot decode and pydicom does
-not ask GDCM for."""
+"""JPEG Extended of 12 bits (DICOM PS3.5, A.4.2; ITU T.81, process 4), which Pillow cannot decode and pydicom
+does not ask GDCM for."""
 
 import numpy as np
 

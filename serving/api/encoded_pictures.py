@@ -34,8 +34,8 @@ def refusal(error, inputs):
         error: what the signature raised. inputs: dictionary of alias to tensor.
 
     Returns:
-        `RpcError` that names the picture, or None where no picture is to blame: an error of another kind, or a
-        message of our own graph's, which says all.
+        `RpcError` that names the picture, or None where no picture is to blame: an error of another kind, or
+        a message of our own graph's, which says all.
     """
     message = getattr(error, "message", "") if isinstance(error, tf.errors.InvalidArgumentError) else ""
     if isinstance(error, UnicodeDecodeError):  # bytes of a picture in TensorFlow's message

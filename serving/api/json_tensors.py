@@ -155,8 +155,8 @@ def _bytes(value):
 
 
 def _unpacked(text):
-    """Bytes of base64 (RFC 4648, section 4); like TensorFlow Serving with spaces and line ends in it, or without
-    the padding."""
+    """Bytes of base64 (RFC 4648, section 4); like TensorFlow Serving with spaces and line ends in it, or
+    without the padding."""
     if not isinstance(text, str):
         raise ValueError(f'"b64" holds {json.dumps(text)[:50]}; expected a string')
     packed = "".join(text.split())

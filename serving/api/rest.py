@@ -1,9 +1,9 @@
 """TensorFlow Serving's REST API on the standard library's HTTP server: status, metadata and predict.
 
-GET /v1/models/NAME answers 200 with the states of the versions, as TensorFlow Serving does, also while they load
-or after they failed; `:predict` answers 503 until a version serves. Our own are three for probes: GET
-/v1/models/NAME:ready is 200 when a version of this model serves, GET /readyz when every model does, both until the
-server is asked to end, and 503 else; GET /livez is 200 as long as the process answers at all.
+GET /v1/models/NAME answers 200 with the states of the versions, as TensorFlow Serving does, also while they
+load or after they failed; `:predict` answers 503 until a version serves. Our own are three for probes: GET
+/v1/models/NAME:ready is 200 when a version of this model serves, GET /readyz when every model does, both
+until the server is asked to end, and 503 else; GET /livez is 200 as long as the process answers at all.
 """
 
 import contextlib
@@ -199,8 +199,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         )
 
     def _path(self):
-        """Of a request's target, also where a proxy's client names the whole address (RFC 9112, section 3.2.2) or
-        writes the colon before the method as %3A."""
+        """Of a request's target, also where a proxy's client names the whole address (RFC 9112, section
+        3.2.2) or writes the colon before the method as %3A."""
         path = ADDRESS.sub("", self.path).partition("?")[0].partition("#")[0]
         return COLON.sub(":", path)
 

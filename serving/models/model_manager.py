@@ -51,8 +51,8 @@ class LoadOptions:
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-    """A load that failed: what lay in the folder, how many tries there were, and the `time.monotonic()` of the
-    next (infinity: none unless the files change)."""
+    """A load that failed: what lay in the folder, how many tries there were, and the `time.monotonic()` of
+    the next (infinity: none unless the files change)."""
 
     fingerprint: list
     tries: int
@@ -91,10 +91,10 @@ class Version:
 class ModelManager:
     """Serves subfolders with integer names of a base path.
 
-    A folder that cannot be loaded (half copied, corrupt) is tried again when its files change, and as often as
-    `LoadOptions.retries` says when they do not. Between the tries its state is LOADING with the reason, after
-    the last END; meanwhile the version before it serves on, also where the policy asks for one latest version
-    only.
+    A folder that cannot be loaded (half copied, corrupt) is tried again when its files change, and as often
+    as `LoadOptions.retries` says when they do not. Between the tries its state is LOADING with the reason,
+    after the last END; meanwhile the version before it serves on, also where the policy asks for one latest
+    version only.
 
     Args:
         name: model name that clients ask for.

@@ -62,8 +62,8 @@ class ServerCore:
         return self._was_ready and (any(serving) or not serving)
 
     def serves(self, spec):
-        """Whether a request for what a ModelSpec names would be answered now: its version (any, where it names
-        none) is AVAILABLE, and the server is not about to end.
+        """Whether a request for what a ModelSpec names would be answered now: its version (any, where it
+        names none) is AVAILABLE, and the server is not about to end.
 
         Raises:
             RpcError: as `lease`, but for a version that does not serve.

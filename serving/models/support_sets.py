@@ -18,8 +18,8 @@ ALIAS = "support_set"
 
 
 class SupportSets:
-    """The sub-folders of a folder, each as `--support-dir` of the client takes one: pictures `x.png` with their
-    masks `x_mask.png` (or several, `x_mask_1.png` ...), and frames without lesion in `normals/`.
+    """The sub-folders of a folder, each as `--support-dir` of the client takes one: pictures `x.png` with
+    their masks `x_mask.png` (or several, `x_mask_1.png` ...), and frames without lesion in `normals/`.
 
     Args:
         folder: of the sets; a set's name is its folder's.
@@ -101,8 +101,8 @@ def read_set(folder, size):
     come last, with empty masks.
 
     Args:
-        folder: `pathlib.Path`, as `serving.commands.arguments.read_support_folder` reads it: several masks of a
-            picture are united.
+        folder: `pathlib.Path`, as `serving.commands.arguments.read_support_folder` reads it: several masks of
+            a picture are united.
         size: (H, W).
 
     Raises:

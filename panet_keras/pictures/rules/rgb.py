@@ -159,13 +159,13 @@ def turned(image):
 
 
 CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
-"""The chunks of a PNG that a decoder must know (PNG, third edition, 11.2); others whose first letter is a capital
-are of no agreed kind."""
+"""The chunks of a PNG that a decoder must know (PNG, third edition, 11.2); others whose first letter is a
+capital are of no agreed kind."""
 
 
 def check_whole(content, name):
-    """Refuses a PNG or JPEG that is cut off, damaged or of a kind that not every decoder reads, before any decodes
-    it; other content passes.
+    """Refuses a PNG or JPEG that is cut off, damaged or of a kind that not every decoder reads, before any
+    decodes it; other content passes.
 
     Raises:
         Refused: what is wrong with it.
@@ -175,8 +175,8 @@ def check_whole(content, name):
 
 
 def _check_png(content, name):
-    """Pillow decodes a PNG where only its end, its header or a checksum is wrong, TensorFlow where a checksum of
-    its notes is."""
+    """Pillow decodes a PNG where only its end, its header or a checksum is wrong, TensorFlow where a checksum
+    of its notes is."""
     if content[:8] != b"\x89PNG\r\n\x1a\n":
         return
 
