@@ -16,8 +16,6 @@ QUEUE = 64
 WITHOUT_EFFECT = {
     "num_load_threads": "versions of one model load one after the other",
     "num_unload_threads": "a version is given up after its last request, in no thread of its own",
-    "max_num_load_retries": "a version that cannot be loaded is tried again whenever its files change",
-    "load_retry_interval_micros": "a version that cannot be loaded is tried again whenever its files change",
     "flush_filesystem_caches": "the operating system decides",
     "tensorflow_session_config_file": "there is no session; use --tensorflow_intra_op_parallelism and --tensorflow_inter_op_parallelism",
     "use_alts_credentials": "ALTS is for Google Cloud; use --ssl_config_file",
@@ -78,6 +76,13 @@ def parse_flags(argv=None):
     add("--model_config_file", help="text file with a ModelServerConfig; in place of the two flags above")
     add("--model_config_file_poll_wait_seconds", type=float, default=0.0, help="0 reads the file once")
     add("--file_system_poll_wait_seconds", type=float, default=1.0, help="0 looks for versions once")
+    add(
+        "--max_num_load_retries",
+        type=_number,
+        default=5,
+        help="times that a failed load is tried again; at once when its files change",
+    )
+    add("--load_retry_interval_micros", type=_number, default=60_000_000, help="pause before each")
     for name in (
         "allow_version_labels_for_unavailable_models",
         "force_allow_any_version_labels_for_unavailable_models",
@@ -182,6 +187,12 @@ def _port(text):
 def _count(text):
     if not text.isascii() or not text.isdigit() or not 0 < int(text) < 2**31:
         raise argparse.ArgumentTypeError(f"found {text!r}; expected a whole number of at least 1")
+    return int(text)
+
+
+def _number(text):
+    if not text.isascii() or not text.isdigit() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"found {text!r}; expected a whole number of at least 0")
     return int(text)
 
 

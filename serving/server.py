@@ -118,6 +118,8 @@ def create_core(flags):
         tuple(filter(None, flags.saved_model_tags.split(","))),
         flags.enable_model_warmup,
         max(1, flags.num_request_iterations_for_warmup),
+        flags.max_num_load_retries,
+        flags.load_retry_interval_micros / 1e6,
     )
     any_label = (
         flags.allow_version_labels_for_unavailable_models

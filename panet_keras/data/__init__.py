@@ -13,7 +13,7 @@ from panet_keras.data.readers.labelme import load_labelme
 from panet_keras.data.readers.nifti import load_nifti
 from panet_keras.data.readers.table import load_bus_bra, load_csv
 from panet_keras.data.records import Record, Sample, decode_all
-from panet_keras.data.splits import hold_out, k_folds, patients, split_by_patients
+from panet_keras.data.splits import hold_out, hold_out_each, k_folds, patients, split_by_patients
 from panet_keras.pictures.decode import decode_image
 from panet_keras.recipes.episode import EpisodeSpec, Layout
 
@@ -28,6 +28,7 @@ __all__ = [
     "decode_image",
     "episodes",
     "hold_out",
+    "hold_out_each",
     "k_folds",
     "load_bus_bra",
     "load_bus_uclm",

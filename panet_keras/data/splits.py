@@ -1,13 +1,15 @@
 """Splits by patient: no patient is ever on two sides, and no picture that came under two patients."""
 
 import collections
+import concurrent.futures
 import hashlib
-import os
 import warnings
 
 import numpy as np
 
-from panet_keras.errors import DataWarning, PANetError
+from panet_keras.data.records import digests
+from panet_keras.errors import DataWarning, ImageError, PANetError
+from panet_keras.pictures.decode import decode_image
 
 
 def patients(records):
@@ -74,8 +76,57 @@ def hold_out(records, test_share=1 / 3, seed=0):
             f"hold_out: all {len(names)} patients share pictures, so that none can be held out: {_listed(copies)}."
         )
     _tell(copies)
-    folds = _folds(records, groups, min(len(set(groups.values())), max(2, round(1 / test_share))), seed)
-    return split_by_patients(records, folds[0])
+    return split_by_patients(records, _drawn(records, groups, test_share, seed))
+
+
+def hold_out_each(sources, test_share=1 / 3, seed=0):
+    """Splits the records of several sources (hospitals), each as `hold_out` does, so that all are on both sides.
+
+    Patients of different sources that share a picture stay on one side: the one that was drawn in the first
+    of these sources. Where there are no such patients, each source's split is that of `hold_out`.
+
+    Args:
+        sources: list of lists of `Record`; no patient is in two of them.
+        test_share, seed: as in `hold_out`.
+
+    Returns:
+        As `split_by_patients`.
+
+    Raises:
+        PANetError: as `hold_out`; names the source.
+
+    Warns:
+        DataWarning: as `k_folds`.
+    """
+    groups, copies = _together([record for records in sources for record in records])
+    _tell(copies)
+    side = {}
+    for records in sources:
+        own = {name: groups[name] for name in patients(records)}
+        free = [record for record in records if own[record.patient] not in side]
+        names = {own[record.patient] for record in free}
+        fixed = {side[group] for group in own.values() if group in side}
+        if not fixed and len(names) < 2:
+            share = " that share pictures with all others of it" if len(own) > 1 else ""
+            raise PANetError(
+                f"source {records[0].source}: hold_out got {len(names)} patient(s) ({', '.join(sorted(names))}){share}; a split by "
+                "patient needs at least 2. Add patients, or name test_patients."
+            )
+        if len(names) > 1:
+            test = _drawn(free, {name: own[name] for name in patients(free)}, test_share, seed)
+            side |= {own[name]: "test" if name in test else "train" for name in patients(free)}
+        else:
+            side |= dict.fromkeys(names, "train" if fixed == {"test"} else "test")
+    return {
+        part: [record for records in sources for record in records if side[groups[record.patient]] == part]
+        for part in ("train", "test")
+    }
+
+
+def _drawn(records, groups, test_share, seed):
+    """Identifiers of the patients that are tested."""
+    count = min(len(set(groups.values())), max(2, round(1 / test_share)))
+    return _folds(records, groups, count, seed)[0]
 
 
 def k_folds(records, k, seed=0):
@@ -84,7 +135,7 @@ def k_folds(records, k, seed=0):
 
     Patients without any lesion are balanced by their normal frames, where there are at least k of them.
 
-    Pictures are the same where their files have equal bytes.
+    Pictures are the same where their decoded pixels are equal, whatever the files' formats.
 
     Args:
         records: of `Record`.
@@ -142,21 +193,14 @@ def _folds(records, groups, k, seed):
 
 def _together(records):
     """Group of each patient, named after its first; and the names of each picture that came under two
-    patients.
-
-    Only files of equal length are read, so that a data set without copies costs no more than its directory.
-    """
-    by_size = collections.defaultdict(list)
-    for record in records:
-        size = len(record.image) if isinstance(record.image, bytes) else _size(record.image)
-        if size:
-            by_size[size].append(record)
-    by_digest = collections.defaultdict(list)
-    for members in by_size.values():
-        if len({record.patient for record in members}) > 1:
-            for record in members:
-                by_digest[_digest(record.image)].append(record)
+    patients."""
     groups, copies = {name: name for name in patients(records)}, []
+    if len(groups) < 2:
+        return groups, copies
+    by_digest = collections.defaultdict(list)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        for record, digest in zip(records, pool.map(_digest, records)):
+            by_digest[digest].append(record)
     for members in by_digest.values():
         shared = {groups[record.patient] for record in members}
         if len({record.patient for record in members}) > 1:
@@ -165,19 +209,21 @@ def _together(records):
     return groups, copies
 
 
-def _size(path):
+def _digest(record):
+    """Of the pixels; of a file that cannot be decoded, which its reader will name, of the bytes; of the
+    record itself where there are none."""
+    content = record.image
     try:
-        return os.path.getsize(path)
+        return str(digests([decode_image(content)])[0])
+    except ImageError:
+        pass
+    try:
+        if not isinstance(content, bytes):
+            with open(content, "rb") as file:
+                content = file.read()
     except OSError:
-        return 0
-
-
-def _digest(image):
-    content = image
-    if not isinstance(image, bytes):
-        with open(image, "rb") as file:
-            content = file.read()
-    return hashlib.sha256(content).hexdigest()
+        content = b""
+    return hashlib.sha256(content or repr(record).encode()).hexdigest()
 
 
 def _listed(copies):

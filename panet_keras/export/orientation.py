@@ -62,8 +62,15 @@ def _in_jpeg(data):
         # Pixels begin at a start of scan.
         return (marker >= 0xFF01) & (marker != 0xFFDA) & ~here(place)
 
-    place = _walk(goes_on, lambda place: place + 2 + number(data, place + 2, 2), 2)
+    place = _walk(goes_on, lambda place: _after_segment(data, place), 2)
     return tf.where(here(place), place + 10, -1)
+
+
+def _after_segment(data, place):
+    """Where the next segment of a JPEG file begins; FF may fill the room before one (ITU T.81, B.1.1.2)."""
+    return tf.where(
+        tf.equal(number(data, place, 2), 0xFFFF), place + 1, place + 2 + number(data, place + 2, 2)
+    )
 
 
 def png_chunk(data, *names):
@@ -89,7 +96,7 @@ def jpeg_frame(data):
         frame = (marker >= 0xFFC0) & (marker <= 0xFFCF) & ~_among(marker, *tables)
         return (marker >= 0xFF01) & (marker != 0xFFDA) & ~frame
 
-    place = _walk(goes_on, lambda place: place + 2 + number(data, place + 2, 2), 2)
+    place = _walk(goes_on, lambda place: _after_segment(data, place), 2)
     return number(data, place, 2), number(data, place + 4, 1), number(data, place + 9, 1)
 
 

@@ -7,10 +7,12 @@ import numpy as np
 from PIL import Image
 
 from panet_keras.errors import ImageError
-from panet_keras.pictures import decode
+from panet_keras.pictures import decode, jpeg_extended
+from panet_keras.pictures.dicom_checks import header_problem, rescale_problem
 from panet_keras.pictures.rules.kinds import kind_of
 
-JPEG_8_BIT = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
+JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
+JPEG_8_BIT = ("1.2.840.10008.1.2.4.50", JPEG_EXTENDED)
 """Transfer syntaxes JPEG Baseline and JPEG Extended."""
 JPEG_2000 = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (90, 91, 92, 93, 201, 202, 203))
 COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
@@ -71,8 +73,11 @@ def read_dicom(source, name):
                 dataset = pydicom.dcmread(content, force=True)
             if "SOPClassUID" not in dataset:
                 raise
-            if "TransferSyntaxUID" not in dataset.file_meta:
-                dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+        if "TransferSyntaxUID" not in dataset.file_meta and not _encapsulated(dataset):
+            # Of pixels that are not compressed both little endian kinds have the same bytes.
+            dataset.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+        if "Rows" not in dataset or "Columns" not in dataset:
+            raise ValueError("it has no Rows and Columns: a report, or cut off")
         pixels = int(dataset.Rows) * int(dataset.Columns)
         frame_count(dataset)
     except Exception as error:  # a file may break pydicom anywhere
@@ -84,6 +89,11 @@ def read_dicom(source, name):
             f"{name}: {dataset.Rows} x {dataset.Columns} = {pixels:,} pixels; the limit is {decode.MAX_PIXELS:,}."
         )
     return dataset
+
+
+def _encapsulated(dataset):
+    """Whether pixels are compressed, by how they lie in the file."""
+    return "PixelData" in dataset and dataset["PixelData"].is_undefined_length
 
 
 def _what(source, error):
@@ -130,6 +140,9 @@ def decode_frame(dataset, frame, name):
             "Export it as one."
         )
     _check_decoder(syntax, name)
+    problem = header_problem(dataset, kind, frame_count(dataset))
+    if problem:
+        raise ImageError(f"{name}: {problem}. Correct the header, or export the file again.")
     try:
         if jpeg_colours:
             return _jpeg(dataset, frame)
@@ -139,8 +152,9 @@ def decode_frame(dataset, frame, name):
             return _palette(dataset, frame)
         grey = _grey(dataset, frame, kind)
     except Exception as error:  # its decoders raise whatever theirs do
+        packed, mend = _packed(syntax)
         raise ImageError(
-            f"{name}: frame {frame} cannot be decoded ({error}); expected whole pixel data. Export it again."
+            f"{name}: frame {frame} cannot be decoded ({error}{packed}); expected whole pixel data. Export it again{mend}."
         ) from None
     return np.repeat(grey[..., None], 3, -1)
 
@@ -163,9 +177,25 @@ def _check_decoder(syntax, name):
         )
 
 
+def _packed(syntax):
+    """What to add to a message about pixels that are compressed: the transfer syntax, and a mend."""
+    from pydicom.uid import UID
+
+    try:
+        compressed = UID(syntax).is_compressed
+    except ValueError:  # of nobody's list
+        return "", ""
+    return (f"; transfer syntax {UID(syntax).name}", ", or uncompressed") if compressed else ("", "")
+
+
 def _pixels(dataset, frame, **options):
+    from pydicom.encaps import get_frame
     from pydicom.pixels import pixel_array
 
+    if dataset.file_meta.TransferSyntaxUID == JPEG_EXTENDED:
+        stream = get_frame(dataset.PixelData, frame, number_of_frames=frame_count(dataset))
+        if jpeg_extended.precision(stream) > 8:
+            return jpeg_extended.decode(stream, dataset)
     return pixel_array(dataset, index=frame, **options)
 
 
@@ -236,6 +266,9 @@ def _grey(dataset, frame, kind):
     else:
         slope = float(_attribute(dataset, frame, "RescaleSlope", 1))
         intercept = float(_attribute(dataset, frame, "RescaleIntercept", 0))
+        problem = rescale_problem(slope, intercept)
+        if problem:
+            raise ValueError(problem)
         plain = slope == 1 and intercept == int(intercept)
         values = (
             stored.astype(np.int64) + int(intercept)
@@ -264,6 +297,8 @@ def _grey(dataset, frame, kind):
 
 def _windowed(values, centre, width, function):
     """Values to [0, 1] and beyond (PS3.3, C.11.2.1.2 and C.11.2.1.3)."""
+    if not width > 0:
+        raise ValueError(f"WindowWidth is {width:g}; expected more than 0")
     if function == "SIGMOID":
         return 1 / (1 + np.exp(-4 * (values - centre) / width))
     if function == "LINEAR_EXACT":

@@ -64,6 +64,7 @@ def read(data_path, layout, sources=()):
 
 def split(groups, test_patients, test_share, seed):
     """Splits by patient; what is drawn is drawn in each source, so that every hospital is on both sides.
+    Patients of several hospitals that share a picture stay on one side.
 
     Args:
         groups: of `read`. test_patients, test_share, seed: see `pipeline.config.Data`.
@@ -75,23 +76,16 @@ def split(groups, test_patients, test_share, seed):
         PANetError: as `panet_keras.data.split_by_patients` and `hold_out`; or a patient that several sources
             have.
     """
-    from panet_keras.data import hold_out, patients, split_by_patients
-    from panet_keras.errors import PANetError
+    from panet_keras.data import hold_out, hold_out_each, patients, split_by_patients
 
     records = [record for group in groups for record in group]
     if test_patients:
         return split_by_patients(
             records, _whole(test_patients, patients(records)) if len(groups) > 1 else test_patients
         )
-    splits = []
-    for group in groups:
-        try:
-            splits.append(hold_out(group, test_share, seed))
-        except PANetError as error:
-            raise PANetError(
-                f"source {group[0].source}: {error}" if len(groups) > 1 else str(error)
-            ) from None
-    return {side: [record for one in splits for record in one[side]] for side in ("train", "test")}
+    if len(groups) == 1:
+        return hold_out(records, test_share, seed)
+    return hold_out_each(groups, test_share, seed)
 
 
 def _load(path, layout):

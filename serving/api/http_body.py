@@ -29,8 +29,8 @@ def read_body(headers, stream, limit):
         HttpError: 411 without a length, 413 beyond the limit, 415 for another coding, 400 for a body that is
             not what it says.
     """
-    coding = headers.get("Content-Encoding", "identity").strip().lower()
-    if coding not in ("identity", "", "gzip", "x-gzip"):
+    coding = _joined(headers, "Content-Encoding").lower() or "identity"
+    if coding not in ("identity", "gzip", "x-gzip"):
         raise HttpError(415, f"Content-Encoding {coding[:50]!r} is not supported; expected gzip or none.")
     blocks = _blocks(headers, stream, limit)
     body = bytearray()
@@ -41,6 +41,11 @@ def read_body(headers, stream, limit):
     return body
 
 
+def _joined(headers, name):
+    """The values of a header, which several lines may hold (RFC 9110, section 5.3)."""
+    return ", ".join(value.strip() for value in headers.get_all(name, []))
+
+
 def too_large(size, limit):
     return HttpError(
         413, f"the request has {size} bytes; the limit is {limit}. Send fewer images, or use gRPC."
@@ -48,9 +53,9 @@ def too_large(size, limit):
 
 
 def _blocks(headers, stream, limit):
-    length, transfer = headers.get_all("Content-Length", []), headers.get("Transfer-Encoding")
-    if transfer is not None:
-        if length or transfer.strip().lower() != "chunked":
+    length, transfer = headers.get_all("Content-Length", []), _joined(headers, "Transfer-Encoding")
+    if "Transfer-Encoding" in headers:
+        if length or transfer.lower() != "chunked":
             raise HttpError(
                 400,
                 f"Transfer-Encoding is {transfer[:50]!r}; expected chunked alone, without a Content-Length.",

@@ -4,6 +4,7 @@ import base64
 import binascii
 import itertools
 import json
+import sys
 
 import numpy as np
 import tensorflow as tf
@@ -33,7 +34,11 @@ def parse(body):
             "JSON Parse error: not enough memory for it; send less, or use gRPC."
         ) from None
     except ValueError as error:
-        raise RpcError.invalid(f"JSON Parse error: {error}") from None
+        # Python's own mend is none for a client.
+        said = error
+        if "set_int_max_str_digits" in str(error):
+            said = f"a number of more than {sys.get_int_max_str_digits()} digits"
+        raise RpcError.invalid(f"JSON Parse error: {said}") from None
     if not isinstance(value, dict):
         raise RpcError.invalid(f"the request is a JSON {type(value).__name__}; expected an object.")
     return value
@@ -101,7 +106,14 @@ def _numbers(value, dtype):
             f"found {json.dumps(wrong)[:100]}; expected {'true and false' if dtype == tf.bool else 'numbers'} alone"
         )
     if not dtype.is_integer:
-        return np.array(value, dtype.as_numpy_dtype)
+        with np.errstate(over="ignore"):
+            numbers = np.array(value, dtype.as_numpy_dtype)
+        if dtype != tf.bool and not np.isfinite(numbers).all():
+            far = next(item for item in _flat(value) if not abs(item) <= dtype.max)
+            raise ValueError(
+                f"{far:.3g} is no {dtype.name}; expected numbers from {dtype.min:g} to {dtype.max:g}"
+            )
+        return numbers
     if float in kinds:
         fraction = next((item for item in _flat(value) if item % 1 != 0), None)
         if fraction is not None:
@@ -136,10 +148,25 @@ def _bytes(value):
     if isinstance(value, list):
         return [_bytes(item) for item in value]
     if isinstance(value, dict) and set(value) == {"b64"}:
-        return base64.b64decode(value["b64"], validate=True)
+        return _unpacked(value["b64"])
     if isinstance(value, str):
         return value.encode()
     raise ValueError(f'found {type(value).__name__}; expected a string or {{"b64": "..."}}')
+
+
+def _unpacked(text):
+    """Bytes of base64 (RFC 4648, section 4); like TensorFlow Serving with spaces and line ends in it, or
+    without the padding."""
+    if not isinstance(text, str):
+        raise ValueError(f'"b64" holds {json.dumps(text)[:50]}; expected a string')
+    packed = "".join(text.split())
+    packed = packed[:-2].rstrip("=") + packed[-2:].rstrip("=")
+    try:
+        return base64.b64decode(packed + "=" * (-len(packed) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        raise ValueError(
+            f'"b64" begins with {text[:20]!a} and is no base64; expected letters, digits, + and / (not - and _), without "data:" before'
+        ) from None
 
 
 def write_tensor(alias, array):

@@ -14,6 +14,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from serving.api import encoded_pictures
 from serving.api.batching import check_deadline
 from serving.api.tensors import fill_tensor, read_inputs
 from serving.errors import RpcError, status_of
@@ -99,10 +100,14 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                     f"output tensor alias not found in signature: {sorted(unknown)}; outputs are {sorted(definition.outputs)}."
                 )
             inputs = self._inputs(version, request.inputs, definition.inputs)
-            if self.batcher:
-                outputs = self.batcher.run(version, name, inputs, deadline)
-            else:
-                outputs = version.signatures[name](**inputs)
+            encoded_pictures.check_pictures(inputs)
+            try:
+                if self.batcher:
+                    outputs = self.batcher.run(version, name, inputs, deadline)
+                else:
+                    outputs = version.signatures[name](**inputs)
+            except Exception as error:
+                raise encoded_pictures.refusal(error, inputs) or error from None
         response = predict_pb2.PredictResponse()
         fill_spec(response.model_spec, request.model_spec.name, version.number, name)
         for alias, tensor in outputs.items():
@@ -184,7 +189,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         """GetModelStatusResponse of a request; raises what `status_of` knows."""
         spec = request.model_spec
         manager = self.core.manager(spec)
-        states = dict(manager.states)
+        states = manager.known()
         number = spec.version.value if spec.HasField("version") else manager.labels.get(spec.version_label)
         if spec.HasField("version") or spec.HasField("version_label"):
             if number not in states:
@@ -194,6 +199,11 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
                     f"labels: {manager.labels}.",
                 )
             states = {number: states[number]}
+        elif not states:
+            raise RpcError(
+                grpc.StatusCode.NOT_FOUND,
+                f"Could not find any versions of model {spec.name}; expected a folder with an integer name, such as 1, in its base path.",
+            )
         response = get_model_status_pb2.GetModelStatusResponse()
         for number, (state, message) in sorted(states.items(), reverse=True):
             status = response.model_version_status.add(version=number, state=state)

@@ -1,8 +1,9 @@
 """TensorFlow Serving's REST API on the standard library's HTTP server: status, metadata and predict.
 
-GET /v1/models/NAME answers 503 until a version serves, and 200 from then on; `:predict` does the same. GET
-/readyz is 200 when every model serves and until the server is asked to end, GET /livez as long as the process
-answers at all.
+GET /v1/models/NAME answers 200 with the states of the versions, as TensorFlow Serving does, also while they
+load or after they failed; `:predict` answers 503 until a version serves. Our own are three for probes: GET
+/v1/models/NAME:ready is 200 when a version of this model serves, GET /readyz when every model does, both
+until the server is asked to end, and 503 else; GET /livez is 200 as long as the process answers at all.
 """
 
 import contextlib
@@ -23,19 +24,20 @@ from google.protobuf import json_format
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
 from serving.address import refusal, resolve
-from serving.api.http_body import HttpError, read_body
+from serving.api.http_body import HttpError, read_body, too_large
 from serving.api.json_tensors import columns, only_input, parse, read_tensor, write_tensor
 from serving.api.prediction_service import ModelService, signature_of
 from serving.errors import status_of
 from serving.models import support_sets
-from serving.models.model_manager import AVAILABLE
 from serving.models.warmup import DEFAULT_SIGNATURE
 
 log = logging.getLogger("serving")
 PATH = re.compile(
-    r"/v1/models/(?P<model>[^/:]+)(/versions/(?P<version>\d{1,18})|/labels/(?P<label>[^/:]+))?(?P<what>:predict|:classify|:regress|/metadata)?",
+    r"/v1/models/(?P<model>[^/:]+)(/versions/(?P<version>\d{1,18})|/labels/(?P<label>[^/:]+))?(?P<what>:predict|:classify|:regress|:ready|/metadata)?",
     re.ASCII,
 )
+ADDRESS, COLON = re.compile("^https?://[^/?#]*", re.IGNORECASE), re.compile("%3a", re.IGNORECASE)
+MAX_REQUEST_LINE = 65537
 MAX_BODY = 1 << 28
 """Bytes of a request, unpacked; five supports of 606 x 856 pixels as JSON numbers are about 100 MB."""
 HTTP_STATUS = {
@@ -145,7 +147,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def parse_request(self):
         self._in_time = self._stack.enter_context(self.server.answering())
+        # Old clients end a body with a line that is none of it (RFC 9112, section 2.2).
+        for _ in range(4):
+            if self.raw_requestline.strip(b"\r\n"):
+                break
+            self.raw_requestline = self.rfile.readline(MAX_REQUEST_LINE)
         return super().parse_request()
+
+    def handle_expect_100(self):
+        """Refuses what is too large before it is sent."""
+        length = self.headers.get("Content-Length", "")
+        if length.isascii() and length.isdigit() and int(length[:20]) > MAX_BODY:
+            error = too_large(length[:20], MAX_BODY)
+            self._send(error.code, json.dumps({"error": str(error)}).encode(), "application/json")
+            return False
+        return super().handle_expect_100()
 
     def do_GET(self):
         path = self._path()
@@ -154,7 +170,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self._send(
                 200, predictions.metrics.text(predictions.core), "text/plain; version=0.0.4; charset=utf-8"
             )
-        self._answer(self._get, (None, "/metadata"))
+        self._answer(self._get, (None, "/metadata", ":ready"))
 
     def do_HEAD(self):
         self.do_GET()
@@ -177,12 +193,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """What the standard library refuses itself (a broken request line, too many headers) is JSON, too."""
         short = message or http.HTTPStatus(code).phrase
         self.command = getattr(self, "command", None)
+        self.request_version = self.protocol_version  # without one it would be an answer without a head
         self._send(
             int(code), json.dumps({"error": f"Malformed request: {short[:200]}"}).encode(), "application/json"
         )
 
     def _path(self):
-        return self.path.partition("?")[0].partition("#")[0]
+        """Of a request's target, also where a proxy's client names the whole address (RFC 9112, section
+        3.2.2) or writes the colon before the method as %3A."""
+        path = ADDRESS.sub("", self.path).partition("?")[0].partition("#")[0]
+        return COLON.sub(":", path)
 
     def _answer(self, action, allowed):
         try:
@@ -193,7 +213,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             elif match is None or match["what"] not in allowed:
                 raise HttpError(
                     404,
-                    f"Malformed request: {self.command} {path[:200]}; expected GET /v1/models/NAME[/versions/N][/metadata] or "
+                    f"Malformed request: {self.command} {path[:200]}; expected GET /v1/models/NAME[/versions/N][/metadata|:ready] or "
                     "POST /v1/models/NAME[/versions/N|/labels/LABEL]:predict.",
                 )
             else:
@@ -250,7 +270,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         }
 
     def _get(self, match):
-        return self._status(match) if match["what"] is None else (200, self._metadata(match))
+        if match["what"] == "/metadata":
+            return 200, self._metadata(match)
+        answer = self._status(match)
+        if match["what"] is None:
+            return 200, answer
+        spec = get_model_status_pb2.GetModelStatusRequest().model_spec
+        self._fill(spec, match)
+        ready = self.server.predictions.core.serves(spec)
+        return (200 if ready else 503), {"ready": ready, **answer}
 
     def _status(self, match):
         request = get_model_status_pb2.GetModelStatusRequest()
@@ -267,8 +295,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             }
             for status in response.model_version_status
         ]
-        serves = any(status.state == AVAILABLE for status in response.model_version_status)
-        return (200 if serves else 503), {"model_version_status": versions}
+        return {"model_version_status": versions}
 
     def _metadata(self, match):
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])

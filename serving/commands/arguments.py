@@ -176,7 +176,7 @@ def read_support_folder(folder):
     if not pairs:
         raise ValueError(f"--support-dir {folder}: no picture in it; expected x.png with x_mask.png.")
     normals = folder / NORMALS
-    filled = normals.is_dir() and any(normals.iterdir())
+    filled = normals.is_dir() and any(not path.name.startswith(".") for path in normals.iterdir())
     frames = (
         [str(query.path) for query in find_queries([normals], option="--support-dir")[0]] if filled else []
     )

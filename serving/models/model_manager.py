@@ -4,9 +4,11 @@ is ready."""
 import contextlib
 import dataclasses
 import logging
+import math
 import os
 import pathlib
 import threading
+import time
 
 log = logging.getLogger("serving")
 
@@ -36,11 +38,25 @@ class LoadOptions:
     Attributes:
         tags: of the graph in the SavedModel. warm_up: whether its warm-up requests are replayed, and
             `iterations`: how often.
+        retries: how often a load that failed is tried again while its files stay as they are, and
+            `retry_seconds`: how long after the last try.
     """
 
     tags: tuple = ("serve",)
     warm_up: bool = True
     iterations: int = 1
+    retries: int = 0
+    retry_seconds: float = 60.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """A load that failed: what lay in the folder, how many tries there were, and the `time.monotonic()` of
+    the next (infinity: none unless the files change)."""
+
+    fingerprint: list
+    tries: int
+    due: float
 
 
 @dataclasses.dataclass
@@ -75,9 +91,10 @@ class Version:
 class ModelManager:
     """Serves subfolders with integer names of a base path.
 
-    A folder that cannot be loaded (half copied, corrupt) ends in state END with its reason, and is tried
-    again when its files change; meanwhile the version before it serves on, also where the policy asks for one
-    latest version only.
+    A folder that cannot be loaded (half copied, corrupt) is tried again when its files change, and as often
+    as `LoadOptions.retries` says when they do not. Between the tries its state is LOADING with the reason,
+    after the last END; meanwhile the version before it serves on, also where the policy asks for one latest
+    version only.
 
     Args:
         name: model name that clients ask for.
@@ -117,7 +134,7 @@ class ModelManager:
     def start(self):
         """Loads what is there, and goes on watching in the background."""
         self.refresh()
-        if self.poll_seconds > 0:
+        if self._pause() is not None:
             threading.Thread(target=self._watch, name=f"watch-{self.name}", daemon=True).start()
         return self
 
@@ -162,18 +179,38 @@ class ModelManager:
             states = self.states.values() if number is None else [self.states.get(number, (END, ""))]
             return not self._looked or any(state in (START, LOADING) for state, _ in states)
 
+    def known(self):
+        """(state, message) of each version by number; before the first look all that it will load are in
+        START."""
+        with self._lock:
+            states = dict(self.states)
+        if not states and not self._looked:
+            with contextlib.suppress(OSError):
+                found = self._versions()
+                states = {n: (START, "") for n in self.policy.candidates(found)[: self._limit(found)]}
+        return states
+
+    def _limit(self, found):
+        return self.policy.latest if self.policy.specific is None and self.policy.latest else len(found)
+
     def refresh(self):
         """Looks at the folder once, loads what the policy wants and unloads what it no longer does."""
         with self._refreshing:
             found = self._versions()
-            limit = self.policy.latest if self.policy.specific is None and self.policy.latest else len(found)
-            kept = set()
+            limit = self._limit(found)
+            kept, tried = set(), set()
             for number in self.policy.candidates(found)[:limit]:
                 if number not in self.states:
                     self._set(number, START)
             for number in self.policy.candidates(found):
-                if len(kept) < limit and (number in self._serving or self._load(number, found[number])):
-                    kept.add(number)
+                if len(kept) < limit:
+                    tried.add(number)
+                    if number in self._serving or self._load(number, found[number]):
+                        kept.add(number)
+            for number in self._failed.keys() - tried:
+                # Gone, or nobody wants it any more.
+                del self._failed[number]
+                self._set(number, END, self.states[number][1])
             for number in self.available():
                 # A version whose folder is gone unloads, as one does that the policy no longer wants once
                 # another serves.
@@ -185,8 +222,16 @@ class ModelManager:
             self._looked = True
         self._changed()
 
+    def _pause(self):
+        """Seconds until the folder is looked at again; None: never."""
+        waits = [self.poll_seconds] if self.poll_seconds > 0 else []
+        due = min((failure.due for failure in list(self._failed.values())), default=math.inf)
+        if due < math.inf:
+            waits.append(max(0.0, due - time.monotonic()))
+        return min(waits, default=None)
+
     def _watch(self):
-        while not self._stop.wait(self.poll_seconds):
+        while (pause := self._pause()) is not None and not self._stop.wait(pause):
             try:
                 self.refresh()
             except OSError as error:
@@ -208,7 +253,9 @@ class ModelManager:
 
     def _load(self, number, path):
         fingerprint = _fingerprint(path)
-        if self._failed.get(number) == fingerprint:
+        failed = self._failed.get(number)
+        tries = failed.tries if failed and failed.fingerprint == fingerprint else 0
+        if tries and time.monotonic() < failed.due:
             return False
         self._set(number, LOADING)
         try:
@@ -218,9 +265,17 @@ class ModelManager:
         except (
             Exception
         ) as error:  # whatever TensorFlow raises for a broken folder: the old version must serve on
-            self._failed[number] = fingerprint
-            self._set(number, END, f"{path}: cannot be loaded: {error}")
-            log.error("version %d of %s cannot be loaded from %s: %s", number, self.name, path, error)
+            again = tries < self.options.retries
+            due = time.monotonic() + self.options.retry_seconds if again else math.inf
+            self._failed[number] = Failure(fingerprint, tries + 1, due)
+            then = "tried again when its files change"
+            if again:
+                of = f"{tries + 1} of {self.options.retries}"
+                then = f"tried again in {self.options.retry_seconds:g} s ({of}), or when its files change"
+            self._set(number, LOADING if again else END, f"{path}: cannot be loaded: {error}; {then}")
+            log.error(
+                "version %d of %s cannot be loaded from %s: %s; %s", number, self.name, path, error, then
+            )
             return False
         self._failed.pop(number, None)
         with self._lock:

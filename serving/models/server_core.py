@@ -61,6 +61,20 @@ class ServerCore:
         self._was_ready = self._was_ready or all(serving)
         return self._was_ready and (any(serving) or not serving)
 
+    def serves(self, spec):
+        """Whether a request for what a ModelSpec names would be answered now: its version (any, where it
+        names none) is AVAILABLE, and the server is not about to end.
+
+        Raises:
+            RpcError: as `lease`, but for a version that does not serve.
+        """
+        manager, serving = self.manager(spec), self.manager(spec).available()
+        if spec.HasField("version"):
+            serving = [number for number in serving if number == spec.version.value]
+        if spec.HasField("version_label"):
+            serving = [number for number in serving if number == manager.labels.get(spec.version_label)]
+        return bool(serving) and not self._stopping
+
     def leave(self):
         """Says to all that ask that the server is about to end; requests are still answered."""
         self._stopping = True

@@ -8,22 +8,18 @@ import unicodedata
 import numpy as np
 import tensorflow as tf
 
-from serving.commands.arguments import NORMALS
-from serving.commands.queries import OURS
+from serving.commands.arguments import NORMALS, read_support_folder
 from serving.errors import RpcError, status_of
-from serving.pictures import open_mask, open_rgb, shrink, shrink_mask
+from serving.pictures import open_rgb, shrink, shrink_mask, unite_masks
 
 log = logging.getLogger("serving")
 ALIAS = "support_set"
 """Input by which a request names a set instead of sending its state."""
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-"""Endings of pictures and masks, in any case."""
-MASK = "_mask"
 
 
 class SupportSets:
-    """The sub-folders of a folder, each with pairs of a picture `x.png` and its mask `x_mask.png`, and frames
-    without lesion in `normals/`.
+    """The sub-folders of a folder, each as `--support-dir` of the client takes one: pictures `x.png` with
+    their masks `x_mask.png` (or several, `x_mask_1.png` ...), and frames without lesion in `normals/`.
 
     Args:
         folder: of the sets; a set's name is its folder's.
@@ -105,58 +101,34 @@ def read_set(folder, size):
     come last, with empty masks.
 
     Args:
-        folder: `pathlib.Path`; pictures and masks end in `SUFFIXES`, in any case, and need not end alike.
-            size: (H, W).
+        folder: `pathlib.Path`, as `serving.commands.arguments.read_support_folder` reads it: several masks of
+            a picture are united.
+        size: (H, W).
 
     Raises:
-        ValueError: no pair, an image without mask or with two, other sizes, or a mask without foreground;
-            names the file.
+        ValueError: no pair, an image without mask, other sizes, or a mask without foreground; names the file.
     """
-    pictures = _pictures(folder)
-    masks = {}
-    for file in pictures:
-        if file.stem.lower().endswith(MASK):
-            masks.setdefault(file.stem[: -len(MASK)], []).append(file)
+    try:
+        pairs, normals = read_support_folder(folder)
+    except ValueError as error:
+        raise ValueError(str(error).removeprefix("--support-dir ")) from None
     small_images, small_masks = [], []
-    for file in pictures:
-        if file.stem.lower().endswith(MASK):
-            continue
-        found = masks.get(file.stem, [])
-        if len(found) != 1:
-            names = [mask.name for mask in found] or "none"
-            raise ValueError(
-                f"{file}: found {names} as its mask; expected one beside each image, such as {file.stem}{MASK}.png "
-                f"({', '.join(SUFFIXES)})"
-            )
-        image, mask = open_rgb(str(file)), open_mask(str(found[0]))
+    for path, masks in pairs:
+        image, mask, name = open_rgb(path), unite_masks(masks), " + ".join(masks)
         if image.shape[:2] != mask.shape:
-            raise ValueError(f"{found[0]} is {mask.shape}, its image {image.shape[:2]}; expected one size")
-        small = shrink_mask(mask, size)
-        if not (small == 1).any():
+            raise ValueError(f"{name} is {mask.shape}, its image {image.shape[:2]}; expected one size")
+        if not mask.any():
             raise ValueError(
-                f"{found[0]} has no foreground pixel; mark the lesion, or move the image into {NORMALS}/ without it"
+                f"{name} has no foreground pixel; mark the lesion, or move the image into {NORMALS}/ without it"
             )
         small_images.append(shrink(image, size))
-        small_masks.append(small)
-    if not small_images:
-        raise ValueError(f"{folder} has no pair x.png and x{MASK}.png ({', '.join(SUFFIXES)})")
-    # BUSI has an empty mask beside each normal frame.
-    for file in (file for file in _pictures(folder / NORMALS) if not OURS.match(file.stem)):
-        small_images.append(shrink(open_rgb(str(file)), size))
+        small_masks.append(shrink_mask(mask, size))
+    for path in normals:
+        small_images.append(shrink(open_rgb(path), size))
         small_masks.append(np.zeros(size, np.uint8))
     return tf.constant(np.stack(small_images)[None, None]), tf.constant(
         np.stack(small_masks)[None, None, ..., None]
     )
-
-
-def _pictures(folder):
-    """Files of a folder that are pictures by their ending; none where there is no folder."""
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [
-        file
-        for file in files
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
-    ]
 
 
 def resolve(version, proto):

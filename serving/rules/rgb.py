@@ -27,7 +27,7 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """What undoes each value of the EXIF tag Orientation (Exif 2.32, section 4.6.4)."""
-BITS_PER_SAMPLE, PHOTOMETRIC = 258, 262
+BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
 """Tags of TIFF 6.0."""
 BASELINE = {0xC0, 0xC1, 0xC2}
 """Starts of frame of JPEG (ITU T.81, table B.1) that every decoder reads: Huffman-coded, baseline, extended
@@ -80,8 +80,7 @@ def open_pages(content, name, max_pixels=MAX_PIXELS, page=None, several=False):
     """
     kind, mend = kind_of(content)
     try:
-        _check_png(content, name)
-        _check_jpeg(content, name)
+        check_whole(content, name)
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
             if page is None and count > 1 and not several:
@@ -121,18 +120,21 @@ def open_pages(content, name, max_pixels=MAX_PIXELS, page=None, several=False):
 def _loaded(image, content):
     """A copy of the present page with what Pillow leaves to the caller: orientation, 16-bit white,
     transparent grey of few bits."""
-    inverted = image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == 0 and image.mode.startswith("I;16")
+    wanted = (BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT) if image.format == "TIFF" else ()
+    tags = {tag: image.tag_v2[tag] for tag in wanted if tag in image.tag_v2}
+    inverted = tags.get(PHOTOMETRIC) == 0 and image.mode.startswith("I;16")
+    if image.mode == "L" and 2 in tags.get(SAMPLE_FORMAT, ()):
+        raise ValueError("TIFF of signed 8-bit numbers")
     image.load()
     page = turned(image) if image.format != "TIFF" else image.copy()  # Pillow has turned a TIFF
     page.format = image.format
-    bits = (
-        image.tag_v2.get(BITS_PER_SAMPLE, ())
-        if image.format == "TIFF"
-        else (content[24],) * (image.format == "PNG")
-    )
+    bits = tags.get(BITS_PER_SAMPLE, ()) or (content[24],) * (image.format == "PNG")
     page.info["deep_colour"] = (
         page.mode not in ("1", "L", "P") and not page.mode.startswith(("I", "F")) and 16 in bits
     )
+    if 12 in bits and page.mode == "I;16":
+        deep = np.asarray(page).astype(np.uint16)
+        page = Image.fromarray((deep << 4) | (deep >> 8))
     if inverted:
         page = Image.fromarray(65535 - np.asarray(page).astype(np.uint16))
     grey = page.info.get("transparency")
@@ -156,34 +158,60 @@ def turned(image):
     return image.copy() if turn is None else image.transpose(turn)
 
 
+CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+"""The chunks of a PNG that a decoder must know (PNG, third edition, 11.2); others whose first letter is a
+capital are of no agreed kind."""
+
+
+def check_whole(content, name):
+    """Refuses a PNG or JPEG that is cut off, damaged or of a kind that not every decoder reads, before any
+    decodes it; other content passes.
+
+    Raises:
+        Refused: what is wrong with it.
+    """
+    _check_png(content, name)
+    _check_jpeg(content, name)
+
+
 def _check_png(content, name):
-    """Refuses a PNG that is cut off or damaged, which Pillow decodes where only its end or a checksum of its
-    pixels is wrong."""
+    """Pillow decodes a PNG where only its end, its header or a checksum is wrong, TensorFlow where a checksum
+    of its notes is."""
     if content[:8] != b"\x89PNG\r\n\x1a\n":
         return
+
+    def damaged(what):
+        return Refused(
+            f"{name}: cannot be decoded (PNG {what}); expected a whole picture. Copy or export the file again."
+        )
+
     place, kinds = 8, []
     while place + 12 <= len(content):
         length, kind = struct.unpack(">I4s", content[place : place + 8])
         end = place + 12 + length
         if end > len(content):
             break
-        if kind == b"IDAT" and zlib.crc32(content[place + 4 : end - 4]) != int.from_bytes(
-            content[end - 4 : end], "big"
-        ):
-            raise Refused(
-                f"{name}: cannot be decoded (PNG with a wrong checksum); expected a whole picture. Copy or export the file again."
-            )
+        if zlib.crc32(content[place + 4 : end - 4]) != int.from_bytes(content[end - 4 : end], "big"):
+            raise damaged("with a wrong checksum")
+        if not kinds and (kind != b"IHDR" or length != 13 or content[26:28] != b"\0\0"):
+            raise damaged("with a wrong header")
+        if kinds and kind == b"IHDR":
+            raise damaged("with two headers")
+        if kind not in CRITICAL and not kind[0] & 32:
+            raise damaged(f"with an unknown part {kind.decode('latin-1')!a}")
+        if kind == b"IDAT" and content[25] == 3 and b"PLTE" not in kinds:
+            raise damaged("without its palette")
         kinds.append(kind)
         if kind == b"IEND":
+            if b"IDAT" not in kinds:
+                raise damaged("without pixels")
             if content[24:26] == b"\x10\x02" and b"tRNS" in kinds:
                 raise Refused(
                     f"{name}: PNG of 16 bits with a transparent colour; its look is not agreed. Export it as 8 bit."
                 )
             return
         place = end
-    raise Refused(
-        f"{name}: cannot be decoded (PNG that is cut off); expected a whole picture. Copy or export the file again."
-    )
+    raise damaged("that is cut off")
 
 
 def _check_jpeg(content, name):

@@ -284,6 +284,97 @@ def test_palettes(tmp_path, bits):
     np.testing.assert_array_equal(decode_image(tmp_path / "a.dcm"), table[RAMP])
 
 
+@pytest.mark.parametrize(
+    ("pixels", "kind", "tags", "message"),
+    [
+        (
+            RAMP,
+            "MONOCHROME2",
+            {"RescaleSlope": 0},
+            "RescaleSlope is 0 and RescaleIntercept 0; expected finite",
+        ),
+        (
+            RAMP,
+            "MONOCHROME2",
+            {"WindowCenter": 9, "WindowWidth": 0},
+            "WindowWidth is 0; expected more than 0",
+        ),
+        (
+            RAMP,
+            "MONOCHROME2",
+            {"WindowCenter": 9, "WindowWidth": 0, "VOILUTFunction": "SIGMOID"},
+            "WindowWidth is 0; expected more than 0",
+        ),
+        (
+            RAMP.astype(np.uint16),
+            "MONOCHROME2",
+            {"bits": 12, "HighBit": 15},
+            "HighBit is 15 .*12; expected 11",
+        ),
+        (RAMP, "RGB", {}, "SamplesPerPixel is 1 and PhotometricInterpretation RGB; expected 3"),
+        (
+            COLOUR,
+            "MONOCHROME2",
+            {},
+            "SamplesPerPixel is 3 and PhotometricInterpretation MONOCHROME2; expected 1",
+        ),
+        (
+            np.stack([RAMP] * 2),
+            "MONOCHROME2",
+            {"NumberOfFrames": None},
+            "those of 2 frames and Number.* says 1",
+        ),
+    ],
+)
+def test_headers_that_contradict_the_pixels_are_refused(tmp_path, pixels, kind, tags, message):
+    """Each of them was a black, scrambled or shortened picture."""
+    write(tmp_path / "a.dcm", pixels, kind, **tags)
+    with pytest.raises(ImageError, match=f"a.dcm: .*{message}"):
+        decode_image(tmp_path / "a.dcm")
+
+
+def test_frames_that_nobody_counted_are_not_dropped(tmp_path):
+    write(tmp_path / "a.dcm", RED, "YBR_FULL_422", syntax=JPEGBaseline8Bit)
+    data = pydicom.dcmread(tmp_path / "a.dcm")
+    stream = pydicom.encaps.get_frame(data.PixelData, 0, number_of_frames=1)
+    data.PixelData = pydicom.encaps.encapsulate([stream, stream], has_bot=False)
+    data.save_as(tmp_path / "a.dcm")
+    with pytest.raises(ImageError, match="the pixels are those of 2 frames and NumberOfFrames says 1"):
+        decode_image(tmp_path / "a.dcm")
+
+
+def test_jpeg_extended_of_twelve_bits(tmp_path, capfd):
+    from pydicom.data import get_testdata_file
+
+    from panet_keras.pictures import dicom
+
+    # Values of pydicom's own tests (tests/pixels/pixels_reference.py, JPGE_BAD).
+    file = get_testdata_file("JPEG-lossy.dcm", download=False)
+    values = dicom._pixels(dicom.read_dicom(file, file), 0)
+    assert values.shape == (1024, 256) and (values[420, 140], values[230, 120]) == (244, 95)
+
+    ramp = RAMP.astype(np.uint16) * 16
+    write(tmp_path / "a.dcm", ramp, "MONOCHROME2", bits=12)
+    transcode(tmp_path / "a.dcm", "JPEGExtendedProcess2_4")
+    assert pydicom.dcmread(tmp_path / "a.dcm").file_meta.TransferSyntaxUID == dicom.JPEG_EXTENDED
+    error = np.abs(decode_image(tmp_path / "a.dcm")[..., 0].astype(int) - RAMP)
+    assert error.max() <= 1
+    signed = dicom.read_dicom(tmp_path / "a.dcm", "a.dcm")
+    signed.PixelRepresentation = 1
+    values = dicom._pixels(signed, 0)
+    assert values.dtype == np.int16 and abs(values[0, -1] - (int(ramp[0, -1]) - 4096)) <= 16
+
+    data = pydicom.dcmread(tmp_path / "a.dcm")
+    stream = pydicom.encaps.get_frame(data.PixelData, 0, number_of_frames=1)
+    data.PixelData = pydicom.encaps.encapsulate([stream.replace(b"\xff\xc4", b"\xff\xfe")])
+    data.save_as(tmp_path / "a.dcm")
+    with pytest.raises(
+        ImageError,
+        match=r"\(the JPEG stream is damaged; transfer syntax JPEG Extended \(Process 2 and 4\)\).*, or unc",
+    ):
+        decode_image(tmp_path / "a.dcm")
+
+
 def test_decoders_that_are_missing_are_named(tmp_path):
     write(tmp_path / "a.dcm", RAMP, "MONOCHROME2")
     for uid, message in (
@@ -353,6 +444,7 @@ def test_one_file_is_a_picture_at_every_door_of_the_library(tmp_path):
     (tmp_path / "bare").mkdir()
     (tmp_path / "bare" / "a.dcm").write_bytes(content[132:])
     np.testing.assert_array_equal(load_dicom(tmp_path / "bare")[0].decode().image[..., 0], RAMP)
+    np.testing.assert_array_equal(decode_image(content[132:])[..., 0], RAMP)
     clip = np.stack([RAMP // (frame + 1) for frame in range(3)])
     write(tmp_path / "clip.dcm", clip, "MONOCHROME2")
     with pytest.raises(ImageError, match="clip.dcm: DICOM of 3 frames; expected a picture of one.*page=0"):

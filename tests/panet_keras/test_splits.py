@@ -1,10 +1,12 @@
 import dataclasses
 
+import numpy as np
 import pytest
 
 from panet_keras import DataWarning, PANetError
-from panet_keras.data import hold_out, k_folds, load_bus_uclm, patients, split_by_patients
+from panet_keras.data import hold_out, hold_out_each, k_folds, load_bus_uclm, patients, split_by_patients
 from tests.checks import synthetic_records
+from tests.panet_keras.test_doors import saved
 
 
 def test_no_patient_is_on_two_sides_for_any_seed():
@@ -55,6 +57,59 @@ def test_one_patient_cannot_be_held_out():
         PANetError, match=r"hold_out got 1 patient\(s\) \(P00\); a split by patient needs at least 2"
     ):
         hold_out(synthetic_records(1, 5))
+
+
+def test_a_copy_in_another_format_is_a_copy():
+    pixels = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
+    contents = {("P00", 0): saved(pixels, "PNG"), ("P03", 1): saved(pixels, "BMP")}
+    records = [
+        dataclasses.replace(
+            record, image=contents.get((record.patient, int(record.filename[-5])), record.image)
+        )
+        for record in synthetic_records(6, 2)
+    ]
+    for seed in range(10):
+        with pytest.warns(DataWarning, match="1 picture.s. .*P00_000.png = P03_001.png"):
+            split = hold_out(records, seed=seed)
+        assert len({"P00", "P03"} & set(patients(split["test"]))) in (0, 2)
+
+
+def test_copies_in_two_hospitals_stay_on_one_side():
+    """A and B share the pictures of one patient each; C's only patient beside a copy of B's is drawn to the
+    other side."""
+    sources = [
+        [
+            dataclasses.replace(record, patient=f"{name}/{record.patient}", source=name)
+            for record in synthetic_records(count, 2)
+        ]
+        for name, count in (("A", 6), ("B", 6), ("C", 2))
+    ]
+    alone = [hold_out(records, seed=3) for records in sources]
+    split = hold_out_each(sources, seed=3)
+    assert split == {side: [r for one in alone for r in one[side]] for side in ("train", "test")}
+
+    def copied(record):
+        """P00 of each hospital has one picture."""
+        return dataclasses.replace(
+            record, image=b"same" if record.filename == "P00_001.png" else record.image
+        )
+
+    sources = [[copied(record) for record in records] for records in sources]
+    sides = set()
+    for seed in range(20):
+        with pytest.warns(DataWarning, match="1 picture.s. came under more than one patient"):
+            split = hold_out_each(sources, seed=seed)
+        both = [set(patients(split[side])) for side in ("train", "test")]
+        assert not both[0] & both[1] and len(both[0] | both[1]) == 14
+        assert [{name[0] for name in side} for side in both] == [{"A", "B", "C"}] * 2
+        [home] = [number for number, side in enumerate(both) if "A/P00" in side]
+        assert {"B/P00", "C/P00"} <= both[home] and "C/P01" in both[1 - home]
+        sides.add(home)
+    assert sides == {0, 1}
+    with pytest.raises(
+        PANetError, match=r"source C: hold_out got 1 patient\(s\) \(C/P01\); a split by patient"
+    ):
+        hold_out_each([[record for record in sources[2] if record.patient == "C/P01"]])
 
 
 @pytest.mark.parametrize("on_disk", [False, True])

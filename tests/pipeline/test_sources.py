@@ -136,6 +136,9 @@ def test_hospitals_keep_their_names_apart_and_are_on_both_sides(hospitals, tmp_p
             )
     patients = [{record.patient for record in members} for members in records.values()]
     assert not patients[0] & patients[1] and len(patients[0] | patients[1]) == 7
+    # They share a picture.
+    assert len({"A/PHAA", "B/PHAA"} & patients[0]) in (0, 2)
+    assert any("A/PHAA_000.png = B/PHAA_000.png" in warning for warning in findings["warnings"])
 
     metadata = Metadata(tmp_path / "m.db")
     metadata.put_execution("ExampleGen", metadata.start_run("r"), {}, {"examples": examples}, "COMPLETE")

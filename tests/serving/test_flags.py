@@ -70,6 +70,7 @@ def test_every_flag_of_the_real_server_is_taken(caplog):
         False,
         2,
     )
+    assert (flags.max_num_load_retries, flags.load_retry_interval_micros) == (5, 60_000_000)
     with caplog.at_level(logging.WARNING, "serving"):
         warn_without_effect(flags)
     assert [record.message.split("=")[0] for record in caplog.records] == [
@@ -101,6 +102,7 @@ def test_version_is_printed(capsys):
     [
         (["--port=70000"], "found '70000'; expected a port from 0 to 65535"),
         (["--rest_api_timeout_in_ms=0"], "found '0'; expected a whole number of at least 1"),
+        (["--max_num_load_retries=-1"], "found '-1'; expected a whole number of at least 0"),
         (["--enable_model_warmup=maybe"], "found 'maybe'; expected true or false"),
         (["--port=8500", "--rest_api_port=8500"], "both 8500; each needs one of its own"),
         (["--batching_parameters_file=x"], "needs --enable_batching"),

@@ -17,7 +17,8 @@ PACKED = gzip.compress(PLAIN)
 def read(body, **headers):
     message = Message()
     for name, value in headers.items():
-        message[name.replace("_", "-")] = value
+        for line in [value] if isinstance(value, str) else value:
+            message[name.replace("_", "-")] = line
     return bytes(read_body(message, io.BytesIO(body), LIMIT))
 
 
@@ -73,6 +74,18 @@ def test_plain_chunked_and_gzip_bodies_are_the_same_bytes(size):
         (b"{}", {"Content_Length": "-2"}, 400, "expected one whole number"),
         (b"{}", {"Content_Length": "2", "Transfer_Encoding": "chunked"}, 400, "chunked alone"),
         (b"{}", {"Transfer_Encoding": "gzip, chunked"}, 400, "chunked alone"),
+        (
+            b"0\r\n\r\n",
+            {"Transfer_Encoding": ("chunked", "identity")},
+            400,
+            "chunked, identity'; expected chunked alone",
+        ),
+        (
+            PACKED,
+            {"Content_Length": "9", "Content_Encoding": ("gzip", "gzip")},
+            415,
+            "'gzip, gzip' is not supp",
+        ),
         (b"xyz\r\n{}", {"Transfer_Encoding": "chunked"}, 400, "hexadecimal"),
         (b"-1\r\n{}", {"Transfer_Encoding": "chunked"}, 400, "hexadecimal"),
         (b"9\r\n{}", {"Transfer_Encoding": "chunked"}, 400, "too early"),

@@ -51,6 +51,9 @@ def test_health_and_rest_follow_the_models(loading, ask):
             code, answer = ask(rest_port, "GET", "/v1/models/panet")
             return code, [version["state"] for version in answer["model_version_status"]]
 
+        def ready():
+            return ask(rest_port, "GET", "/readyz")[0], ask(rest_port, "GET", "/v1/models/panet:ready")[0]
+
         def refused():
             """Code of a prediction over gRPC, and code and message over REST."""
             request = predict_pb2.PredictRequest()
@@ -60,24 +63,28 @@ def test_health_and_rest_follow_the_models(loading, ask):
             code, answer = ask(rest_port, "POST", "/v1/models/panet:predict", {"inputs": {}})
             return caught.value.code().name, code, answer["error"]
 
-        assert not healthy() and status() == (503, []) and ask(rest_port, "GET", "/readyz")[0] == 503
+        assert not healthy() and status() == (200, ["START"]) and ready() == (503, 503)
         assert refused()[:2] == ("UNAVAILABLE", 503)
         thread.start()
         while status()[1] != ["LOADING"]:
             assert thread.is_alive()
-        assert not healthy() and status()[0] == 503
+        # As TensorFlow Serving: the question is answered, with the state; whether it is ready is another.
+        assert not healthy() and status()[0] == 200 and ready() == (503, 503)
         assert (
             refused()[:2] == ("UNAVAILABLE", 503)
             and "panet is being loaded (versions: {1: 'LOADING'})" in refused()[2]
         )
         assert ask(rest_port, "GET", "/livez")[0] == 200
         assert ask(rest_port, "GET", "/v1/models/other")[0] == 404
+        assert ask(rest_port, "GET", "/v1/models/other:ready")[0] == 404
         go.set()
         thread.join()
-        assert healthy() and status() == (200, ["AVAILABLE"]) and ask(rest_port, "GET", "/readyz")[0] == 200
+        assert healthy() and status() == (200, ["AVAILABLE"]) and ready() == (200, 200)
+        for version, code in ((1, 200), (2, 404)):
+            assert ask(rest_port, "GET", f"/v1/models/panet/versions/{version}:ready")[0] == code
         assert refused()[:2] == ("INVALID_ARGUMENT", 400)
         core.leave()
-        assert not healthy() and ask(rest_port, "GET", "/readyz")[0] == 503
+        assert not healthy() and ready() == (503, 503)
     rest.shutdown()
     server.stop(0)
 

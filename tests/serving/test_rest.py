@@ -4,6 +4,7 @@ import base64
 import gzip
 import http.client
 import json
+import socket
 import zlib
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from panet_keras.pictures.decode import encode_png
 from serving.api.rest import MAX_BODY, create_rest_server
+from tests.panet_keras.test_doors import REFUSED
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +52,14 @@ def test_pictures_go_as_base64(rest, predict, episode):
     assert code == 200 and np.shape(answer["outputs"]["masks"]) == (1, 1, 64, 64)
     body["inputs"]["query_bytes"] = [[{"b64": "?"}]]
     assert predict(rest, body)[0] == 400
+    # What checksums show is refused before the graph; what its decoder finds is said in the same words.
+    whole, _, _ = REFUSED["PNG with a wrong zlib stream"]
+    for content, said in ((whole[:-1] + b"?", "PNG with a wrong checksum"), (whole, "broken data stream")):
+        damaged = {"b64": base64.b64encode(content).decode()}
+        body["inputs"]["query_bytes"] = [[{"b64": picture}, damaged]]
+        code, answer = predict(rest, body)
+        assert code == 400 and answer["error"].startswith("query_bytes[0, 1]: cannot be decoded"), answer
+        assert said in answer["error"] and answer["error"].endswith("Copy or export the file again.")
 
 
 def test_status_and_metadata(rest, ask):
@@ -208,6 +218,28 @@ def test_a_gzip_bomb_is_stopped(rest, ask):
     assert len(bomb) < 1 << 20
     code, answer = ask(rest, "POST", "/v1/models/panet:predict", bomb, {"Content-Encoding": "gzip"})
     assert code == 413 and "unpacks to more than" in answer["error"]
+
+
+@pytest.mark.parametrize(
+    ("request_", "begins", "holds"),
+    [
+        ("GET http://proxy:80/v1/models/panet HTTP/1.1", "HTTP/1.1 200", "AVAILABLE"),
+        ("GET /v1/models/panet%3Aready HTTP/1.1", "HTTP/1.1 200", '"ready": true'),
+        ("\r\n\r\nGET /v1/models/panet HTTP/1.1", "HTTP/1.1 200", "AVAILABLE"),
+        # A gRPC client that was given the REST port.
+        ("PRI * HTTP/2.0", "HTTP/1.1 505", "Invalid HTTP version"),
+        (
+            f"POST /v1/models/panet:predict HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: {MAX_BODY + 1}",
+            "HTTP/1.1 413",
+            f"the limit is {MAX_BODY}",
+        ),
+    ],
+)
+def test_requests_as_proxies_and_strangers_write_them(rest, request_, begins, holds):
+    with socket.create_connection(("127.0.0.1", rest), timeout=60) as connection:
+        connection.sendall(f"{request_}\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+    assert answer.startswith(begins) and holds in answer and "HTTP/1.1 100" not in answer
 
 
 def test_head_options_and_query_strings(rest, ask, service):

@@ -1,5 +1,6 @@
 """Several models, version policies and labels, and changes of all of them while requests are answered."""
 
+import re
 import shutil
 import threading
 
@@ -12,15 +13,25 @@ from tensorflow_serving.apis import (
     get_model_status_pb2,
     inference_pb2,
     model_management_pb2,
+    model_pb2,
     model_service_pb2_grpc,
     prediction_service_pb2_grpc,
 )
 from tensorflow_serving.config import model_server_config_pb2
 
-from serving.api.prediction_service import PredictionService
+from serving.api.prediction_service import ModelService, PredictionService
 from serving.client import Client, ServingError
+from serving.errors import RpcError
 from serving.models.config_files import ConfigFileError
-from serving.models.model_manager import AVAILABLE, END, UNLOADING, ModelManager, VersionPolicy
+from serving.models.model_manager import (
+    AVAILABLE,
+    END,
+    LOADING,
+    UNLOADING,
+    LoadOptions,
+    ModelManager,
+    VersionPolicy,
+)
 from serving.models.server_core import ServerCore
 from serving.server import create_server
 
@@ -65,6 +76,46 @@ def test_a_version_unloads_after_its_last_request(versions):
         with manager.lease() as newer:
             assert newer.number == 3
     assert manager.states[2] == (END, "") and manager.states[3] == (AVAILABLE, "")
+
+
+def test_a_load_that_failed_is_tried_again(saved_model, tmp_path):
+    """As `max_num_load_retries` says, and then only when the files change."""
+    core = ServerCore([ModelManager("panet", tmp_path, 0, options=LoadOptions(retries=2, retry_seconds=0))])
+    manager, spec = core.managers["panet"], model_pb2.ModelSpec(name="panet")
+    manager.refresh()
+    with pytest.raises(RpcError, match="Could not find any versions of model panet; expected a folder"):
+        ModelService(core).status(get_model_status_pb2.GetModelStatusRequest(model_spec=spec))
+    (tmp_path / "1").mkdir()
+    for state, said in (
+        (LOADING, "cannot be loaded.*tried again in 0 s .1 of 2., or when its files change"),
+        (LOADING, "2 of 2"),
+        (END, "; tried again when its files change"),
+        (END, "; tried again when its files change"),
+    ):
+        manager.refresh()
+        assert manager.states[1][0] == state and re.search(said, manager.states[1][1])
+        assert manager.is_loading() == (state == LOADING)
+    # One that is gone, or that nobody wants any more, is not waited for.
+    (tmp_path / "2").mkdir()
+    manager.refresh()
+    assert manager.states[2][0] == LOADING
+    (tmp_path / "2").rmdir()
+    manager.refresh()
+    assert manager.states[2][0] == END and not manager.is_loading()
+
+    # A folder that is looked at once is tried again, too.
+    shutil.copytree(saved_model, tmp_path / "1", dirs_exist_ok=True)
+    tries, serves = [], threading.Event()
+
+    def fail_once(version):
+        tries.append(version.number)
+        if len(tries) == 1:
+            raise OSError("the disk is away")
+
+    again = ModelManager("panet", tmp_path, 0, None, None, fail_once, LoadOptions(retries=1, retry_seconds=0))
+    again.on_change = lambda: again.available() and serves.set()
+    again.start()
+    assert serves.wait(60) and again.states[1] == (AVAILABLE, "")
 
 
 def test_labels_and_reload_over_grpc(versions, episode):
@@ -252,16 +303,14 @@ def test_support_sets_are_read_as_people_name_them_and_faults_are_said_once(phan
     [fault] = [record.message for record in caplog.records]
     assert (
         "support set broken" in fault
-        and "found none as its mask; expected one beside each image, such as Fall ü_mask.png" in fault
+        and "broken: Fall ü.png has no mask (Fall ü_mask.png). Add what is missing" in fault
     )
-    shutil.copy(f"{phantom}/masks/PHAA_000.png", sets / "broken" / "Fall ü_mask.tiff")
-    shutil.copy(f"{phantom}/masks/PHAA_000.png", sets / "broken" / "Fall ü_mask.png")
+    shutil.copy(f"{phantom}/masks/PHAA_000.png", sets / "broken" / "Fall ü_mask_1.tiff")
+    shutil.copy(f"{phantom}/images/PHAC_000.png", sets / "broken" / "Fall ü_mask_2.png")
     for _ in range(2):
         reader.encode(version)
-    assert [record.message for record in caplog.records][
-        1:
-    ] and "found ['Fall ü_mask.png', 'Fall ü_mask.tiff']" in caplog.text
-    (sets / "broken" / "Fall ü_mask.tiff").unlink()
+    assert len(caplog.records) == 2 and "Fall ü_mask_2.png: 256 levels all over the frame" in caplog.text
+    (sets / "broken" / "Fall ü_mask_2.png").unlink()
     reader.encode(version)
     assert sorted(version.supports) == ["broken", composed] and len(caplog.records) == 2
     shutil.rmtree(sets)

@@ -21,6 +21,9 @@ from serving.errors import RpcError, status_of
         ([True, False], tf.bool, np.array([True, False])),
         ([[]], tf.float32, np.zeros((1, 0), np.float32)),
         (["a", {"b64": "/w=="}], tf.string, np.array([b"a", b"\xff"], object)),
+        # As `base64` prints it, and as TensorFlow Serving takes it, too.
+        ([{"b64": "YWJj\n YQ==\n"}, {"b64": "/w"}], tf.string, np.array([b"abca", b"\xff"], object)),
+        ([-65504, 1e-9], tf.float16, np.array([-65504, 0], np.float16)),
     ],
 )
 def test_json_becomes_exactly_these_tensors(value, dtype, expected):
@@ -49,7 +52,17 @@ def test_json_becomes_exactly_these_tensors(value, dtype, expected):
         ([1, [2]], tf.float32, "expected numbers alone"),
         ([1, 0], tf.bool, "found 1; expected true and false alone"),
         ([1], tf.string, "found int; expected a string"),
-        ([{"b64": "?"}], tf.string, "not a string tensor"),
+        ([{"b64": "?"}], tf.string, "'[?]' and is no base64; expected letters, digits, . and /"),
+        ([{"b64": "_-8="}], tf.string, "'_-8=' and is no base64; .*not - and _"),
+        (
+            [{"b64": "data:image/png;base64,YWJj"}],
+            tf.string,
+            '"b64" begins with .data.*without "data:" before',
+        ),
+        ([{"b64": 5}], tf.string, '"b64" holds 5; expected a string'),
+        ([1, 1e39], tf.float32, r"1e.39 is no float32; expected numbers from -3.40282e.38 to 3.40282e.38"),
+        ([1, float("inf")], tf.float32, "inf is no float32"),
+        ([70000], tf.float16, r"7e.04 is no float16; expected numbers from -65504 to 65504"),
     ],
 )
 def test_json_that_is_no_such_tensor_is_refused(value, dtype, message):

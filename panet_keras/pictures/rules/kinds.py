@@ -7,6 +7,7 @@ PICTURES = "PNG, JPEG, BMP, TIFF, GIF or WebP"
 CONVERT = "Convert it to PNG."
 AS_COCO = "Export it as COCO and read it with load_coco (data.layout: coco), or as masks in PNG."
 MASK_OF = "Draw it as a mask in PNG, or read the data set with"
+DICOM = "Convert it to PNG (panet_keras reads DICOM itself)."
 MAGIC = (
     (0, b"\x89PNG\r\n\x1a\n", "PNG", ""),
     (0, b"\xff\xd8\xff", "JPEG", ""),
@@ -17,7 +18,10 @@ MAGIC = (
     (0, b"MM\0+", "TIFF", ""),
     (0, b"GIF8", "GIF", ""),
     (8, b"WEBP", "WebP", ""),
-    (128, b"DICM", "DICOM", "Convert it to PNG (panet_keras reads DICOM itself)."),
+    (128, b"DICM", "DICOM", DICOM),
+    # Without its preamble: group 2 or 8 comes first (PS3.10, 7.1; PS3.5, 7.1).
+    *((0, start, "DICOM", DICOM) for start in (b"\2\0\0\0UL", b"\2\0\x10\0UI")),
+    *((0, bytes([8, 0, tag, 0]), "DICOM", DICOM) for tag in (0, 1, 5, 8, 0x16, 0x18)),
     (0, b"\0\x05\x16\x07", "a side file of macOS (._name)", "Name the file without '._'."),
     (0, b"%PDF", "PDF", "Export the picture from it as PNG."),
     (0, b"PK\x03\x04", "a ZIP archive", "Unpack it."),
