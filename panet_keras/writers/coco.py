@@ -42,15 +42,15 @@ def write(annotations, folder, overwrite=False, outlines="rle", pictures=False):
     """
     if outlines not in OUTLINES:
         raise PANetError(f"outlines={outlines!r}; expected one of {', '.join(OUTLINES)}.")
-    chosen = [annotation for annotation in annotations if annotation.state in WRITTEN]
-    names = dict(zip(map(id, annotations), picture_names(annotations, stems(annotations))))
-    copies = [f"images/{names[id(annotation)]}" for annotation in chosen] if pictures else []
+    names = picture_names(annotations, stems(annotations))
+    chosen = [pair for pair in zip(annotations, names) if pair[0].state in WRITTEN]
+    copies = [f"images/{name}" for _, name in chosen] if pictures else []
     _, [path, *places] = plan(annotations, folder, (), overwrite, [FILE, *copies])
-    labels = list(dict.fromkeys(label for annotation in chosen for label in annotation.labels))
+    labels = list(dict.fromkeys(label for annotation, _ in chosen for label in annotation.labels))
     images, instances = [], []
-    for number, annotation in enumerate(chosen, 1):
+    for number, (annotation, name) in enumerate(chosen, 1):
         height, width = annotation.image_size
-        image = {"id": number, "file_name": names[id(annotation)], "height": height, "width": width}
+        image = {"id": number, "file_name": name, "height": height, "width": width}
         if annotation.state == "normal":
             image["attributes"] = {"confirmed_empty": True}
         if annotation.patient is not None:
@@ -71,7 +71,7 @@ def write(annotations, folder, overwrite=False, outlines="rle", pictures=False):
                     "segmentation": _segmentation(inside, place, annotation.image_size, outlines),
                 }
             )
-    for annotation, place in zip(chosen, places):
+    for (annotation, _), place in zip(chosen, places):
         copy_picture(annotation, place)
     content = {
         "info": {"description": "Masks of ultrasound pictures, written by PANet-BUS", "version": "1.0"},
