@@ -16,7 +16,7 @@ from serving.pictures import open_mask, open_rgb, shrink, shrink_mask
 log = logging.getLogger("serving")
 ALIAS = "support_set"
 """Input by which a request names a set instead of sending its state."""
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+SUFFIXES = (".bmp", ".dcm", ".dicom", ".gif", ".ima", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 """Endings of pictures and masks, in any case."""
 MASK = "_mask"
 
