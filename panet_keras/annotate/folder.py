@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import hashlib
 import pathlib
 import re
@@ -26,13 +27,15 @@ class Frame:
     """A picture to annotate; a file of several frames is several.
 
     Attributes:
-        id: 16 hexadecimal digits of its name and number: the same after a restart, and no path.
+        id: 16 hexadecimal digits of the output folder's secret, its name and number: the same after a restart, no
+            path, and never that of another folder's picture in a browser's cache.
         name: the file's place in the folder, with `/`.
         path: of the file.
         number: from 0 in a file of several frames, else None.
         patient: identifier that a patient's pictures share, or None where nothing tells.
         width, height: in pixels; 0 where the file cannot be read.
         error: why it cannot be read, else None.
+        stamp: text that changes with the file.
     """
 
     id: str
@@ -43,6 +46,7 @@ class Frame:
     width: int
     height: int
     error: str | None = None
+    stamp: str = ""
 
     @property
     def stem(self):
@@ -60,7 +64,7 @@ class Folder:
         out: folder that is left out where it lies inside.
         patient: regular expression that is searched in a frame's name; its first group (or all of it) is the
             patient. Without it DICOM's PatientID under a pseudonym, else the sub-folder, else nothing.
-        salt: text that is hashed with a PatientID.
+        salt: secret text that is hashed with names and with a PatientID.
 
     Attributes:
         frames: dictionary of identifier to `Frame`, by name; 10 frames after 9.
@@ -101,14 +105,30 @@ class Folder:
         if found:
             patient = found[1] if found.re.groups else found[0]
         elif patient:
-            patient = "P" + hashlib.sha256(f"{self._salt}\n{patient}".encode()).hexdigest()[:10]
+            patient = f"P{self._hash(patient)[:10]}"
         else:
             patient = query.name.rpartition("/")[0] or None
-        identifier = hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-        return Frame(identifier, query.name, query.path, number, patient, size[1], size[0], error)
+        told = query.path.stat()
+        return Frame(
+            id=self._hash(key)[:16],
+            name=query.name,
+            path=query.path,
+            number=number,
+            patient=patient,
+            width=size[1],
+            height=size[0],
+            error=error,
+            stamp=f"{told.st_mtime_ns:x}-{told.st_size:x}",
+        )
 
-    def picture(self, frame):
-        """uint8 [H, W, 3] as the model sees it; the last ones are kept. The array must not be changed.
+    def _hash(self, text):
+        return hashlib.sha256(f"{self._salt}\n{text}".encode("utf-8", "surrogateescape")).hexdigest()
+
+    def picture(self, frame, keep=True):
+        """uint8 [H, W, 3] as the model sees it. The array must not be changed.
+
+        Args:
+            frame: `Frame`. keep: whether it will soon be wanted again; the last 256 MB are kept.
 
         A frame whose header told another size, or whose pixels are broken, is corrected.
 
@@ -126,6 +146,8 @@ class Folder:
             raise ImageError(frame.error) from None
         frame.height, frame.width = picture.shape[:2]
         picture.setflags(write=False)
+        if not keep:
+            return picture
         with self._lock:
             if frame.id not in self._kept:
                 self._kept[frame.id] = picture
@@ -150,8 +172,13 @@ class Folder:
 
 def natural(frame):
     """Key that sorts `x10` after `x9`, and frames of a file by number."""
-    parts = re.split(r"(\d+)", frame.name.casefold())
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], frame.number or 0
+    return _parts(frame.name), frame.number or 0
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _parts(name):
+    parts = re.split(r"(\d+)", name.casefold())
+    return tuple((int(part), "") if part.isdecimal() else (-1, part) for part in parts)
 
 
 def _header(path):

@@ -55,7 +55,7 @@ def next_batch(ranked, proposed, current, count):
 
     Args:
         ranked: list of frames not done, nearest first.
-        proposed: dictionary of identifier to the support that its last proposal was made with.
+        proposed: dictionary of identifier to the support that its last proposal was made with, None without one.
         current: the support as it is now.
         count: most frames of a batch.
 
@@ -63,7 +63,7 @@ def next_batch(ranked, proposed, current, count):
         List of `Frame`, empty where all proposals are of the current support.
     """
     stale = [
-        (0 if rank < NEAREST else 1 if frame.id not in proposed else 2, rank, frame)
+        (0 if rank < NEAREST else 1 if proposed.get(frame.id) is None else 2, rank, frame)
         for rank, frame in enumerate(ranked)
         if proposed.get(frame.id) != current
     ]

@@ -43,9 +43,9 @@ class Proposal:
         presence: from 0 to 1, the highest of all labels. doubt: from 0 to 1.
         changed: share of the pixels of this and the last proposal together in which they differ; None for the
             first.
-        model: dictionary of name, version, digest. supports: list of [identifier, change] of the masks that it
-            was made with.
-        support: short name of those supports together.
+        model: dictionary of name, version, digest. supports: list of {id, name, change} of the masks that it was
+            made with.
+        support: short name of model and supports together.
     """
 
     number: int
@@ -157,14 +157,9 @@ class Store:
             self.frames = frames
             stems = collections.Counter(frame.stem.casefold() for frame in frames.values())
             for frame in frames.values():
-                # x.png and x.jpg are two pictures.
-                stem = (
-                    frame.stem
-                    if stems[frame.stem.casefold()] == 1
-                    else frame.name + frame.stem[len(frame.stem) :]
-                )
-                if stems[frame.stem.casefold()] > 1 and frame.number is not None:
-                    stem = f"{frame.name}_f{frame.number}"
+                stem = frame.stem
+                if stems[stem.casefold()] > 1:  # x.png and x.jpg are two pictures
+                    stem = frame.name if frame.number is None else f"{frame.name}_f{frame.number}"
                 self._files[frame.id] = self.output / "masks" / f"{stem}_mask.png"
                 if frame.error is None:
                     self._read_proposal(frame)
@@ -220,7 +215,7 @@ class Store:
         with self.lock:
             now, changes = self._histories[frame.id].now, self._histories[frame.id].changes
             if now is not None:
-                return self._snapshot_png(frame, now), self.version(frame)
+                return self.snapshot_png(frame, now), self.version(frame)
             found = self._seen(frame, version) if version else None
             found = found or self.proposal(frame)
             if found is None:
@@ -231,7 +226,8 @@ class Store:
         """uint8 [H, W] of `mask_png`."""
         return masks.decode(self.mask_png(frame)[0])
 
-    def _snapshot_png(self, frame, snapshot):
+    def snapshot_png(self, frame, snapshot):
+        """PNG bytes of the mask of a `Snapshot`."""
         if not snapshot.mask:
             return masks.encode(np.zeros((frame.height, frame.width), np.uint8))
         return self._history_file(frame, snapshot.number).read_bytes()
@@ -301,7 +297,7 @@ class Store:
                     raise Conflict(
                         f"the proposal of {frame.name} is a newer one", "look at it, then accept it"
                     )
-            png = self._snapshot_png(frame, history.now) if history.now else proposal and proposal.png
+            png = self.snapshot_png(frame, history.now) if history.now else proposal and proposal.png
             mask = masks.decode(png) if png else np.zeros((1, 1), np.uint8)
             if not mask.any():
                 raise Conflict(
@@ -409,7 +405,7 @@ class Store:
         if about.exists() and path.exists() and about.read_text("utf-8") == text:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, self._snapshot_png(frame, now))
+        write_whole(path, self.snapshot_png(frame, now))
         write_whole(about, text)
 
     # Proposals and supports
@@ -447,6 +443,16 @@ class Store:
             proposal = Proposal(png=png, **about)
             self._proposals[frame.id] = [*self._proposals[frame.id], proposal][-PROPOSALS_KEPT:]
             return proposal
+
+    def pending(self):
+        """Dictionary of the identifiers of frames that get proposals to the support of their last one, or None
+        without any."""
+        with self.lock:
+            return {
+                identifier: self._proposals[identifier][-1].support if self._proposals[identifier] else None
+                for identifier, frame in self.frames.items()
+                if frame.error is None and self._histories[identifier].now is None
+            }
 
     def supports(self):
         """The masks that the model learns from: list of (`Frame`, change that made it, label numbers), oldest
