@@ -12,7 +12,6 @@ import warnings
 
 import numpy as np
 
-from panet_keras.data.readers.outlines import class_of
 from panet_keras.errors import DataWarning
 from panet_keras.files import write_whole
 from panet_keras.writers import png
@@ -81,6 +80,9 @@ def write(annotations, folder, overwrite=False):
 
 
 def _row(annotation, image, mask, lesion):
+    # The package of readers starts TensorFlow.
+    from panet_keras.data.readers.outlines import class_of
+
     classes = {annotation.labels[number - 1] for number in np.unique(lesion[lesion > 0])}
     graded = {name.lower()[:6] for name in classes}
     if annotation.state == "normal":

@@ -5,14 +5,13 @@ FOLDER/
   PICTURE_f7_mask.png   of frame 7, counted from 0
 """
 
-import io
-import json
-
 import numpy as np
-from PIL import Image, PngImagePlugin
 
 from panet_keras.files import write_whole
+from panet_keras.pictures.provenance import encode, read_provenance
 from panet_keras.writers.plan import plan
+
+__all__ = ["encode", "read_provenance", "write"]
 
 ENDINGS = ("_mask.png",)
 
@@ -39,33 +38,3 @@ def write(annotations, folder, overwrite=False):
         text["labels"] = list(annotation.labels)
         write_whole(path, encode(mask, text))
     return [path for _, [path] in written]
-
-
-def encode(mask, provenance):
-    """PNG bytes of uint8 [H, W], with a text chunk `panet:KEY` for each value of a dictionary; the same bytes
-    for the same content.
-
-    Texts stand as they are (UTF-8, chunk iTXt), all else as JSON.
-    """
-    chunks = PngImagePlugin.PngInfo()
-    for key, value in provenance.items():
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        chunks.add_itxt(f"panet:{key}", text)
-    stream = io.BytesIO()
-    Image.fromarray(mask).save(stream, "PNG", compress_level=3, pnginfo=chunks)
-    return stream.getvalue()
-
-
-def read_provenance(path):
-    """Dictionary of what `encode` wrote into a PNG; empty for a PNG without."""
-    with Image.open(path) as image:
-        image.load()
-        found = {key[6:]: str(text) for key, text in image.text.items() if key.startswith("panet:")}
-    return {key: _value(text) for key, text in found.items()}
-
-
-def _value(text):
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text

@@ -20,7 +20,7 @@ from tests.panet_keras.test_dicom import write as write_dicom
 
 LABELS = ("Benign", "Malignant")
 PROVENANCE = {
-    "id": "0f3a",
+    "id": "12e4",  # as JSON it would be a number
     "model": "bus_multi_lite0",
     "model_version": "sha256:12ab",
     "supports": ["größe, 1.png", "b.png"],
@@ -231,7 +231,7 @@ def test_data_set(folder, tmp_path):
     for record, annotation in zip(records, folder):
         np.testing.assert_array_equal(record.decode().mask > 0, annotation.mask > 0)
         assert (tmp_path / "out" / record.filename).read_bytes() == annotation.source.read_bytes()
-    assert png.read_provenance(records[0].masks[0])["id"] == "0f3a"
+    assert png.read_provenance(records[0].masks[0])["id"] == "12e4"
 
 
 @pytest.fixture
@@ -287,14 +287,14 @@ def test_dicom_seg(dicom, tmp_path):
             assert image.get("ReferencedFrameNumber") == expected
         assert [item.SegmentLabel for item in made.SegmentSequence] == list(LABELS)
         item = made.SegmentSequence[1]
-        assert item.SegmentAlgorithmName == "bus_multi_lite0" and item.TrackingID == "0f3a: Malignant"
+        assert item.SegmentAlgorithmName == "bus_multi_lite0" and item.TrackingID == "12e4: Malignant"
         identity = item.SegmentationAlgorithmIdentificationSequence[0]
         parameters = identity.AlgorithmParameters
         parameters = parameters if isinstance(parameters, str) else "".join(parameters)
         assert identity.AlgorithmVersion == "sha256:12ab" and "größe, 1.png" in parameters
         by = "SEMIAUTOMATIC" if annotation.state == "normal" else "AUTOMATIC"
         assert item.SegmentAlgorithmType == by
-        assert str(made.ContentCreatorName) == "Änne Groß" and "0f3a" in made.ContentDescription
+        assert str(made.ContentCreatorName) == "Änne Groß" and "12e4" in made.ContentDescription
     uids = [pydicom.dcmread(path).SOPInstanceUID for path in paths]
     again = WRITERS["dicom-seg"](dicom, tmp_path / "again")
     assert len(set(uids)) == 4 and [pydicom.dcmread(path).SOPInstanceUID for path in again] == uids
