@@ -1,0 +1,45 @@
+"""The page's server with a segmenter of a few lines, as a process that a test may kill:
+`python -m tests.panet_keras.annotate.serve_fake PICTURES OUTPUT PORT`. No TensorFlow."""
+
+import pathlib
+import sys
+import time
+
+import numpy as np
+from scipy import ndimage
+
+from panet_keras.annotate import server
+from tests.panet_keras.annotate.conftest import Brightness
+
+
+class Blurred(Brightness):
+    """As `Brightness`, of pictures with speckle, with a person's time between two batches."""
+
+    size = (64, 64)
+
+    def __init__(self, seconds=0.0):
+        super().__init__()
+        self.seconds = seconds
+
+    def encode(self, pictures):
+        small = [features.reshape(self.size).astype(np.float32) for features in super().encode(pictures)]
+        return [ndimage.gaussian_filter(each, 2).astype(np.float16).ravel() for each in small]
+
+    def segment(self, level, features):
+        time.sleep(self.seconds)
+        return super().segment(level, features)
+
+    def grad_cam(self, pictures, masks, picture):
+        height, width = picture.shape[:2]
+        y, x = np.mgrid[:height, :width]
+        return np.exp(-((y / height - 0.5) ** 2 + (x / width - 0.5) ** 2) * 20).astype(np.float32)
+
+
+if __name__ == "__main__":
+    pictures, output, port, *seconds = sys.argv[1:]
+    server.serve(
+        server.open_folder(pathlib.Path(pictures), pathlib.Path(output)),
+        lambda: Blurred(*map(float, seconds)),
+        port=int(port),
+        browser=False,
+    )
