@@ -194,8 +194,8 @@ def _header(path):
         with Image.open(path, formats=rgb.FORMATS) as image:
             count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
             width, height = image.size
-            # Pillow has turned a TIFF's size already.
-            if image.format != "TIFF" and image.getexif().get(0x0112, 1) in SIDEWAYS:
+            # Pillow has turned a TIFF's size already; asked for what is not in front of the pixels, it decodes them.
+            if image.format != "TIFF" and "exif" in image.info and image.getexif().get(0x0112) in SIDEWAYS:
                 width, height = height, width
             if width * height > decode.MAX_PIXELS:
                 raise ImageError(

@@ -34,30 +34,25 @@ class LocalModel:
     """A model in this process.
 
     Args:
-        model: a `.keras` file, or a preset's name or folder; the shipped preset without it.
-        size: (height, width) of the model; a preset's own without it.
-
-    Raises:
-        PANetError: no such file or preset.
+        segmenter: `panet_keras.FewShotSegmenter`, whose masks these are, to rounding: features are kept in half
+            precision. name: for the provenance.
     """
 
     where = "here"
 
-    def __init__(self, model=None, size=None):
+    def __init__(self, segmenter, name):
         import tensorflow as tf
 
-        from panet_keras import presets
         from panet_keras.export.saved_model import fingerprint
-        from panet_keras.inference.segmenter import open_segmenter
 
-        segmenter = open_segmenter(model, size)
         self._model, self.size = segmenter.model, tuple(segmenter.size)
-        self.name = str(model or presets.DEFAULT)
+        self.name = name
         self.presence_threshold = float(segmenter.presence_threshold)
         self.version = self.digest = fingerprint(self._model)
         self._scales = self._model.decoder.scales
         self._encode = tf.function(
-            functools.partial(_used_features, self._model, self._scales), reduce_retracing=True
+            functools.partial(_used_features, self._model, self._scales),
+            input_signature=[tf.TensorSpec([None, *self.size, 3], tf.float32)],
         )
         self._support = tf.function(
             functools.partial(_encode_support, self._model, self._scales), reduce_retracing=True
@@ -65,11 +60,28 @@ class LocalModel:
         self._segment = tf.function(
             functools.partial(_segment, self._model, self._scales, self.size), reduce_retracing=True
         )
-        # Once, so that the first proposals do not wait for TensorFlow's graphs.
-        [blank] = self.encode([np.zeros((*self.size, 3), np.uint8)])
+        # The graphs are built now, for any number of pictures, so that the first proposals do not wait.
         mask = np.zeros(self.size, np.uint8)
         mask[: self.size[0] // 2] = 1
-        self.segment(self.support([(blank, mask)]), [blank])
+        for count in (1, 2):
+            blank = self.encode([np.zeros((*self.size, 3), np.uint8)] * count)
+            self.segment(self.support([(features, mask) for features in blank]), blank)
+
+    @classmethod
+    def open(cls, model=None, size=None):
+        """The model that a command names.
+
+        Args:
+            model: a `.keras` file, or a preset's name or folder; the shipped preset without it.
+            size: (height, width) of the model; a preset's own without it.
+
+        Raises:
+            PANetError: no such file or preset.
+        """
+        from panet_keras import presets
+        from panet_keras.inference.segmenter import open_segmenter
+
+        return cls(open_segmenter(model, size), str(model or presets.DEFAULT))
 
     def encode(self, pictures):
         import tensorflow as tf

@@ -42,7 +42,7 @@ def order(frames, by, doubts=(), to=None):
     def far(frame):
         rank = ranks[frame.id]
         other = to.patient is None or frame.patient != to.patient
-        return other, rank - place + 1 if rank >= place else place - rank, rank
+        return other, rank - place + 1 if rank >= place else place - rank, rank < place
 
     return sorted(named, key=far)
 

@@ -110,6 +110,6 @@ def _loader(arguments):
 
         if arguments.server:
             return ServedModel(arguments.server, arguments.served_model)
-        return LocalModel(arguments.model, arguments.size)
+        return LocalModel.open(arguments.model, arguments.size)
 
     return load

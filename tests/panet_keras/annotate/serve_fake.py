@@ -4,12 +4,17 @@
 import pathlib
 import sys
 import time
+import types
 
 import numpy as np
 from scipy import ndimage
 
-from panet_keras.annotate import server
-from tests.panet_keras.annotate.conftest import Brightness
+if __name__ == "__main__":
+    # Started as the command line is, which does without TensorFlow (panet_keras/__init__.py).
+    __spec__ = types.SimpleNamespace(name="panet_keras.__main__")
+
+from panet_keras.annotate import server  # noqa: E402
+from tests.panet_keras.annotate.conftest import Brightness  # noqa: E402
 
 
 class Blurred(Brightness):
