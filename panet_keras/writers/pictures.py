@@ -1,21 +1,8 @@
 """The pictures of a data set that is written whole: bytes as they are, or the one decoder's pixels as PNG."""
 
-import pathlib
-
 from panet_keras.files import write_whole
 from panet_keras.pictures.decode import decode_image, encode_png
-from panet_keras.pictures.rules.kinds import kind_of
-
-
-def is_dicom(path):
-    """Whether a file is DICOM by its content; one without the usual preamble is known by its ending."""
-    if pathlib.Path(path).suffix.lower() in (".dcm", ".dicom", ".ima"):
-        return True
-    try:
-        with open(path, "rb") as file:
-            return kind_of(file.read(512))[0] == "DICOM"
-    except OSError:
-        return False
+from panet_keras.pictures.rules.dicom import is_dicom
 
 
 def picture_names(annotations, names):

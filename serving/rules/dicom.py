@@ -2,6 +2,7 @@
 that it stands for (A.51)."""
 
 import io
+import os
 import warnings
 
 import numpy as np
@@ -24,6 +25,7 @@ GROUPS = {
     "VOILUTFunction": "FrameVOILUTSequence",
 }
 """Where enhanced multi-frame files keep an attribute (PS3.3, C.7.6.16)."""
+ENDINGS = (".dcm", ".dicom", ".ima")
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 """SOP classes of segmentations and of label maps: masks, and no pictures."""
 LOSSY = (*JPEG_8_BIT, "1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.203")
@@ -102,6 +104,17 @@ def decode_mask(source, name, max_pixels=MAX_PIXELS):
                 - levels.astype(np.int64)
             )
     return lesion(array_levels(levels, name), name, syntax in LOSSY)
+
+
+def is_dicom(path):
+    """Whether a file is DICOM by its content; one without the usual preamble is known by its ending."""
+    if os.path.splitext(path)[1].lower() in ENDINGS:
+        return True
+    try:
+        with open(path, "rb") as file:
+            return kind_of(file.read(512))[0] == "DICOM"
+    except OSError:
+        return False
 
 
 def is_segmentation(dataset):
