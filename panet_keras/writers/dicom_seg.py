@@ -36,11 +36,13 @@ def write(annotations, folder, overwrite=False):
         List of `pathlib.Path`.
 
     Raises:
-        PANetError: as `plan`, or pictures that are no DICOM or lack what a reference needs; names them.
+        PANetError: as `plan`; pictures that are no DICOM; after all others are written, those that lack what
+            a reference needs; names them.
         ImportError: highdicom is missing. OSError: a file that cannot be written.
     """
     require_dicom([annotation.source for annotation in annotations if annotation.state in WRITTEN])
     written, _ = plan(annotations, folder, ENDINGS, overwrite)
+    paths, problems = [], []
     for number, (annotation, [path]) in enumerate(written, 1):
         stream = io.BytesIO()
         try:
@@ -56,10 +58,14 @@ def write(annotations, folder, overwrite=False):
                 _version(),
             )
         except Refused as error:
-            raise PANetError(str(error)) from None
+            problems.append(str(error))
+            continue
         made.save_as(stream)
         write_whole(path, stream.getvalue())
-    return [path for _, [path] in written]
+        paths.append(path)
+    if problems:
+        raise PANetError("; ".join([*problems, f"{len(paths)} other DICOM SEG(s) are written"]))
+    return paths
 
 
 def require_dicom(paths):

@@ -309,9 +309,9 @@ def test_a_seg_needs_a_dicom_source(folder, dicom, tmp_path):
     data = pydicom.dcmread(dicom[0].source)
     del data.StudyInstanceUID
     data.save_as(dicom[0].source)
-    with pytest.raises(PANetError, match="a.dcm: without StudyInstanceUID"):
-        WRITERS["dicom-seg"](dicom[:1], tmp_path / "out")
-    assert not list((tmp_path / "out").glob("*"))
+    with pytest.raises(PANetError, match="a.dcm: without StudyInstanceUID.*1 other DICOM SEG"):
+        WRITERS["dicom-seg"](dicom[:2], tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").glob("*")] == ["clip_f3_mask.dcm"]
 
 
 @pytest.mark.parametrize("name", ["labelme", "coco", "nifti", "dataset"])
