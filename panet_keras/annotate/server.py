@@ -17,13 +17,15 @@ PORT = 8765
 """Tried first where none is named: a tab that is open goes on after a restart."""
 
 
-def open_folder(path, output, labels=("Lesion",), recursive=False, patient=None, extra=(), say=print):
+def open_folder(
+    path, output, labels=("Lesion",), recursive=False, patient=None, extra=(), say=print, kind=Store
+):
     """Opens a folder of pictures with its output folder.
 
     Args:
         path: folder of pictures. output: folder for the masks. labels: names.
         recursive, patient: as in `Folder`. extra: list of `panet_keras.annotate.loop.Example`.
-        say: function that is given lines for the person.
+        say: function that is given lines for the person. kind: class of the store.
 
     Returns:
         (`Store`, `Folder`, `Loop`), the loop without a model.
@@ -31,7 +33,7 @@ def open_folder(path, output, labels=("Lesion",), recursive=False, patient=None,
     Raises:
         PANetError: a folder that cannot be used, or that another server has.
     """
-    store = Store(output, labels)
+    store = kind(output, labels)
     try:
         folder = Folder(path, recursive, output, patient, store.salt)
         store.take(folder.frames)

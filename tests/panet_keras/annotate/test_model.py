@@ -27,8 +27,9 @@ def test_enlarge_is_tensorflows():
 
 @pytest.fixture
 def eagerly():
-    """Graphs take longer to build than these few pictures take without; the page's own are built."""
-    yield tf.config.run_functions_eagerly
+    """Graphs take longer to build than these few pictures take without."""
+    tf.config.run_functions_eagerly(True)
+    yield
     tf.config.run_functions_eagerly(False)
 
 
@@ -38,14 +39,11 @@ def test_the_same_answer_and_the_same_curve_as_the_segmenter(model, eagerly):
     masks = [np.zeros(image.shape[:2], bool) for image in images]
     for mask in masks[:3]:
         mask[10:30, 20:50] = True
-    eagerly(True)
     segmenter = FewShotSegmenter(model, size=(64, 64)).set_support(images[:2], masks[:2], normals=[images[3]])
-    eagerly(False)
     ours = LocalModel(segmenter, "tiny")
     features = ours.encode(images)
     small = [segmenter._support[1][0, number, ..., 0] for number in range(3)]
     found = ours.segment(ours.support(list(zip([features[0], features[1], features[3]], small))), features)
-    eagerly(True)
     for number, image in enumerate(images):
         expected = segmenter.predict(image)
         np.testing.assert_allclose(enlarge(found[number], image.shape[:2]), expected.probability, atol=2e-3)
