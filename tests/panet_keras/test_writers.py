@@ -241,9 +241,9 @@ def dicom(tmp_path):
     for number, (name, pixels) in enumerate(
         {"a.dcm": RAMP, "clip.dcm": np.stack([RAMP] * 5), "normal": RAMP}.items()
     ):
-        write_dicom(
-            tmp_path / name, pixels, "MONOCHROME2", "Müller^Änne", SOPInstanceUID=f"1.2.5.{number}", **tags
-        )
+        kind = "1.2.840.10008.5.1.4.1.1.3.1" if name == "clip.dcm" else "1.2.840.10008.5.1.4.1.1.6.1"
+        own = {"SOPInstanceUID": f"1.2.5.{number}", "SOPClassUID": kind}
+        write_dicom(tmp_path / name, pixels, "MONOCHROME2", "Müller^Änne", **own, **tags)
     mask = np.zeros(RAMP.shape, np.uint8)
     mask[: MASK.shape[0], : MASK.shape[1]] = MASK
     rows = [
@@ -285,6 +285,7 @@ def test_dicom_seg(dicom, tmp_path):
             [image] = groups.DerivationImageSequence[0].SourceImageSequence
             expected = None if annotation.frame is None else annotation.frame + 1
             assert image.get("ReferencedFrameNumber") == expected
+            assert image.ReferencedSOPClassUID == source.SOPClassUID
         assert [item.SegmentLabel for item in made.SegmentSequence] == list(LABELS)
         item = made.SegmentSequence[1]
         assert item.SegmentAlgorithmName == "bus_multi_lite0" and item.TrackingID == "12e4: Malignant"

@@ -23,6 +23,8 @@ PLANE = (
     "ImageOrientationPatient",
 )
 FRAMES = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "NumberOfFrames")
+ULTRASOUND = "1.2.840.10008.5.1.4.1.1.6.1"
+"""SOP class of an image of one frame without a position in space."""
 
 
 def segmentation(
@@ -55,7 +57,8 @@ def segmentation(
         import highdicom
     except ImportError as error:
         raise ImportError("the format dicom-seg needs highdicom: pip install highdicom") from error
-    about, dataset = dict(about or {}), _source(source, mask, name, frame)
+    about = dict(about or {})
+    dataset, sop_class = _source(source, mask, name, frame)
     entropy = [
         dataset.SOPInstanceUID,
         json.dumps([about, frame, list(labels), confirmed], default=str),
@@ -91,13 +94,12 @@ def segmentation(
                 f"{name}: no DICOM SEG can refer to it ({error}); expected an ultrasound image. Export it again, or choose another "
                 "format."
             ) from None
-    if frame is not None:
-        _name_frame(made, frame + 1)
+    _name_source(made, sop_class, frame)
     return made
 
 
 def _source(source, mask, name, frame):
-    """The source's attributes as of an image of one frame, in Unicode."""
+    """The source's attributes as of an image of one frame, in Unicode, and its SOP class."""
     import pydicom
 
     dataset = read_dicom(source, name, MAX_PIXELS)
@@ -124,10 +126,14 @@ def _source(source, mask, name, frame):
     for keyword in PATIENT:
         if keyword not in copied:
             setattr(copied, keyword, "")
+    if not placed:
+        # highdicom wants positions of everything that may have several frames; what it makes names the true
+        # class again (`_name_source`).
+        copied.SOPClassUID = ULTRASOUND
     if "Modality" not in copied:
         copied.Modality = "US"
     copied.file_meta = dataset.file_meta
-    return copied
+    return copied, dataset.SOPClassUID
 
 
 def _descriptions(labels, confirmed, about, entropy, version):
@@ -167,14 +173,18 @@ def _description(confirmed, about):
     return f"{said}; mask {about['id']}"[:64] if about.get("id") else said
 
 
-def _name_frame(made, frame):
-    """Says which frame of the source every reference means (PS3.3, table 10-3), counted from 1."""
+def _name_source(made, sop_class, frame):
+    """Says of every reference its SOP class and which frame it means (PS3.3, table 10-3), counted from 1."""
+    series = made.get("ReferencedSeriesSequence", [])
+    references = [item for one in series for item in one.get("ReferencedInstanceSequence", [])]
+    images = list(made.get("SourceImageSequence", []))
     for groups in made.PerFrameFunctionalGroupsSequence:
         for derivation in groups.get("DerivationImageSequence", []):
-            for image in derivation.SourceImageSequence:
-                image.ReferencedFrameNumber = frame
-    for image in made.get("SourceImageSequence", []):
-        image.ReferencedFrameNumber = frame
+            images += derivation.SourceImageSequence
+    for item in [*references, *images]:
+        item.ReferencedSOPClassUID = sop_class
+    for item in images if frame is not None else []:
+        item.ReferencedFrameNumber = frame + 1
 
 
 def _uid(*entropy):
