@@ -2,7 +2,7 @@
 
 import { $, h } from "./dom.js";
 import { nameOf } from "./folder.js";
-import { icon, STATES } from "./icons.js";
+import { icon, stateText } from "./icons.js";
 import { keyText } from "./keys.js";
 import { percent } from "./session.js";
 
@@ -28,7 +28,7 @@ export function makeAbout({ commands, session, folder, queue }) {
       frame.state === "proposed" && frame.doubt !== null ? `doubt ${percent(frame.doubt)}` : null,
       frame.person ? `by ${frame.person}` : null,
     ];
-    const state = h("span", { class: "state", "data-state": frame.state }, icon(frame.state), STATES[frame.state]);
+    const state = h("span", { class: "state", "data-state": frame.state }, icon(frame.state), stateText(frame));
     $("frame-text").replaceChildren(h("div", { class: "frame-name", title: frame.name }, nameOf(frame)),
       h("div", { class: "muted" }, state, ...told.filter(Boolean).map((text) => h("span", {}, text))));
     $("empty").hidden = frame.state !== "unreadable";

@@ -2,7 +2,7 @@
 
 import { h } from "./dom.js";
 import { nameOf } from "./folder.js";
-import { icon, STATES } from "./icons.js";
+import { icon, stateText } from "./icons.js";
 
 const CELL = { width: 124, height: 128 };
 const AHEAD = 2; // rows above and below
@@ -51,7 +51,8 @@ export class Grid {
   }
 
   #draw() {
-    const { clientWidth, clientHeight, scrollTop } = this.container;
+    const { clientHeight, scrollTop } = this.container;
+    const { clientWidth } = this.inner;
     if (!clientWidth) return;
     this.columns = Math.max(1, Math.floor(clientWidth / CELL.width));
     const { ids } = this.queue;
@@ -89,9 +90,9 @@ export class Grid {
   #fill(frame) {
     const { element, image, mark, name } = this.#cells.get(frame.id);
     element.dataset.state = frame.state;
-    element.setAttribute("aria-label", `${nameOf(frame)}, ${STATES[frame.state]}`);
+    element.setAttribute("aria-label", `${nameOf(frame)}, ${stateText(frame)}`);
     element.title = nameOf(frame);
-    mark.replaceChildren(icon(frame.state), STATES[frame.state]);
+    mark.replaceChildren(icon(frame.state), stateText(frame));
     name.textContent = nameOf(frame);
     if (frame.state !== "unreadable") this.thumbnails.into(image, frame);
     this.#mark(frame.id);

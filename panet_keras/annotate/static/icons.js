@@ -13,6 +13,10 @@ const PATHS = {
   keepLargest: "M6 3.500A4.500 4.500 0 1 1 5.900 3.500M12 2l2.500 2.500M14.500 2 12 4.500",
   smooth: "M1.500 10c2-6 4-6 6.500-2s4.500 4 6.500-2",
   clear: "M3 4.500h10M6 4.500v-2h4v2M4.500 4.500l.5 9h6l.5-9",
+  filled: "M8 2.500A5.500 5.500 0 1 1 7.900 2.500M3.500 10.500l7-7M5 12.500l7.500-7.500M9 13.200l4.200-4.200",
+  heat: "M8 14c-3 0-4.500-2-4.500-4.200C3.500 7 6.500 6 6 2c3 1 6.500 4 6.500 7.800C12.500 12 11 14 8 14z",
+  look: "M1.500 8C4 3.500 12 3.500 14.500 8 12 12.500 4 12.500 1.500 8zM8 6.200A1.800 1.800 0 1 1 7.900 6.200",
+  fit: "M2.500 6V2.500H6M10 2.500h3.500V6M13.500 10v3.500H10M6 13.500H2.500V10",
   undo: "M3 6h7a3.500 3.500 0 0 1 0 7H6M3 6l3-3M3 6l3 3",
   redo: "M13 6H6a3.500 3.500 0 0 0 0 7h4M13 6l-3-3M13 6l-3 3",
   unseen: "M8 3.500A4.500 4.500 0 1 1 7.900 3.500",
@@ -32,14 +36,18 @@ export function icon(name) {
   return svg("svg", { viewBox: "0 0 16 16", width: 16, height: 16, "aria-hidden": "true", class: "icon" }, path);
 }
 
-/** Words for a frame's state. */
-export const STATES = {
+const STATES = {
   unseen: "Not seen yet",
   proposed: "Proposed",
-  draft: "Drawn, not accepted",
+  draft: "Unfinished",
   accepted: "Accepted",
   corrected: "Corrected",
   normal: "No lesion",
   rejected: "Rejected",
   unreadable: "Cannot be read",
 };
+
+/** Words for a frame's state; without a proposal there was nothing to correct. */
+export function stateText({ state, presence }) {
+  return state === "corrected" && presence === null ? "Drawn" : STATES[state];
+}

@@ -135,7 +135,8 @@ const HEAR = {
   labels: ({ labels }) => folder.set("labels", labels),
   error: sayError,
   changed({ frames, mean }) {
-    if (frames) say(`${frames} ${frames === 1 ? "proposal" : "proposals"} changed, by ${percent(mean)} on average.`);
+    const proposals = `${frames} ${frames === 1 ? "proposal" : "proposals"}`;
+    if (frames) say(mean < 1 ? `${proposals} changed, by ${percent(mean)} on average.` : `${proposals} made.`);
     queue.sort();
   },
 };

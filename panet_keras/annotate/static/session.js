@@ -2,6 +2,7 @@
 
 import { Emitter } from "./emitter.js";
 import { isOpen, nameOf } from "./folder.js";
+import { Mask } from "./mask.js";
 import { say, sayError } from "./messages.js";
 import { recall, remember } from "./settings.js";
 
@@ -14,7 +15,7 @@ export class Session extends Emitter {
 
   constructor(parts) {
     super();
-    Object.assign(this, parts, { id: null });
+    Object.assign(this, parts, { id: null, wanted: null });
     this.editor.on("stroke", (mask, name) => this.#stroke(mask, name));
     this.editor.on("drawing", (drawing) => !drawing && this.#refresh());
     this.saver.on("saved", (id, answer, step) => this.#saved(id, answer, step));
@@ -38,6 +39,7 @@ export class Session extends Emitter {
 
   async show(id) {
     const asked = ++this.#asked;
+    this.wanted = id;
     const frame = this.folder.frames.get(id);
     try {
       const [bitmap, { mask, version }] = await this.#load(frame);
@@ -53,13 +55,23 @@ export class Session extends Emitter {
       this.emit("conflict", this.saver.conflict(id) ? id : null);
       this.#ahead();
     } catch (error) {
-      if (asked === this.#asked) sayError(error);
+      if (asked !== this.#asked || (await this.#turnedOut(frame))) return;
+      this.wanted = this.id;
+      sayError(error);
     }
+  }
+
+  /** Whether a frame that was well until its pixels were asked for is broken; it is then shown as such. */
+  async #turnedOut({ id, state }) {
+    const frame = await this.api.frame(id).catch(() => ({}));
+    if (frame.state !== "unreadable" || state === "unreadable") return false;
+    this.folder.update(frame);
+    await this.show(id);
+    return true;
   }
 
   async #load(frame) {
     if (frame.state === "unreadable") {
-      const { Mask } = await import("./mask.js");
       return [null, { mask: new Mask(1, 1), version: frame.version }];
     }
     const unsaved = this.saver.unsaved(frame.id);
@@ -74,7 +86,8 @@ export class Session extends Emitter {
   }
 
   go(by) {
-    const id = this.queue.neighbour(this.id, by);
+    // From the one that is on its way, so that no press of a key is lost.
+    const id = this.queue.neighbour(this.wanted, by);
     return id && this.show(id);
   }
 
@@ -99,7 +112,8 @@ export class Session extends Emitter {
   /** accepted, normal or rejected; then on to the next. */
   decide(state) {
     const { id, frame } = this;
-    if (!frame || frame.state === "unreadable") return;
+    // Nothing is decided on a picture that is not on the screen yet.
+    if (!frame || frame.state === "unreadable" || this.wanted !== id) return;
     if (this.saver.conflict(id)) return say("First choose which mask stays.");
     this.editor.close();
     if (state === "accepted" && this.editor.mask.empty) {

@@ -11,14 +11,15 @@ const ROWS = [
 const NAMES = {
   brush: "Brush", eraser: "Eraser", outline: "Outline", polygon: "Polygon", grow: "Grow", shrink: "Shrink",
   fillHoles: "Fill holes", keepLargest: "Largest", smooth: "Smooth", clear: "Clear", undo: "Undo", redo: "Redo",
+  filled: "Fill", heat: "Likelihood", look: "Explain", fit: "Fit",
 };
 
 export function makeToolbar({ commands, editor, overlay, folder, layers, picture, view, addLabel }) {
   const byName = new Map(commands.map((command) => [command.name, command]));
-  const button = (name, text = NAMES[name], extra = {}) => {
+  const button = (name) => {
     const { key, run, text: title } = byName.get(name);
-    return h("button", { type: "button", class: "tool", title, id: `tool-${name}`, onclick: run, ...extra },
-      NAMES[name] ? icon(name) : null, h("span", {}, text), h("kbd", {}, keyText(key)));
+    return h("button", { type: "button", class: "tool", title, id: `tool-${name}`, onclick: run },
+      icon(name), h("span", {}, NAMES[name]), h("kbd", {}, keyText(key)));
   };
   const size = h("input", { type: "range", min: 1, max: 100, id: "brush-size", "aria-label": "Brush size in pixels" });
   const sizeText = h("output", { for: "brush-size" });
@@ -34,8 +35,8 @@ export function makeToolbar({ commands, editor, overlay, folder, layers, picture
   const [draw, correct] = ROWS.map(([title, names]) => h("section", {}, h("h2", {}, title), ...names.map((name) => button(name))));
   draw.append(h("label", { class: "slider" }, h("span", { class: "row" }, "Size", h("kbd", {}, "["), h("kbd", {}, "]"), h("span", { class: "space" }), sizeText), size), labels);
   $("tools").replaceChildren(draw, correct, h("section", {}, h("h2", {}, "See"),
-    button("filled", "Fill"), button("heat", "Likely"), button("look", "Looked at"), button("fit", "Whole"),
-    h("label", { class: "slider" }, h("span", { class: "row" }, "Fill", h("kbd", {}, ","), h("kbd", {}, ".")), opacity), windowText));
+    ...["filled", "heat", "look", "fit"].map((name) => button(name)),
+    h("label", { class: "slider" }, h("span", { class: "row" }, "Strength", h("kbd", {}, ","), h("kbd", {}, ".")), opacity), windowText));
 
   const show = () => {
     for (const name of ROWS[0][1]) $(`tool-${name}`).setAttribute("aria-pressed", name === editor.tool);
