@@ -1,7 +1,6 @@
 """Masks that lie in a folder already: `x_mask.png` beside `x.png`, `masks/x.png`, COCO and LabelMe."""
 
 import json
-import pathlib
 
 import numpy as np
 
@@ -64,14 +63,17 @@ def _pictures(folder, labels, problems):
                     found.setdefault((match["stem"] if match else path.stem, bool(match)), []).append(path)
         return listed[place]
 
+    around = {}
     for frame in folder.frames.values():
-        parent, stem = frame.path.parent, pathlib.PurePosixPath(frame.stem).name
-        places = [(parent, True), (parent / "masks", False), (parent / "masks", True)]
-        if parent.name.lower() in ("images", "image", "imgs"):
-            places += [(parent.parent / "masks", False), (parent.parent / "masks", True)]
-        own = next(
-            (files(place)[stem, named] for place, named in places if (stem, named) in files(place)), None
-        )
+        parent, stem = frame.path.parent, frame.stem.rpartition("/")[2]
+        if parent not in around:
+            masks = [parent / "masks"]
+            if parent.name.lower() in ("images", "image", "imgs"):
+                masks.append(parent.parent / "masks")
+            around[parent] = [(files(parent), True)] + [
+                (files(m), named) for m in masks for named in (False, True)
+            ]
+        own = next((found[stem, named] for found, named in around[parent] if (stem, named) in found), None)
         if own:
             yield frame, lambda size, own=own: _united([decode_mask(path)[0] for path in own])
 

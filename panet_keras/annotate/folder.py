@@ -48,7 +48,7 @@ class Frame:
     error: str | None = None
     stamp: str = ""
 
-    @property
+    @functools.cached_property
     def stem(self):
         """`name` without ending, with `_f7` for frame 7."""
         stem = Query(self.path, self.name).stem

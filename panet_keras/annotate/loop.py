@@ -94,7 +94,7 @@ class Loop:
         self._disk, self._features, self._near = disk, None, None
         self._support, self._support_of, self._measured, self._calibrated = None, None, None, {}
         self._asked, self._due, self._stopped = 0, 0.0, False
-        self._round = None
+        self._round, self._order = None, (None, [])
         self._condition, self._model_lock = threading.Condition(), threading.RLock()
         self._thread = None
 
@@ -126,9 +126,8 @@ class Loop:
 
     def progress(self):
         """Dictionary of done, total and, while proposals are made, proposing: {done, total, seconds_left}."""
-        frames = [frame for frame in self.store.frames.values() if frame.error is None]
-        done = sum(self.store.done(frame) for frame in frames)
-        return {"done": done, "total": len(frames), "proposing": self._proposing()}
+        total = sum(frame.error is None for frame in self.store.frames.values())
+        return {"done": self.store.count_done(), "total": total, "proposing": self._proposing()}
 
     def support_size(self):
         """Dictionary of lesions and normals, of all masks that may support."""
@@ -230,9 +229,13 @@ class Loop:
             return False
 
     def _ranked(self, pending):
-        frames = [self.store.frames[identifier] for identifier in pending]
-        near = self._near
-        return queue.order(frames, "near", to=near) if near else queue.order(frames, "name")
+        """Frames that get proposals, nearest first; thousands are sorted once for each change, not for each batch."""
+        if self._order[0] != self._asked:
+            frames = [self.store.frames[identifier] for identifier in pending]
+            near = self._near
+            ordered = queue.order(frames, "near", to=near) if near else queue.order(frames, "name")
+            self._order = (self._asked, ordered)
+        return [frame for frame in self._order[1] if frame.id in pending]
 
     def _current(self):
         """`Support` of what is accepted now, or None without a lesion."""

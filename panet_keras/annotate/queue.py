@@ -62,9 +62,8 @@ def next_batch(ranked, proposed, current, count):
     Returns:
         List of `Frame`, empty where all proposals are of the current support.
     """
-    stale = [
-        (0 if rank < NEAREST else 1 if proposed.get(frame.id) is None else 2, rank, frame)
-        for rank, frame in enumerate(ranked)
-        if proposed.get(frame.id) != current
-    ]
-    return [frame for *_, frame in sorted(stale, key=lambda item: item[:2])[:count]]
+    near, first, rest = [], [], []
+    for rank, frame in enumerate(ranked):
+        if proposed.get(frame.id) != current:
+            (near if rank < NEAREST else first if proposed.get(frame.id) is None else rest).append(frame)
+    return (near + first + rest)[:count]

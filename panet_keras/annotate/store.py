@@ -156,19 +156,21 @@ class Store:
         with self.lock:
             self.frames = frames
             stems = collections.Counter(frame.stem.casefold() for frame in frames.values())
+            kept = {path.name for path in (self.output / "proposals").iterdir()}
+            published = {path for path in (self.output / "masks").rglob("*")}
             for frame in frames.values():
                 stem = frame.stem
                 if stems[stem.casefold()] > 1:  # x.png and x.jpg are two pictures
                     stem = frame.name if frame.number is None else f"{frame.name}_f{frame.number}"
-                self._files[frame.id] = self.output / "masks" / f"{stem}_mask.png"
-                if frame.error is None:
+                path = self._files[frame.id] = self.output / "masks" / f"{stem}_mask.png"
+                if frame.error is None and f"{frame.id}.png" in kept:
                     self._read_proposal(frame)
+                # Of most frames in a new folder there is nothing to look for.
+                if frame.error is None and (frame.id in self._histories or path in published):
                     self._publish(frame)
 
     def _read_proposal(self, frame):
         path = self.output / "proposals" / f"{frame.id}.png"
-        if not path.exists():
-            return
         try:
             content = path.read_bytes()
             self._proposals[frame.id] = [Proposal(png=content, **json.loads(masks.notes(content)["panet"]))]
@@ -187,6 +189,17 @@ class Store:
 
     def done(self, frame):
         return self.state(frame) in DONE
+
+    def count_done(self):
+        """How many frames that can be read are done."""
+        with self.lock:
+            return sum(
+                history.now is not None
+                and history.now.state in DONE
+                and self.frames[identifier].error is None
+                for identifier, history in self._histories.items()
+                if identifier in self.frames
+            )
 
     def open_for_proposals(self, frame):
         """Whether a frame gets proposals: nobody has drawn in it or decided on it."""
