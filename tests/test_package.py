@@ -178,7 +178,7 @@ def test_every_import_is_a_declared_dependency():
     own, extras = LIBRARY["project"]["dependencies"], LIBRARY["project"]["optional-dependencies"]
     assert distributions(top - {"panet_keras"}) <= declared(own)
     assert distributions(anywhere - {"panet_keras"}) <= declared(
-        own, extras["explain"], extras["dicom"], extras["formats"]
+        own, extras["explain"], extras["dicom"], extras["formats"], extras["annotate"]
     )
 
     assert CLIENT["project"]["dependencies"] == extras["client"]
