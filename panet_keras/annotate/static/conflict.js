@@ -1,7 +1,6 @@
 // Two hands on one picture: nothing is overwritten, a person chooses.
 
 import { $, h } from "./dom.js";
-import { nameOf } from "./folder.js";
 import { sayError } from "./messages.js";
 
 export function watchConflicts({ session, assets, overlay }) {
@@ -24,7 +23,7 @@ export function watchConflicts({ session, assets, overlay }) {
       }
     });
     bar.replaceChildren(
-      h("strong", {}, `${nameOf(session.frame)} was changed in another window.`),
+      h("strong", {}, "Changed in another window."),
       h("span", {}, " Your stroke is not saved yet; nothing is lost."),
       h("span", { class: "space" }),
       look,

@@ -106,7 +106,7 @@ $("person").addEventListener("input", () => remember("person", (api.person = $("
 $("person").addEventListener("keydown", (event) => ["Enter", "Escape"].includes(event.key) && $("person").blur());
 // The mouse leaves the keyboard with the page: Enter after a click on a tool still accepts.
 addEventListener("mousedown", (event) => event.target.closest("button") && event.preventDefault());
-addEventListener("beforeunload", (event) => saver.pending && event.preventDefault());
+addEventListener("beforeunload", (event) => (saver.pending || saver.conflicts) && event.preventDefault());
 addEventListener("hashchange", () => location.reload());
 
 editor.on("locked", () => say("This picture cannot be read; nothing can be drawn on it."));
@@ -145,7 +145,7 @@ function onLink(connected, error) {
   if (error?.status === 403) return say("The link is no longer valid.", { mend: "Open the one that the program has printed.", stays: true });
   saver.offline = !connected;
   if (connected) saver.wake();
-  link(saver.pending, saver.offline);
+  link(saver.pending, saver.offline, saver.conflicts);
 }
 
 if (token) listen(api, (event) => HEAR[event.kind]?.(event), onLink);

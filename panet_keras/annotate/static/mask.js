@@ -26,6 +26,13 @@ export class Mask {
     return !this.data.some((value) => value !== 0);
   }
 
+  /** Numbers of the labels in it, ascending. */
+  get labels() {
+    const found = new Uint8Array(256);
+    for (let i = 0; i < this.data.length; i++) found[this.data[i]] = 1;
+    return [...found.keys()].filter((label) => label && found[label]);
+  }
+
   has(label) {
     return this.data.includes(label);
   }

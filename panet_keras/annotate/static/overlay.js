@@ -26,7 +26,8 @@ export class Overlay extends Emitter {
   show(mask) {
     [this.canvas.width, this.canvas.height] = [mask.width, mask.height];
     Object.assign(this, { mask, instead: null, heat: null });
-    this.redraw();
+    this.#dirty = null;
+    this.touch(mask.bounds());
   }
 
   setColours(labels) {

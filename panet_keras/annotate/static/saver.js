@@ -37,7 +37,12 @@ export class Saver extends Emitter {
   get pending() {
     let count = 0;
     for (const steps of this.#steps.values()) count += steps.length;
-    return count + this.#conflicts.size;
+    return count;
+  }
+
+  /** Whether strokes here are in conflict with the server's. */
+  get conflicts() {
+    return this.#conflicts.size;
   }
 
   /** The mask that is newer here than on the server, or null. */

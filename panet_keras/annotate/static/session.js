@@ -100,8 +100,7 @@ export class Session extends Emitter {
 
   #stroke(mask, name) {
     this.saver.stroke(this.id, mask, name);
-    const labels = [...new Set(mask.data)].filter(Boolean);
-    this.#guess(this.id, { state: "draft", labels, presence: this.frame.presence });
+    this.#guess(this.id, { state: "draft", labels: mask.labels });
   }
 
   /** Shows at once what the server will say in a moment. */

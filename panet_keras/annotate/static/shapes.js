@@ -13,14 +13,19 @@ export function drawSegment(mask, from, to, diameter, value) {
   if (!area) return null;
   const [dx, dy] = [to[0] - from[0], to[1] - from[1]];
   const length = dx * dx + dy * dy;
+  const inside = (x, y) => {
+    const px = x + 0.5 - from[0];
+    const py = y + 0.5 - from[1];
+    const along = length ? Math.min(1, Math.max(0, (px * dx + py * dy) / length)) : 0;
+    return (px - along * dx) ** 2 + (py - along * dy) ** 2 <= radius * radius;
+  };
   let changed = null;
   for (let y = area[1]; y < area[3]; y++) {
-    for (let x = area[0]; x < area[2]; x++) {
-      const [px, py] = [x + 0.5 - from[0], y + 0.5 - from[1]];
-      const along = length ? Math.min(1, Math.max(0, (px * dx + py * dy) / length)) : 0;
-      if ((px - along * dx) ** 2 + (py - along * dy) ** 2 > radius * radius) continue;
-      if (mask.setRun(y, x, x + 1, value)) changed = union(changed, [x, y, x + 1, y + 1]);
-    }
+    // The shape is convex: what lies in it of a row is one run.
+    let [start, end] = [area[0], area[2]];
+    while (start < end && !inside(start, y)) start++;
+    while (end > start && !inside(end - 1, y)) end--;
+    if (start < end && mask.setRun(y, start, end, value)) changed = union(changed, [start, y, end, y + 1]);
   }
   return union(changed, drawLine(mask, from, to, value));
 }
