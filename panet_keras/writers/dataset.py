@@ -1,7 +1,7 @@
 """A folder that `python -m pipeline run` and `load_csv` take as it is.
 
 FOLDER/
-  dataset.csv           image, mask, patient, label (and state, mask_id, author): `data.layout: table`
+  dataset.csv           image, mask, patient, label (and state, mask_id, author): `data.layout: csv`
   images/PICTURE.png    the picture; of frames and of DICOM, whose tags name the patient, its pixels as PNG
   masks/PICTURE_mask.png
 """

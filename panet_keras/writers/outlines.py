@@ -35,7 +35,7 @@ def polygons(inside, place):
     found, todo = [], [(inside, place[0].start, place[1].start)]
     while todo:
         piece, top, left = todo.pop()
-        cut = _first_hole(piece)
+        cut = _hole(piece)
         if cut is None:
             found.append(_outline(piece) + (left, top))
             continue
@@ -46,13 +46,14 @@ def polygons(inside, place):
     return sorted(found, key=lambda corners: corners.min(0).tolist())
 
 
-def _first_hole(piece):
-    """Column where the hole furthest left begins, or None without a hole."""
+def _hole(piece):
+    """Column where a hole begins, or None without one; of several one in the middle, so that pieces halve."""
     outside, count = ndimage.label(~np.pad(piece, 1), np.ones((3, 3)))
     if count == 1:
         return None
     # The frame of one pixel is number 1: it comes first.
-    return int(np.nonzero((outside > 1).any(0))[0][0]) - 1
+    starts = sorted(columns.start for _, columns in ndimage.find_objects(outside)[1:])
+    return starts[len(starts) // 2] - 1
 
 
 def _outline(piece):

@@ -120,5 +120,11 @@ def test_dicom_in_seg_out(folder, main, verb, capsys):
     assert made.SegmentSequence[0].SegmentAlgorithmType == "AUTOMATIC"
 
 
-def test_every_format_has_a_writer():
+def test_every_format_has_a_writer_and_its_files():
+    from panet_keras.writers import coco, cvat, dicom_seg, labelme, nifti
+
     assert FILES.keys() == WRITERS.keys() - {"dataset"}
+    modules = {"dicom-seg": dicom_seg, "nifti": nifti, "labelme": labelme, "coco": coco, "cvat": cvat}
+    for name, module in modules.items():
+        file = getattr(module, "FILE", None)
+        assert FILES[name] == (getattr(module, "ENDINGS", ()), (file,) if file else ())
