@@ -1,9 +1,9 @@
-"""Command line: `python -m panet_keras phantom|check|segment|explain|export ...`; `--help` tells more."""
+"""Command line: `python -m panet_keras phantom|check|segment|annotate|explain|export ...`; `--help` tells more."""
 
 import argparse
 import sys
 
-from panet_keras.commands import check, explain, export, phantom, segment
+from panet_keras.commands import annotate, check, explain, export, phantom, segment
 from panet_keras.commands.start import prepare_tensorflow
 from panet_keras.errors import PANetError
 
@@ -13,7 +13,7 @@ def main(argv=None):
         prog="python -m panet_keras", description="Few-shot segmentation of ultrasound images."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for command in (phantom, check, segment, explain, export):
+    for command in (phantom, check, segment, annotate, explain, export):
         command.add(commands)
     arguments = parser.parse_args(argv)
     try:

@@ -7,6 +7,7 @@ import pathlib
 import sys
 
 from panet_keras.commands import arguments as options
+from panet_keras.commands.formats import add_format
 from panet_keras.commands.start import prepare_tensorflow
 from panet_keras.errors import KerasSettingsError
 from pipeline.errors import PipelineError
@@ -67,6 +68,7 @@ def main(argv=None):
     options.add_support(infer)
     options.add_queries(infer, recursive=True)
     options.add_answers(infer)
+    add_format(infer)
     infer.add_argument(
         "--beam_runner", default="", help="name of an Apache Beam runner; this process without it"
     )
@@ -149,6 +151,7 @@ def _infer(arguments):
         arguments.recursive,
         arguments.overwrite,
         arguments.csv,
+        arguments.format,
     )
     if skipped:
         print(f"pipeline infer: not segmented: {describe(skipped)}", file=sys.stderr)

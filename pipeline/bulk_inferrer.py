@@ -1,8 +1,9 @@
 """Masks for any number of pictures, in this process or on a Beam runner; the same files either way.
 
 OUT/
-  PICTURE_mask.png        255 = lesion; the folders of the pictures are kept
+  PICTURE_mask.png        255 = lesion, with its provenance in text chunks; the folders of the pictures are kept
   PICTURE_overlay.png     the picture with the mask drawn on it
+  PICTURE_mask.dcm ...    with --format: the masks in another tool's format, written when all is done
   predictions.csv         file, presence, area (share of the frame), and why some could not be read; written when all is done
   .progress/
     request.json          what was asked, so that an interrupted run goes on and another request does not mix in
@@ -20,6 +21,7 @@ import shutil
 import tempfile
 
 from panet_keras.commands.arguments import Support
+from panet_keras.commands.formats import FILES, check_format, write_format
 from panet_keras.commands.outputs import ENDINGS, plan_outputs
 from panet_keras.commands.queries import Query, find_queries
 from panet_keras.files import write_whole
@@ -67,7 +69,7 @@ class Request:
         }
 
 
-def infer(request, query, out, engine, recursive=True, overwrite=False, table=None):
+def infer(request, query, out, engine, recursive=True, overwrite=False, table=None, format="png"):
     """Segments pictures and folders of them.
 
     Args:
@@ -79,6 +81,7 @@ def infer(request, query, out, engine, recursive=True, overwrite=False, table=No
         recursive: whether sub-folders are searched.
         overwrite: whether everything is segmented anew, in place of what `out` holds.
         table: CSV file; `predictions.csv` in `out` without it.
+        format: one of `panet_keras.commands.formats.FILES`.
 
     Returns:
         (list of rows, dictionary of reason to the names that were skipped).
@@ -95,11 +98,14 @@ def infer(request, query, out, engine, recursive=True, overwrite=False, table=No
         raise PipelineError(
             f"{out} has files of something else in it; expected a new folder, or one of an interrupted `infer`. Give --overwrite to use it."
         )
+    check_format(format, queries)
     inputs = request.support.files + ([request.model] if os.path.exists(request.model) else [])
     done = functools.partial(_done, out) if goes_on else None
-    # Its own table may be written again by a run that goes on.
-    tables = [table] if table else [] if goes_on else [out / "predictions.csv"]
-    plan_outputs(queries, out, ENDINGS, inputs, overwrite, tables, done)
+    # Its own tables may be written again by a run that goes on.
+    endings, together = FILES[format]
+    own = [] if goes_on else [out / name for name in together]
+    tables = [table, *own] if table else [] if goes_on else [out / "predictions.csv", *own]
+    plan_outputs(queries, out, (*ENDINGS, *endings), inputs, overwrite, tables, done)
     # A model or support that cannot be used is said once, before anything is written; what takes minutes is
     # done once.
     adapted = out / PROGRESS / ADAPTED
@@ -121,6 +127,7 @@ def infer(request, query, out, engine, recursive=True, overwrite=False, table=No
     rows.sort(key=lambda row: row["file"])
     from panet_keras.commands.table import write_table
 
+    write_format(format, queries, rows, out)
     write_table(table or out / "predictions.csv", rows)
     return rows, skipped
 
@@ -170,6 +177,13 @@ def _segmenter(request):
     return open_model(request.model, request.size, request.support, request.presence_threshold, request.adapt)
 
 
+@functools.cache
+def _told(request):
+    from panet_keras.commands.provenance import of_run
+
+    return of_run(_segmenter(request), request.model, request.support)
+
+
 def _segment(request, out, item):
     """Segments one picture, given as (path, name); JSON text of its row."""
     from panet_keras.commands.answer import write_answer
@@ -178,7 +192,8 @@ def _segment(request, out, item):
     record = _record(out, query.name)
     if _done(out, query):
         return record.read_text("utf-8")
-    row = write_answer(_segmenter(request), query, [out / f"{query.stem}{ending}" for ending in ENDINGS])
+    targets = [out / f"{query.stem}{ending}" for ending in ENDINGS]
+    row = write_answer(_segmenter(request), query, targets, _told(request))
     text = json.dumps(row)
     if not row["error"]:
         record.parent.mkdir(parents=True, exist_ok=True)

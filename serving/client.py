@@ -30,6 +30,8 @@ from .pictures import (
     unite_masks,
 )
 from .protos import wire_pb2
+from .rules.dicom import is_dicom
+from .segmentations import seg_bytes
 
 DTYPES = {1: np.float32, 2: np.float64, 3: np.int32, 4: np.uint8, 6: np.int8, 9: np.int64, 10: np.bool_}
 """tensorflow.DataType numbers of fixed-size types; 7 is a string."""
@@ -82,6 +84,9 @@ class Client:
         presence_threshold: from 0 to 1; below it `predict` marks nothing. None: the one that the model was
             exported with.
 
+    Attributes:
+        answered: number of the version that answered last; None before.
+
     Raises:
         ValueError: a threshold outside [0, 1].
     """
@@ -104,6 +109,7 @@ class Client:
         self.server, self.model_name, self.timeout = server, model_name, timeout
         self.version_label, self.presence_threshold = version_label, presence_threshold
         self._size = None if size is None else tuple(size)
+        self.answered = None
         # A name stands once, so that what the caller asks for holds.
         unlimited = {"grpc.max_receive_message_length": -1, "grpc.max_send_message_length": -1}
         options = list((unlimited | dict(options)).items())
@@ -186,6 +192,7 @@ class Client:
         for name, value in inputs.items():
             write_tensor(request.inputs[name], value)
         response = self._send(self._predict, request)
+        self.answered = response.model_spec.version.value or None
         return {name: read_tensor(tensor) for name, tensor in response.outputs.items()}
 
     def _name_model(self, spec, version=None):
@@ -358,6 +365,12 @@ def main(argv=None):
     segment.add_argument(
         "--size", type=int, nargs=2, metavar=("H", "W"), help="model size; the served model's own without it"
     )
+    segment.add_argument(
+        "--format",
+        choices=["png", "dicom-seg"],
+        default="png",
+        help="dicom-seg: also a DICOM SEG of every query, all of which are DICOM (default: PNG alone)",
+    )
     segment.add_argument("--timeout", type=float, default=60.0, help="seconds for a request")
     arguments = parser.parse_args(argv)
     try:
@@ -365,13 +378,14 @@ def main(argv=None):
     except KeyboardInterrupt:
         print(f"{NAME}: interrupted; what was written is whole", file=sys.stderr)
         return 130
-    except (ServingError, OSError, ValueError) as error:
+    except (ServingError, OSError, ValueError, ImportError) as error:
         print(f"{NAME}: {error}", file=sys.stderr)
         return 1
 
 
 def _segment(arguments):
-    """Writes `STEM_mask.png` and `STEM_overlay.png` for every query; 1 if some could not be read."""
+    """Writes `STEM_mask.png` and `STEM_overlay.png` for every query, and `--format`; 1 if some could not be
+    read."""
     sent = bool(arguments.support or arguments.support_dir or arguments.normal)
     if arguments.support_set and sent:
         raise ValueError(
@@ -380,7 +394,8 @@ def _segment(arguments):
     support = options.Support((), ()) if arguments.support_set else options.read_support(arguments)
     queries, skipped = find_queries(arguments.query, arguments.recursive, arguments.out)
     given = support.files + ([arguments.ssl_root] if arguments.ssl_root else [])
-    outputs = plan_outputs(queries, arguments.out, ENDINGS, given, arguments.overwrite, [arguments.csv])
+    endings = _endings(arguments.format, queries)
+    outputs = plan_outputs(queries, arguments.out, endings, given, arguments.overwrite, [arguments.csv])
     if skipped:
         print(f"{NAME}: not segmented: {describe(skipped)}", file=sys.stderr)
     settings = {
@@ -399,9 +414,9 @@ def _segment(arguments):
             masks = [masks[0] if len(masks) == 1 else unite_masks(masks) for masks in support.masks]
             client.set_support(support.images, masks, support.normals)
         pathlib.Path(arguments.out).mkdir(parents=True, exist_ok=True)
-        rows = []
+        rows, names = [], [arguments.support_set] if arguments.support_set else support.images
         for query in queries:
-            rows.append(_write_answer(client, query, outputs[query]))
+            rows.append(_write_answer(client, query, outputs[query], names))
             row = rows[-1]
             if not row["error"]:
                 print(
@@ -413,19 +428,52 @@ def _segment(arguments):
     return name_unread(NAME, rows)
 
 
-def _write_answer(client, query, targets):
-    """Segments a picture and writes its mask (255 = lesion) and its overlay; its row of the table."""
+def _endings(form, queries):
+    """Endings of the files of each query.
+
+    Raises:
+        ValueError: queries that are no DICOM, for dicom-seg. ImportError: highdicom is missing.
+    """
+    if form == "png":
+        return ENDINGS
+    foreign = [str(query.path) for query in queries if not is_dicom(query.path)]
+    if foreign:
+        raise ValueError(
+            f"{', '.join(foreign[:20])}: no DICOM; a DICOM SEG refers to the DICOM file that it was drawn on. Give the DICOM files "
+            "themselves, or leave --format away."
+        )
+    try:
+        import highdicom  # noqa: F401
+    except ImportError as error:
+        raise ImportError("--format dicom-seg needs highdicom: pip install highdicom") from error
+    return (*ENDINGS, "_mask.dcm")
+
+
+def _write_answer(client, query, targets, supports):
+    """Segments a picture and writes its mask (255 = lesion), its overlay, and its SEG where a third target is;
+    its row of the table."""
     try:
         picture = open_rgb(query.path)
     except ValueError as error:
         return {"file": query.name, "presence": "", "area": "", "error": str(error)}
     answer = client.predict(query.path)
-    mask, drawn = targets
+    mask, drawn, *seg = targets
+    try:
+        # Nothing of a picture is written that lacks what a SEG refers to.
+        content = [seg_bytes(client, query.path, answer, str(query.path), _bare(supports)) for _ in seg]
+    except ValueError as error:
+        return {"file": query.name, "presence": "", "area": "", "error": str(error)}
     mask.parent.mkdir(parents=True, exist_ok=True)
     write_whole(mask, encode_png(answer.mask.astype(np.uint8) * 255))
     write_whole(drawn, encode_png(overlay(picture, answer.mask)))
+    for path, made in zip(seg, content):
+        write_whole(path, made)
     area = round(float(answer.mask.mean()), 8)
     return {"file": query.name, "presence": round(answer.presence, 6), "area": area, "error": ""}
+
+
+def _bare(paths):
+    return [os.path.basename(path) for path in paths]
 
 
 if __name__ == "__main__":

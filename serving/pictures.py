@@ -1,4 +1,4 @@
-"""Pictures on the client's side, with Pillow and numpy alone.
+"""Pictures on the client's side, with Pillow and numpy, and pydicom for DICOM alone.
 
 A client may import neither TensorFlow nor the model library, so `serving/rules` holds a copy of the library's
 rules (panet_keras/pictures/rules); tests/panet_keras/test_doors.py holds both to the same result.
@@ -11,14 +11,14 @@ import warnings
 import numpy as np
 from PIL import Image
 
-from .rules import rgb
+from .rules import dicom, rgb
 from .rules.kinds import kind_of
 from .rules.regions import array_levels, lesion, mask_pages, resize_mask
 
 
 def open_rgb(source):
     """Decodes a path, file bytes, PIL image or array to uint8 [H, W, 3], as `panet_keras.data.decode_image`
-    does; DICOM is refused.
+    does.
 
     Raises:
         ValueError: names the file, what came, what was expected and the mend.
@@ -28,7 +28,10 @@ def open_rgb(source):
     if isinstance(source, Image.Image):
         source.load()
         return rgb.to_rgb(rgb.turned(source), _name(source))
-    [image] = rgb.open_pages(rgb.read_bytes(source, _name(source)), _name(source), page=None)
+    content = rgb.read_bytes(source, _name(source))
+    if kind_of(content[:512])[0] == "DICOM":
+        return dicom.decode_dicom(content, _name(source))
+    [image] = rgb.open_pages(content, _name(source), page=None)
     return rgb.to_rgb(image, _name(source))
 
 
@@ -50,7 +53,11 @@ def open_mask(source):
         page.format = source.format
         mask, mixed = mask_pages([page], name)
     else:
-        mask, mixed = mask_pages(rgb.open_pages(rgb.read_bytes(source, name), name, several=True), name)
+        content = rgb.read_bytes(source, name)
+        if kind_of(content[:512])[0] == "DICOM":
+            mask, mixed = dicom.decode_mask(content, name)
+        else:
+            mask, mixed = mask_pages(rgb.open_pages(content, name, several=True), name)
     if mixed:
         warnings.warn(
             f"{name}: {mixed} pixels have mixed colours; each went to the nearest legal colour.", stacklevel=2

@@ -178,7 +178,7 @@ def test_every_import_is_a_declared_dependency():
     own, extras = LIBRARY["project"]["dependencies"], LIBRARY["project"]["optional-dependencies"]
     assert distributions(top - {"panet_keras"}) <= declared(own)
     assert distributions(anywhere - {"panet_keras"}) <= declared(
-        own, extras["explain"], extras["dicom"], extras["formats"]
+        own, extras["explain"], extras["dicom"], extras["formats"], extras["annotate"]
     )
 
     assert CLIENT["project"]["dependencies"] == extras["client"]
@@ -190,7 +190,9 @@ def test_every_import_of_the_client_is_declared_or_relative(wheels):
     assert "serving" not in anywhere, (
         "a module of the client imports serving.x; write it relatively: from .x import y"
     )
-    assert distributions(anywhere) <= declared(CLIENT["project"]["dependencies"])
+    extras = CLIENT["project"]["optional-dependencies"]
+    assert distributions(anywhere) <= declared(CLIENT["project"]["dependencies"], extras["dicom"])
+    assert declared(extras["dicom"]) <= declared(LIBRARY["project"]["optional-dependencies"]["dicom"])
 
 
 def test_the_lock_lies_within_the_ranges():

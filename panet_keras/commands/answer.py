@@ -2,18 +2,21 @@
 
 import numpy as np
 
+from panet_keras.commands.provenance import of_mask
 from panet_keras.errors import ImageError
 from panet_keras.files import write_whole
 from panet_keras.inference.segmenter import read_image
 from panet_keras.pictures.decode import encode_png
 from panet_keras.pictures.overlay import draw_mask
+from panet_keras.pictures.provenance import encode
 
 
-def write_answer(segmenter, query, targets):
-    """Segments a picture and writes its mask (255 = lesion) and its overlay.
+def write_answer(segmenter, query, targets, run):
+    """Segments a picture and writes its mask (255 = lesion, with its provenance in text chunks) and its overlay.
 
     Args:
         segmenter: `FewShotSegmenter` with a support. query: `Query`. targets: paths of mask and overlay.
+        run: of `panet_keras.commands.provenance.of_run`.
 
     Returns:
         Row of `panet_keras.commands.table`. A picture that cannot be read has its reason in `error`, and
@@ -29,7 +32,8 @@ def write_answer(segmenter, query, targets):
     answer = segmenter.predict(picture)
     mask, overlay = targets
     mask.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(mask, encode_png(answer.mask.astype(np.uint8) * 255))
+    told = of_mask(run, picture, answer.presence)
+    write_whole(mask, encode(answer.mask.astype(np.uint8) * np.uint8(255), told))
     write_whole(overlay, encode_png(draw_mask(picture, answer.mask)))
     area = round(float(answer.mask.mean()), 8)
     return {"file": query.name, "presence": round(answer.presence, 6), "area": area, "error": ""}

@@ -6,7 +6,7 @@ import dataclasses
 import pathlib
 import re
 
-from panet_keras.commands.queries import PICTURES, find_queries, is_picture, stem_of
+from panet_keras.commands.queries import DICOM, PICTURES, find_queries, is_picture, stem_of
 from panet_keras.errors import PANetError
 
 MASK = re.compile(r"^(?P<stem>.+)_mask(_\d+)?$", re.IGNORECASE)
@@ -162,7 +162,7 @@ def read_support_folder(folder):
 
     Args:
         folder: of `x.png` with `x_mask.png`, or `x_mask_1.png` ...; both of any picture's ending, in any
-            case.
+            case; a mask may be a DICOM SEG.
 
     Raises:
         PANetError: no such folder, no pair, pictures without mask or masks without picture; names them all.
@@ -177,7 +177,7 @@ def read_support_folder(folder):
         if path.name.startswith(".") or not path.is_file():
             continue
         match = MASK.match(path.stem)
-        if match and path.suffix.lower() in PICTURES:
+        if match and path.suffix.lower() in PICTURES | DICOM:
             masks.setdefault(match["stem"], []).append(str(path))
         elif is_picture(path):
             images.append(path)

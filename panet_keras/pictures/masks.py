@@ -8,12 +8,13 @@ from PIL import Image
 
 from panet_keras.errors import ImageError, MaskColourError, MixedColourWarning
 from panet_keras.pictures import decode
-from panet_keras.pictures.rules import regions, rgb
+from panet_keras.pictures.rules import dicom, regions, rgb
 from panet_keras.pictures.rules.kinds import kind_of
 
 
 def decode_mask(source, name=None):
-    """Decodes a mask: which pixels are lesion, by `pictures.rules.regions.lesion`; several pages are united.
+    """Decodes a mask: which pixels are lesion, by `pictures.rules.regions.lesion`; several pages are united, and
+    so are the segments of a DICOM SEG (`pictures.rules.dicom.decode_mask`).
 
     Args:
         source: path, the bytes of a file, a `PIL.Image.Image`, or an array [H, W] of bool or any number ([H,
@@ -40,9 +41,7 @@ def decode_mask(source, name=None):
         name = name or (f"<{len(source)} bytes>" if isinstance(source, bytes) else os.fspath(source))
         content = rgb.read_bytes(source, name)
         if kind_of(content[:512])[0] == "DICOM":
-            raise ImageError(
-                f"{name}: a mask in DICOM; expected a picture. Save it as PNG, 0 for background."
-            )
+            return dicom.decode_mask(content, name, decode.MAX_PIXELS)
         return regions.mask_pages(rgb.open_pages(content, name, decode.MAX_PIXELS, several=True), name)
     except regions.MaskRefused as error:
         raise MaskColourError(str(error)) from None

@@ -6,7 +6,7 @@ import dataclasses
 import pathlib
 import re
 
-from .queries import PICTURES, find_queries, is_picture, stem_of
+from .queries import DICOM, PICTURES, find_queries, is_picture, stem_of
 
 MASK = re.compile(r"^(?P<stem>.+)_mask(_\d+)?$", re.IGNORECASE)
 """Name of a mask without its ending; a picture with several lesions may have `x_mask_1`, `x_mask_2` ..."""
@@ -141,7 +141,7 @@ def read_support_folder(folder):
 
     Args:
         folder: of `x.png` with `x_mask.png`, or `x_mask_1.png` ...; both of any picture's ending, in any
-            case.
+            case; a mask may be a DICOM SEG.
 
     Raises:
         ValueError: no such folder, no pair, pictures without mask or masks without picture; names them all.
@@ -156,7 +156,7 @@ def read_support_folder(folder):
         if path.name.startswith(".") or not path.is_file():
             continue
         match = MASK.match(path.stem)
-        if match and path.suffix.lower() in PICTURES:
+        if match and path.suffix.lower() in PICTURES | DICOM:
             masks.setdefault(match["stem"], []).append(str(path))
         elif is_picture(path):
             images.append(path)

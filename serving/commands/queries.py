@@ -115,7 +115,7 @@ def _search(folder, recursive, out):
                     visit(path)
             elif not path.is_file():
                 skipped["broken link or special file"].append(name)
-            elif OURS.match(path.stem) and path.suffix.lower() in PICTURES:
+            elif OURS.match(path.stem) and path.suffix.lower() in PICTURES | DICOM:
                 skipped["mask, overlay or map"].append(name)
             elif is_picture(path):
                 found.append(Query(path, name))

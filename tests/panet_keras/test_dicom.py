@@ -427,7 +427,7 @@ def test_the_same_instance_twice(tmp_path):
     assert len({record.filename for record in records}) == 2
 
 
-def test_one_file_is_a_picture_at_every_door_of_the_library(tmp_path):
+def test_one_file_is_a_picture_at_every_door(tmp_path):
     from panet_keras.pictures.decode import read_image
     from serving.pictures import open_rgb
 
@@ -436,10 +436,7 @@ def test_one_file_is_a_picture_at_every_door_of_the_library(tmp_path):
     record = Record("study", "p", "Normal", str(tmp_path / "study"))
     for picture in (decode_image(content), read_image(tmp_path / "study", "image"), record.decode().image):
         np.testing.assert_array_equal(picture[..., 0], RAMP)
-    with pytest.raises(
-        ValueError, match="study: not a picture that can be read: it is DICOM; .*Convert it to PNG"
-    ):
-        open_rgb(tmp_path / "study")
+    np.testing.assert_array_equal(open_rgb(tmp_path / "study")[..., 0], RAMP)
     # Without its preamble the standard's own readers accept a file, too.
     (tmp_path / "bare").mkdir()
     (tmp_path / "bare" / "a.dcm").write_bytes(content[132:])

@@ -495,7 +495,7 @@ def test_edges_go_to_the_nearer_side_and_are_counted(values, kind):
         (np.where(BOTH, np.nan, 0.0), "pixel x=.*is nan; expected finite numbers"),
         (tiff(labels(255), labels(255)[:50]), "page 1 is 160 x 50, the first 160 x 120"),
         (REFUSED["LabelMe"][0], "LabelMe annotation.*load_labelme"),
-        (bytes(128) + b"DICM", "DICOM"),
+        (bytes(128) + b"DICM", "no DICOM image that can be read"),
     ],
     ids=["0/1 as JPEG", "photograph", "no black", "NaN", "pages of two sizes", "LabelMe", "DICOM"],
 )

@@ -9,7 +9,7 @@ from panet_keras.data.readers.names import MASK, annotation_problems, pictures, 
 from panet_keras.data.records import Record
 from panet_keras.errors import DataError, DataWarning, ImageError
 from panet_keras.pictures.decode import encode_png
-from panet_keras.pictures.dicom import decode_frame, frame_count, read_dicom
+from panet_keras.pictures.dicom import decode_frame, frame_count, is_segmentation, read_dicom
 
 SUFFIXES = {".dcm", ".dicom", ".ima"}
 DIRECTORY = "1.2.840.10008.1.3.10"
@@ -20,8 +20,8 @@ def load_dicom(directory, salt="", labels=None):
     """Reads a folder of DICOM files with masks beside them.
 
     A file is known by its ending (.dcm, .dicom, .ima) or, with any other or none, by its content. `x.dcm` has
-    its mask in `x_mask.png` (several: `x_mask_1.png` ...; any kind of picture, in any case); frame 7 of a
-    multi-frame file, counted from 0, in `x_f7_mask.png`. Frames without a mask are left out of a multi-frame
+    its mask in `x_mask.png` (several: `x_mask_1.png` ...; any kind of picture, or a DICOM SEG, in any case);
+    frame 7 of a multi-frame file, counted from 0, in `x_f7_mask.png`. Frames without a mask are left out of a multi-frame
     file; a single frame without one counts as Normal. Masks are binary. Frames are decoded to PNG in memory
     at once.
 
@@ -47,7 +47,9 @@ def load_dicom(directory, salt="", labels=None):
             under another name; objects without pixels.
     """
     directory = pathlib.Path(directory)
-    files = [path for path in visible_files(directory) if is_dicom(path)]
+    everything = [path for path in visible_files(directory) if is_dicom(path)]
+    drawn = [path for path in everything if path.suffix.lower() in SUFFIXES and MASK.match(path.stem)]
+    files = [path for path in everything if path not in set(drawn)]
     if not files:
         raise DataError(
             directory,
@@ -56,7 +58,7 @@ def load_dicom(directory, salt="", labels=None):
             ],
         )
     masks = {}
-    for path in pictures(directory):
+    for path in [*pictures(directory), *drawn]:
         match = MASK.match(path.stem)
         if match:
             masks.setdefault((path.parent, match["stem"]), {}).setdefault(
@@ -133,6 +135,11 @@ def _records(path, masks, salt, labels, notes):
     dataset = read_header(path, notes)
     if dataset is None:
         return
+    if is_segmentation(dataset):
+        raise ImageError(
+            f"{path}: a DICOM SEG; expected the name of its picture with _mask, such as x_mask.dcm beside x.dcm "
+            "(x_f7_mask.dcm for frame 7, counted from 0). Rename it, or take it out."
+        )
     frames = frame_count(dataset)
     wrong = sorted(frame for frame in masks if frame >= frames)
     if wrong:

@@ -1,0 +1,161 @@
+"""Masks that lie in a folder already: `x_mask.png` beside `x.png`, `masks/x.png`, COCO and LabelMe."""
+
+import json
+
+import numpy as np
+
+from panet_keras.commands.arguments import MASK
+from panet_keras.commands.queries import PICTURES
+from panet_keras.errors import PANetError
+from panet_keras.pictures.masks import decode_mask
+
+
+def find(folder, labels):
+    """Masks of the frames of a folder.
+
+    Masks are black and white, and of the first label. A category of COCO, or a label of LabelMe, that has the
+    name of one of `labels` is that label, any other the first. Of several files for one frame the first kind
+    counts: PNG, LabelMe, COCO.
+
+    Args:
+        folder: `Folder`. labels: names, in the order of their numbers.
+
+    Returns:
+        (iterator of (`Frame`, uint8 [H, W]), list that gets a line for each file that could not be used).
+    """
+    problems = []
+    return _all(folder, labels, problems), problems
+
+
+def _all(folder, labels, problems):
+    seen = set()
+    for kind in (_pictures, _labelme, _coco):
+        for frame, read in kind(folder, labels, problems):
+            if frame.id in seen or frame.error is not None:
+                continue
+            try:
+                mask = read((frame.height, frame.width))
+            except ImportError:
+                raise
+            except Exception as error:  # files by other programs break in every way
+                problems.append(f"{frame.name}: its mask cannot be used ({error})")
+                continue
+            if mask.shape != (frame.height, frame.width):
+                problems.append(
+                    f"{frame.name}: its mask is {mask.shape[1]} x {mask.shape[0]} pixels, the picture {frame.width} x "
+                    f"{frame.height}; it is not used"
+                )
+                continue
+            seen.add(frame.id)
+            yield frame, mask
+
+
+def _pictures(folder, labels, problems):
+    """`x_mask.png` and `x_mask_1.png` beside `x`, and `x.png` in `masks/` beside it or beside its `images/`."""
+    listed = {}
+
+    def files(place):
+        if place not in listed:
+            found = listed[place] = {}
+            for path in sorted(place.iterdir()) if place.is_dir() else ():
+                if path.suffix.lower() in PICTURES:
+                    match = MASK.match(path.stem)
+                    found.setdefault((match["stem"] if match else path.stem, bool(match)), []).append(path)
+        return listed[place]
+
+    around = {}
+    for frame in folder.frames.values():
+        parent, stem = frame.path.parent, frame.stem.rpartition("/")[2]
+        if parent not in around:
+            masks = [parent / "masks"]
+            if parent.name.lower() in ("images", "image", "imgs"):
+                masks.append(parent.parent / "masks")
+            around[parent] = [(files(parent), True)] + [
+                (files(m), named) for m in masks for named in (False, True)
+            ]
+        own = next((found[stem, named] for found, named in around[parent] if (stem, named) in found), None)
+        if own:
+            yield frame, lambda size, own=own: _united([decode_mask(path)[0] for path in own])
+
+
+def _united(masks):
+    if len({mask.shape for mask in masks}) > 1:
+        raise PANetError("several masks of different sizes")
+    return np.logical_or.reduce(masks).astype(np.uint8)
+
+
+def _json(folder):
+    """(path, contents) of each JSON file that may hold annotations."""
+    for place in sorted({frame.path.parent for frame in folder.frames.values()}):
+        for path in sorted(place.glob("*.json")):
+            try:
+                data = json.loads(path.read_text("utf-8-sig"))
+            except (OSError, ValueError):
+                continue
+            if isinstance(data, dict):
+                yield path, data
+
+
+def _labelme(folder, labels, problems):
+    whole = {
+        (frame.path.parent, frame.path.name): frame
+        for frame in folder.frames.values()
+        if frame.number is None
+    }
+    by_stem = {(frame.path.parent, frame.path.stem): frame for frame in whole.values()}
+    for path, data in _json(folder):
+        if "shapes" not in data:
+            continue
+        named = str(data.get("imagePath") or "").replace("\\", "/").rpartition("/")[2]
+        frame = whole.get((path.parent, named)) or by_stem.get((path.parent, path.stem))
+        if frame is None:
+            problems.append(f"{path.name}: LabelMe of {named or 'no picture'}, which is not in the folder")
+            continue
+        yield frame, lambda size, data=data: _filled(data["shapes"], size, labels)
+
+
+def _filled(shapes, size, labels):
+    from panet_keras.data.readers.labelme import _inside
+
+    mask = np.zeros(size, np.uint8)
+    for shape in shapes:
+        mask[_inside(shape, size)] = number_of(shape.get("label"), labels)
+    return mask
+
+
+def _coco(folder, labels, problems):
+    by_name = {}
+    for frame in folder.frames.values():
+        if frame.number is None:
+            by_name.setdefault(frame.path.name, frame)
+            by_name[frame.name] = frame
+    for path, data in _json(folder):
+        if not {"images", "annotations"} <= set(data):
+            continue
+        names = {one.get("id"): one.get("name") for one in data.get("categories", [])}
+        of_image = {}
+        for annotation in data["annotations"]:
+            of_image.setdefault(annotation.get("image_id"), []).append(annotation)
+        for image in data["images"]:
+            name = str(image.get("file_name", "")).replace("\\", "/")
+            frame = by_name.get(name) or by_name.get(name.rpartition("/")[2])
+            if frame is None:
+                problems.append(f"{path.name}: COCO of {name}, which is not in the folder")
+                continue
+            mine = of_image.get(image.get("id"), [])
+            yield frame, lambda size, mine=mine, names=names: _painted(mine, size, labels, names)
+
+
+def _painted(annotations, size, labels, names):
+    from panet_keras.data.readers.coco import _inside
+
+    mask = np.zeros(size, np.uint8)
+    for annotation in annotations:
+        mask[_inside(annotation, size)] = number_of(names.get(annotation.get("category_id")), labels)
+    return mask
+
+
+def number_of(name, labels):
+    """Number of the label of a name, in any case; 1 where there is none."""
+    known = {label.casefold(): number for number, label in enumerate(labels, 1)}
+    return known.get(str(name).casefold(), 1)

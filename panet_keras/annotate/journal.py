@@ -1,0 +1,96 @@
+"""Files that survive a kill and a power cut: whole files moved into place, and an append-only journal."""
+
+import fcntl
+import json
+import os
+import pathlib
+import socket
+import time
+
+from panet_keras.errors import PANetError
+
+
+def write_durable(path, content):
+    """Writes bytes beside the place, brings them to the disk, and moves them into it.
+
+    Args:
+        path: file; its folder must exist. content: bytes or text.
+    """
+    path = pathlib.Path(path)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class Journal:
+    """Lines of JSON that are only ever appended; a line counts once its end is on the disk.
+
+    Args:
+        path: file, made if absent. What a kill left of a last line is cut off: its change was never
+            acknowledged.
+
+    Raises:
+        PANetError: a line before the last that is no JSON: somebody changed the file.
+    """
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+        content = self.path.read_bytes() if self.path.exists() else b""
+        whole = content[: content.rfind(b"\n") + 1]
+        self.entries = []
+        for number, line in enumerate(whole.splitlines(), 1):
+            try:
+                self.entries.append(json.loads(line))
+            except ValueError as error:
+                raise PANetError(
+                    f"{self.path}, line {number}: no JSON ({error}); expected what this program wrote. Restore the "
+                    "file from a copy, or delete the line."
+                ) from None
+        self._file = open(self.path, "ab")
+        if len(whole) < len(content):
+            self._file.truncate(len(whole))
+
+    def append(self, *entries):
+        """Adds dictionaries, a line each, and waits for the disk."""
+        self._file.write(b"".join(json.dumps(entry).encode() + b"\n" for entry in entries))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self):
+        self._file.close()
+
+
+class Lock:
+    """One server for one output folder; the system frees it when the process dies, however it dies.
+
+    Args:
+        path: file, made if absent.
+
+    Raises:
+        PANetError: another process has it; says which, where and since when.
+    """
+
+    def __init__(self, path):
+        self._file = open(path, "a+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.seek(0)
+            holder = self._file.read().strip() or "an unknown process"
+            self._file.close()
+            raise PANetError(
+                f"{pathlib.Path(path).parent}: another server writes there ({holder}). Open its page, stop it, or give "
+                "--output another folder."
+            ) from None
+        self._file.truncate(0)
+        self._file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%F %T')}\n")
+        self._file.flush()
+
+    def release(self):
+        self._file.close()

@@ -1,0 +1,260 @@
+"""The segmenter behind the page: a model in this process, or a served one.
+
+The loop knows only this much of a segmenter, and a test may put anything of this form in its place:
+
+    name, version, digest   texts for the provenance; the digest tells models apart
+    size                    (h, w) of the model
+    where                   "here" or "HOST:PORT"
+    presence_threshold      from 0 to 1, of the model itself
+    encode(pictures)        list of uint8 [H, W, 3] of any sizes -> list of float16 [n], the features
+    support(pairs)          list of (features, mask uint8 [h, w]), empty masks for normal frames, at least one
+                            lesion -> anything, which `segment` takes
+    segment(support, features)
+                            list of F features -> float32 [F, h, w], probability of lesion
+    fit_threshold(lesions, normals)
+                            presences of lesions and of normal frames -> presence threshold
+    grad_cam(pictures, masks, picture)
+                            annotated pictures at original size, their masks bool, and a query -> float32 [H, W]
+                            from 0 to 1; None where it cannot
+
+Calls come from several threads, one at a time.
+"""
+
+import functools
+
+import numpy as np
+
+from panet_keras.errors import PANetError
+
+GRAD_CAM_SUPPORTS = 8
+"""The newest ones: a map takes a second, and more time with each support."""
+
+
+class LocalModel:
+    """A model in this process.
+
+    Args:
+        segmenter: `panet_keras.FewShotSegmenter`, whose masks these are, to rounding: features are kept in half
+            precision. name: for the provenance.
+    """
+
+    where = "here"
+
+    def __init__(self, segmenter, name):
+        import tensorflow as tf
+
+        from panet_keras.export.saved_model import fingerprint
+
+        self._model, self.size = segmenter.model, tuple(segmenter.size)
+        self.name = name
+        self.presence_threshold = float(segmenter.presence_threshold)
+        self.version = self.digest = fingerprint(self._model)
+        self._scales = self._model.decoder.scales
+        self._encode = tf.function(
+            functools.partial(_used_features, self._model, self._scales),
+            input_signature=[tf.TensorSpec([None, *self.size, 3], tf.float32)],
+        )
+        self._support = tf.function(
+            functools.partial(_encode_support, self._model, self._scales), reduce_retracing=True
+        )
+        self._segment = tf.function(
+            functools.partial(_segment, self._model, self._scales, self.size), reduce_retracing=True
+        )
+        # The graphs are built now, for any number of pictures, so that the first proposals do not wait.
+        mask = np.zeros(self.size, np.uint8)
+        mask[: self.size[0] // 2] = 1
+        for count in (1, 2):
+            blank = self.encode([np.zeros((*self.size, 3), np.uint8)] * count)
+            self.segment(self.support([(features, mask) for features in blank]), blank)
+
+    @classmethod
+    def open(cls, model=None, size=None):
+        """The model that a command names.
+
+        Args:
+            model: a `.keras` file, or a preset's name or folder; the shipped preset without it.
+            size: (height, width) of the model; a preset's own without it.
+
+        Raises:
+            PANetError: no such file or preset.
+        """
+        from panet_keras import presets
+        from panet_keras.inference.segmenter import open_segmenter
+
+        return cls(open_segmenter(model, size), str(model or presets.DEFAULT))
+
+    def encode(self, pictures):
+        import tensorflow as tf
+
+        from panet_keras.pictures.resize import resize_images
+
+        stack = [resize_images(tf.constant(picture, tf.float32) / 255.0, self.size) for picture in pictures]
+        maps = [x.numpy() for x in self._encode(tf.stack(stack))]
+        self._shapes = [x.shape[1:] for x in maps]
+        return [
+            np.concatenate([x[number].ravel() for x in maps]).astype(np.float16)
+            for number in range(len(stack))
+        ]
+
+    def _maps(self, features):
+        """float32 [F, h, w, C] of each scale that the decoder uses."""
+        stack = np.stack(features)
+        ends = np.cumsum([np.prod(shape) for shape in self._shapes])
+        parts = np.split(stack, ends[:-1], axis=1)
+        return [part.reshape(-1, *shape).astype(np.float32) for part, shape in zip(parts, self._shapes)]
+
+    def support(self, pairs):
+        features, masks = zip(*pairs)
+        return self._support(self._maps(features), np.stack(masks))
+
+    def segment(self, support, features):
+        return self._segment(support, self._maps(features)).numpy()
+
+    def fit_threshold(self, lesions, normals):
+        from panet_keras.inference.presence import fit_threshold
+
+        return fit_threshold(np.array(lesions), np.array(normals), self.presence_threshold)
+
+    def grad_cam(self, pictures, masks, picture):
+        from panet_keras.grad_cam import grad_cam
+
+        newest = slice(-GRAD_CAM_SUPPORTS, None)
+        return grad_cam(self._model, pictures[newest], masks[newest], picture, size=self.size)[0].heat
+
+
+def _used_features(model, scales, images):
+    maps = model.features(images)
+    return [maps[scale] for scale in scales]
+
+
+def _spread(scales, maps, lead):
+    """The encoder's list of maps, of which the decoder reads those of its scales alone."""
+    spread = [None] * (max(scales) + 1)
+    for scale, x in zip(scales, maps):
+        spread[scale] = x[lead]
+    return spread
+
+
+def _encode_support(model, scales, maps, masks):
+    return model.decoder.encode_support(_spread(scales, maps, (None, None)), masks[None, None, ..., None])
+
+
+def _segment(model, scales, size, state, maps):
+    import tensorflow as tf
+
+    logits = model.decoder.segment(_spread(scales, maps, (None,)), state, size)[0] / model.temperature
+    return tf.nn.softmax(logits)[..., 1]
+
+
+class ServedModel:
+    """A model on a server that speaks TensorFlow Serving's gRPC.
+
+    Its encoder cannot be asked alone: what is kept of a picture is the picture at model size, and a proposal
+    costs the server encoder and decoder.
+
+    Args:
+        server: `"HOST:PORT"`. name: of the model there. timeout: seconds for a request.
+
+    Raises:
+        PANetError: no answer, or a model without the signatures of `panet_keras.export_saved_model`.
+        ImportError: no gRPC here.
+    """
+
+    def __init__(self, server, name="panet", timeout=60.0):
+        try:
+            import grpc
+            from tensorflow_serving.apis import prediction_service_pb2_grpc
+        except ImportError as error:
+            raise ImportError("--server needs grpcio: pip install 'panet-bus[serving]'") from error
+        self.where, self.name, self._timeout = server, name, timeout
+        unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        self._errors = grpc.RpcError
+        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(
+            grpc.insecure_channel(server, options=unlimited)
+        )
+        self.size = self._model_size()
+        blank = np.zeros((*self.size, 3), np.uint8)
+        mask = np.zeros(self.size, np.uint8)
+        mask[: self.size[0] // 2] = 1
+        state = self.support([(self.encode([blank])[0], mask)])
+        self.presence_threshold = self._threshold(state, blank)
+        self.digest = state["model_version"].string_val[0].decode()
+
+    def _model_size(self):
+        from tensorflow_serving.apis import get_model_metadata_pb2
+
+        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+        request.model_spec.name = self.name
+        packed = self._call(self._stub.GetModelMetadata, request).metadata["signature_def"]
+        signatures = get_model_metadata_pb2.SignatureDefMap.FromString(packed.value).signature_def
+        shape = signatures["segment_encoded"].outputs["probabilities"].tensor_shape
+        size = tuple(dim.size for dim in shape.dim[2:4])
+        if len(size) != 2 or min(size) < 1:
+            raise PANetError(
+                f"{self.name} at {self.where} does not say its size; expected a model of panet_keras "
+                "export_saved_model. Export it again."
+            )
+        return size
+
+    def _call(self, method, request):
+        try:
+            return method(request, timeout=self._timeout)
+        except self._errors as error:
+            raise PANetError(
+                f"{self.where} answered {error.code().name}: {error.details()}. Is the server running there, with "
+                f"a model {self.name}?"
+            ) from None
+
+    def _predict(self, signature, inputs, outputs=()):
+        import tensorflow as tf
+        from tensorflow_serving.apis import predict_pb2
+
+        request = predict_pb2.PredictRequest(output_filter=outputs)
+        request.model_spec.name, request.model_spec.signature_name = self.name, signature
+        for name, value in inputs.items():
+            kept = hasattr(value, "tensor_shape")  # a tensor of an earlier answer goes back as it came
+            request.inputs[name].CopyFrom(value if kept else tf.make_tensor_proto(value))
+        response = self._call(self._stub.Predict, request)
+        self.version = str(response.model_spec.version.value)
+        return response.outputs
+
+    def _threshold(self, state, picture):
+        import tensorflow as tf
+
+        from panet_keras.pictures.decode import encode_png
+
+        query = {"query_bytes": np.array([[encode_png(picture)]], object)}
+        found = self._predict("segment_encoded", {**state, **query}, ["presence_threshold"])
+        return float(tf.make_ndarray(found["presence_threshold"])[0])
+
+    def encode(self, pictures):
+        import tensorflow as tf
+
+        from panet_keras.pictures.resize import resize_images
+
+        small = [resize_images(tf.constant(picture, tf.float32) / 255.0, self.size) for picture in pictures]
+        return [x.numpy().ravel().astype(np.float16) for x in small]
+
+    def _pictures(self, features):
+        return np.stack(features).reshape(-1, *self.size, 3).astype(np.float32)
+
+    def support(self, pairs):
+        features, masks = zip(*pairs)
+        inputs = {
+            "support_images": self._pictures(features)[None, None],
+            "support_masks": np.stack(masks)[None, None, ..., None],
+        }
+        return dict(self._predict("encode_support", inputs))
+
+    def segment(self, support, features):
+        import tensorflow as tf
+
+        inputs = {**support, "query_images": self._pictures(features)[None]}
+        return tf.make_ndarray(self._predict("segment", inputs, ["probabilities"])["probabilities"])[
+            0, ..., 1
+        ]
+
+    fit_threshold = LocalModel.fit_threshold
+
+    def grad_cam(self, pictures, masks, picture):
+        return None

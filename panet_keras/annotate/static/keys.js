@@ -1,0 +1,63 @@
+// Keys to commands. A command is {key, also, shown, text, group, run, up, free}: `up` ends what a held key began; `free` works
+// while a dialog is open.
+
+const NAMES = { ArrowLeft: "←", ArrowRight: "→", ArrowUp: "↑", ArrowDown: "↓", " ": "Space", Escape: "Esc", Delete: "Del", Home: "Home" };
+
+/** "Ctrl+Shift+z" of an event; Shift is named only where the character does not tell it. */
+export function keyOf(event) {
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const letter = /^[a-z]$/.test(key) || key.length > 1;
+  return [event.ctrlKey || event.metaKey ? "Ctrl+" : "", event.altKey ? "Alt+" : "", event.shiftKey && letter ? "Shift+" : "", key].join("");
+}
+
+/** How a key is written for people. */
+export function keyText(key) {
+  return key.split(/\+(?=.)/).map((part) => NAMES[part] || (part.length === 1 ? part.toUpperCase() : part)).join(" ");
+}
+
+export class Keys {
+  #held = new Map();
+  space = false;
+
+  constructor(commands) {
+    this.byKey = new Map(commands.flatMap((command) => [command.key, ...(command.also || [])].map((key) => [key, command])));
+    addEventListener("keydown", (event) => this.#down(event));
+    addEventListener("keyup", (event) => this.#up(event));
+    addEventListener("blur", () => this.#release());
+  }
+
+  #down(event) {
+    if (event.isComposing || event.target.closest?.("input, select, textarea")) return;
+    const button = event.target.closest?.("button, a, summary");
+    if (button && [" ", "Enter"].includes(event.key)) return;
+    if (event.key === " ") {
+      this.space = true;
+      document.body.classList.add("space");
+      event.preventDefault();
+      return;
+    }
+    const command = this.byKey.get(keyOf(event));
+    if (!command || document.querySelector("dialog[open]")) return;
+    event.preventDefault();
+    if (event.repeat && !command.repeats) return;
+    if (command.up) this.#held.set(event.code, command);
+    command.run();
+  }
+
+  #up(event) {
+    if (event.key === " ") {
+      this.space = false;
+      document.body.classList.remove("space");
+    }
+    this.#held.get(event.code)?.up();
+    this.#held.delete(event.code);
+  }
+
+  // Alt+Tab takes the key's end with it.
+  #release() {
+    this.space = false;
+    document.body.classList.remove("space");
+    this.#held.forEach((command) => command.up());
+    this.#held.clear();
+  }
+}

@@ -1,0 +1,190 @@
+// Brings every stroke and decision to the server, one after the other for each frame, and keeps what could not
+// be sent until it can. Emits "saved" (id, answer), "conflict" (id, mask, body), "refused" (id, error, step),
+// "state" (pending, offline).
+
+import { Emitter } from "./emitter.js";
+import { Offline, Refusal } from "./api.js";
+import { encodeGrey } from "./png.js";
+
+const RETRY = 1000;
+
+export class Saver extends Emitter {
+  #steps = new Map(); // id -> steps, the first of them under way
+  #versions = new Map(); // id -> version that the person saw, or made
+  #conflicts = new Map(); // id -> mask that could not be saved
+
+  constructor(api, assets) {
+    super();
+    this.api = api;
+    this.assets = assets;
+    this.offline = false;
+    this.wake = () => {};
+  }
+
+  /** The version that the person sees now; with steps under way it comes from those. */
+  saw(id, version) {
+    if (!this.busy(id)) this.#versions.set(id, version);
+  }
+
+  version(id) {
+    return this.#versions.get(id);
+  }
+
+  busy(id) {
+    return this.#steps.has(id);
+  }
+
+  get pending() {
+    let count = 0;
+    for (const steps of this.#steps.values()) count += steps.length;
+    return count;
+  }
+
+  /** Whether strokes here are in conflict with the server's. */
+  get conflicts() {
+    return this.#conflicts.size;
+  }
+
+  /** The mask that is newer here than on the server, or null. */
+  unsaved(id) {
+    if (this.#conflicts.has(id)) return this.#conflicts.get(id);
+    return this.#steps.get(id)?.findLast((step) => step.mask)?.mask || null;
+  }
+
+  conflict(id) {
+    return this.#conflicts.has(id);
+  }
+
+  stroke(id, mask, name) {
+    if (this.#conflicts.has(id)) this.#conflicts.set(id, mask);
+    else this.#add(id, { kind: "stroke", mask, name });
+  }
+
+  undo(id) {
+    // A stroke that was never sent is simply not sent.
+    const steps = this.#steps.get(id);
+    if (this.offline && steps?.length > 1 && steps.at(-1).kind === "stroke") {
+      steps.pop();
+      this.#tell();
+      return this.unsaved(id);
+    }
+    this.#add(id, { kind: "undo" });
+    return null;
+  }
+
+  redo(id) {
+    this.#add(id, { kind: "redo" });
+  }
+
+  decide(id, state) {
+    this.#add(id, { kind: "state", state });
+  }
+
+  /** Ends a conflict: `mine` becomes a stroke on theirs (undo brings theirs back), else theirs stays. */
+  settle(id, mine, version) {
+    const mask = this.#conflicts.get(id);
+    this.#conflicts.delete(id);
+    this.#versions.set(id, version);
+    if (mine) this.stroke(id, mask, "keep mine");
+    this.#tell();
+  }
+
+  /** Resolves when nothing of a frame is under way. */
+  async idle(id) {
+    while (this.busy(id)) await this.#steps.get(id).running;
+  }
+
+  #add(id, step) {
+    const steps = this.#steps.get(id);
+    if (steps) steps.push(step);
+    else {
+      this.#steps.set(id, [step]);
+      this.#steps.get(id).running = this.#run(id);
+    }
+    this.#tell();
+  }
+
+  #tell() {
+    this.emit("state", this.pending, this.offline);
+  }
+
+  async #run(id) {
+    const steps = this.#steps.get(id);
+    while (steps.length) {
+      try {
+        const answer = await this.#send(id, steps[0]);
+        this.offline = false;
+        this.#versions.set(id, answer.version);
+        const [step] = steps.splice(0, 1);
+        if (!steps.length) this.#steps.delete(id);
+        this.emit("saved", id, answer, step);
+      } catch (error) {
+        if (error instanceof Offline || error.status >= 500) {
+          this.offline = true;
+          this.#tell();
+          await this.#pause();
+          continue;
+        }
+        await this.#refused(id, steps, error);
+      }
+      this.#tell();
+    }
+  }
+
+  async #send(id, step) {
+    const version = this.#versions.get(id);
+    if (step.kind === "stroke") {
+      const { data, width, height } = step.mask;
+      return this.api.putMask(id, await encodeGrey(data, width, height), version, step.name);
+    }
+    if (step.kind === "state") {
+      const body = { state: step.state, person: this.api.person || null };
+      return this.api.post(`frames/${id}/state`, body, version);
+    }
+    return this.api.post(`frames/${id}/${step.kind}`, {}, version);
+  }
+
+  // A conflict may be our own write whose answer was lost when the line broke: then it is no conflict.
+  async #refused(id, steps, error) {
+    const [step] = steps;
+    try {
+      if (error instanceof Refusal && error.status === 409) {
+        if (step.kind === "stroke") {
+          const theirs = await this.assets.newest(id);
+          if (theirs.mask.equals(step.mask)) return this.#was(id, steps, theirs.version);
+        } else if (step.kind === "state") {
+          const frame = await this.api.frame(id);
+          const marked = ["accepted", "corrected"];
+          const same = frame.state === step.state || (marked.includes(step.state) && marked.includes(frame.state));
+          if (same) return this.#was(id, steps, frame.version, frame);
+        }
+      }
+    } catch (late) {
+      if (late instanceof Offline) return;
+    }
+    const mask = this.unsaved(id);
+    steps.length = 0;
+    this.#steps.delete(id);
+    if (mask && error.status === 409) {
+      this.#conflicts.set(id, mask);
+      this.emit("conflict", id, error);
+    } else this.emit("refused", id, error, step);
+  }
+
+  #was(id, steps, version, frame) {
+    this.#versions.set(id, version);
+    const [step] = steps.splice(0, 1);
+    if (!steps.length) this.#steps.delete(id);
+    this.emit("saved", id, { version, frame }, step);
+  }
+
+  #pause() {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, RETRY);
+      this.wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+}

@@ -1,0 +1,495 @@
+"""Masks on disk, with their history, their proposals and where they come from."""
+
+import collections
+import dataclasses
+import json
+import pathlib
+import secrets
+import threading
+import time
+
+import numpy as np
+
+from panet_keras.annotate import masks
+from panet_keras.annotate.history import DECISIONS, DONE, History, Snapshot
+from panet_keras.annotate.journal import Journal, Lock, write_durable
+from panet_keras.errors import PANetError
+from panet_keras.files import write_whole
+
+PROPOSALS_KEPT = 3
+"""Of each frame, in memory: a person accepts the one that was seen, not the one that came meanwhile."""
+COLOURS = ("#00c878", "#f0503c", "#508cff", "#fabe28", "#c864ff", "#28d2e6", "#ff8c28", "#b4dc3c")
+
+
+class Conflict(Exception):
+    """A change that was made to something that somebody has changed since, or that is not there.
+
+    Attributes:
+        mend: what to do.
+    """
+
+    def __init__(self, message, mend):
+        super().__init__(message)
+        self.mend = mend
+
+
+@dataclasses.dataclass(frozen=True)
+class Proposal:
+    """What the model says of a frame.
+
+    Attributes:
+        number: counts the frame's proposals.
+        png: its mask. labels: numbers in it.
+        presence: from 0 to 1, the highest of all labels. doubt: from 0 to 1.
+        changed: share of the pixels of this and the last proposal together in which they differ; None for the
+            first.
+        model: dictionary of name, version, digest. supports: list of {id, name, change} of the masks that it was
+            made with.
+        support: short name of model and supports together.
+    """
+
+    number: int
+    png: bytes
+    labels: list
+    presence: float
+    doubt: float
+    changed: float | None
+    model: dict
+    supports: list
+    support: str
+
+
+class Store:
+    """The output folder.
+
+        OUTPUT/settings.json        labels, and the secrets of this folder (readable by its owner alone)
+        OUTPUT/journal.jsonl        every change, one line each, only ever appended
+        OUTPUT/history/ID/N.png     the mask after change N of a frame
+        OUTPUT/proposals/ID.png     the last proposal, with what it was made of as text in it
+        OUTPUT/masks/STEM_mask.png  accepted, corrected and (empty) normal masks as they are now, at original
+                                    size: 0 background, else the label's number
+        OUTPUT/masks/STEM_mask.json state, labels, and where the mask comes from
+
+    All methods may be called from any thread. A change is on the disk when its method returns. Masks and
+    journal lines are written in this order, so a kill between two leaves what was before or what came after.
+
+    Args:
+        output: folder, made if absent.
+        labels: names; those that the folder has already stay, with their numbers.
+
+    Raises:
+        PANetError: another server has the folder, or it holds something else.
+    """
+
+    def __init__(self, output, labels=("Lesion",)):
+        self.output = pathlib.Path(output)
+        if self.output.exists() and not self.output.is_dir():
+            raise PANetError(f"--output {output} is a file; expected a folder, or the name of a new one.")
+        ours = self.output / "settings.json"
+        if self.output.exists() and any(self.output.iterdir()) and not ours.exists():
+            raise PANetError(
+                f"--output {output}: there is something else in it; expected a new folder, or one that this page made. "
+                "Name another."
+            )
+        for name in ("history", "proposals", "masks"):
+            (self.output / name).mkdir(parents=True, exist_ok=True)
+        self._lock_file = Lock(self.output / ".lock")
+        self.lock = threading.RLock()
+        self._settings = json.loads(ours.read_text("utf-8")) if ours.exists() else {}
+        known = self._settings.get("labels", [])
+        self._settings = {
+            "labels": known + [name for name in labels if name not in known],
+            "token": self._settings.get("token") or secrets.token_urlsafe(24),
+            "salt": self._settings.get("salt") or secrets.token_urlsafe(16),
+        }
+        self._save_settings()
+        self.frames, self._files = {}, {}
+        self._histories = collections.defaultdict(History)
+        self._proposals = collections.defaultdict(list)
+        self._journal = Journal(self.output / "journal.jsonl")
+        for entry in self._journal.entries:
+            self._histories[entry["frame"]].apply(entry)
+        self._journal.entries = []
+
+    def _save_settings(self):
+        path = self.output / "settings.json"
+        path.touch(mode=0o600)
+        write_durable(path, json.dumps(self._settings, indent=1) + "\n")
+        path.chmod(0o600)
+
+    @property
+    def token(self):
+        """Text that a page must know to be answered."""
+        return self._settings["token"]
+
+    @property
+    def salt(self):
+        """Text that makes the patients' pseudonyms of this folder."""
+        return self._settings["salt"]
+
+    @property
+    def labels(self):
+        """Names, in the order of their numbers from 1."""
+        return list(self._settings["labels"])
+
+    def add_label(self, name):
+        """Adds a label.
+
+        Raises:
+            Conflict: an empty or long name, or the 256th.
+        """
+        name = name.strip()
+        with self.lock:
+            if not 0 < len(name) <= 80 or len(self.labels) >= 255:
+                raise Conflict(f"label {name[:80]!r}", "give it 1 to 80 characters; there may be 255 labels")
+            if name not in self._settings["labels"]:
+                self._settings["labels"].append(name)
+                self._save_settings()
+
+    def take(self, frames):
+        """Takes the frames of a folder: their proposals are read, and what a kill left undone in `masks/` is
+        done.
+
+        Args:
+            frames: dictionary of identifier to `Frame`.
+        """
+        with self.lock:
+            self.frames = frames
+            stems = collections.Counter(frame.stem.casefold() for frame in frames.values())
+            kept = {path.name for path in (self.output / "proposals").iterdir()}
+            published = {path for path in (self.output / "masks").rglob("*")}
+            for frame in frames.values():
+                stem = frame.stem
+                if stems[stem.casefold()] > 1:  # x.png and x.jpg are two pictures
+                    stem = frame.name if frame.number is None else f"{frame.name}_f{frame.number}"
+                path = self._files[frame.id] = self.output / "masks" / f"{stem}_mask.png"
+                if frame.error is None and f"{frame.id}.png" in kept:
+                    self._read_proposal(frame)
+                # Of most frames in a new folder there is nothing to look for.
+                if frame.error is None and (frame.id in self._histories or path in published):
+                    self._publish(frame)
+
+    def _read_proposal(self, frame):
+        path = self.output / "proposals" / f"{frame.id}.png"
+        try:
+            content = path.read_bytes()
+            self._proposals[frame.id] = [Proposal(png=content, **json.loads(masks.notes(content)["panet"]))]
+        except (OSError, ValueError, KeyError, TypeError, SyntaxError):
+            path.unlink()  # it is made again
+
+    # Reading
+
+    def state(self, frame):
+        """State of a frame, as the page names them."""
+        if frame.error is not None:
+            return "unreadable"
+        with self.lock:
+            now = self._histories[frame.id].now
+            return now.state if now else "proposed" if self._proposals[frame.id] else "unseen"
+
+    def done(self, frame):
+        return self.state(frame) in DONE
+
+    def count_done(self):
+        """How many frames that can be read are done."""
+        with self.lock:
+            return sum(
+                history.now is not None
+                and history.now.state in DONE
+                and self.frames[identifier].error is None
+                for identifier, history in self._histories.items()
+                if identifier in self.frames
+            )
+
+    def open_for_proposals(self, frame):
+        """Whether a frame gets proposals: nobody has drawn in it or decided on it."""
+        return self.state(frame) in ("unseen", "proposed")
+
+    def proposal(self, frame):
+        """The last `Proposal`, or None."""
+        with self.lock:
+            return self._proposals[frame.id][-1] if self._proposals[frame.id] else None
+
+    def history(self, frame):
+        return self._histories[frame.id]
+
+    def version(self, frame):
+        """Opaque text that changes with the frame's mask, state or proposal."""
+        with self.lock:
+            proposal = self.proposal(frame)
+            return f"{self._histories[frame.id].changes}.{proposal.number if proposal else 0}"
+
+    def mask_png(self, frame, version=None):
+        """(PNG bytes, its version) of a frame's mask: a person's, else the proposal's, else an empty one.
+
+        Args:
+            version: which one of the proposals, where it is still known; else the newest.
+        """
+        with self.lock:
+            now, changes = self._histories[frame.id].now, self._histories[frame.id].changes
+            if now is not None:
+                return self.snapshot_png(frame, now), self.version(frame)
+            found = self._seen(frame, version) if version else None
+            found = found or self.proposal(frame)
+            if found is None:
+                return masks.encode(np.zeros((frame.height, frame.width), np.uint8)), self.version(frame)
+            return found.png, f"{changes}.{found.number}"
+
+    def mask(self, frame):
+        """uint8 [H, W] of `mask_png`."""
+        return masks.decode(self.mask_png(frame)[0])
+
+    def snapshot_png(self, frame, snapshot):
+        """PNG bytes of the mask of a `Snapshot`."""
+        if not snapshot.mask:
+            return masks.encode(np.zeros((frame.height, frame.width), np.uint8))
+        return self._history_file(frame, snapshot.number).read_bytes()
+
+    def _history_file(self, frame, number):
+        return self.output / "history" / frame.id / f"{number:06d}.png"
+
+    def _seen(self, frame, version):
+        """The proposal that a version names, or None."""
+        number = version.partition(".")[2]
+        return next((p for p in self._proposals[frame.id] if str(p.number) == number), None)
+
+    def labels_in(self, frame):
+        """Numbers of the labels in a frame's mask."""
+        with self.lock:
+            now, proposal = self._histories[frame.id].now, self.proposal(frame)
+            return list(now.labels) if now else list(proposal.labels) if proposal else []
+
+    # Changing
+
+    def _check(self, frame, version):
+        history = self._histories[frame.id]
+        if frame.error is not None:
+            raise Conflict(f"{frame.name} cannot be read", "nothing can be drawn on it")
+        if str(version).partition(".")[0] != str(history.changes):
+            who = f"{history.by} has" if history.by else "another window has"
+            raise Conflict(f"{who} changed {frame.name} since", "look at the newer mask, then draw again")
+
+    def stroke(self, frame, content, version, what="stroke", by=None):
+        """Keeps a mask after a stroke.
+
+        Args:
+            frame: `Frame`. content: PNG bytes of the whole mask. version: the one that was drawn on.
+            what: name of the stroke. by: person or None.
+
+        Raises:
+            Conflict: a person changed the frame since that version. masks.MaskError: no mask of this frame.
+        """
+        mask = masks.decode(content, (frame.height, frame.width), len(self.labels))
+        with self.lock:
+            self._check(frame, version)
+            snapshot = self._next(frame, "draft", True, masks.numbers(mask), by, what)
+            self._set(frame, snapshot, content)
+
+    def decide(self, frame, state, version, by=None):
+        """Sets a frame's state.
+
+        Args:
+            frame: `Frame`. state: one of `DECISIONS`; of accepted and corrected the one that is true is taken.
+            version: the one that was seen. by: person or None.
+
+        Raises:
+            Conflict: a person changed the frame since; accepting an empty mask; or the proposal of that version
+                is gone.
+        """
+        if state not in DECISIONS:
+            raise Conflict(f"state {state!r}", f"expected one of {', '.join(DECISIONS)}")
+        with self.lock:
+            self._check(frame, version)
+            if state not in ("accepted", "corrected"):
+                self._set(frame, self._next(frame, state, False, [], by, state))
+                return
+            history, proposal = self._histories[frame.id], self.proposal(frame)
+            if history.now is None:
+                proposal = self._seen(frame, str(version))
+                if proposal is None and self._proposals[frame.id]:
+                    raise Conflict(
+                        f"the proposal of {frame.name} is a newer one", "look at it, then accept it"
+                    )
+            png = self.snapshot_png(frame, history.now) if history.now else proposal and proposal.png
+            mask = masks.decode(png) if png else np.zeros((1, 1), np.uint8)
+            if not mask.any():
+                raise Conflict(
+                    f"the mask of {frame.name} is empty",
+                    "draw the lesion, or say that there is none (normal)",
+                )
+            before = masks.decode(proposal.png) if proposal else np.zeros_like(mask)
+            changed = int(np.count_nonzero(mask != before))
+            provenance = {"changed_pixels": changed}
+            if proposal:
+                provenance |= {
+                    "model": proposal.model,
+                    "supports": proposal.supports,
+                    "presence": proposal.presence,
+                }
+            state = "corrected" if changed else "accepted"
+            self._set(frame, self._next(frame, state, True, masks.numbers(mask), by, state, provenance), png)
+
+    def bring(self, found):
+        """Takes masks that were there before, of frames that nobody has changed here.
+
+        Args:
+            found: iterable of (`Frame`, uint8 [H, W]); empty means normal.
+
+        Returns:
+            The number taken.
+        """
+        entries, frames = [], []
+        with self.lock:
+            for frame, mask in found:
+                if self._histories[frame.id].changes:
+                    continue
+                marked = bool(mask.any())
+                state, what = ("accepted", "file") if marked else ("normal", "file")
+                snapshot = self._next(frame, state, marked, masks.numbers(mask), "file", what)
+                if marked:
+                    self._write_history(frame, snapshot, masks.encode(mask))
+                entries.append(self._entry(frame, "set", snapshot=dataclasses.asdict(snapshot)))
+                frames.append(frame)
+            if entries:
+                self._journal.append(*entries)
+            for frame, entry in zip(frames, entries):
+                self._histories[frame.id].apply(entry)
+                self._publish(frame)
+        return len(frames)
+
+    def undo(self, frame, version, by=None):
+        """Takes back the last change of a frame; `Conflict` where there is none."""
+        self._move(frame, "undo", version, by)
+
+    def redo(self, frame, version, by=None):
+        """Does again what was taken back; `Conflict` where there is nothing."""
+        self._move(frame, "redo", version, by)
+
+    def _move(self, frame, direction, version, by):
+        with self.lock:
+            self._check(frame, version)
+            history = self._histories[frame.id]
+            if not getattr(history, direction):
+                raise Conflict(f"nothing to {direction} in {frame.name}", "go on drawing")
+            entry = self._entry(frame, direction, number=history.changes + 1, by=by)
+            self._journal.append(entry)
+            history.apply(entry)
+            self._publish(frame)
+
+    def _next(self, frame, state, mask, labels, by, what, provenance=None):
+        number = self._histories[frame.id].changes + 1
+        return Snapshot(number, state, mask, labels, by, what, _time(), provenance or {})
+
+    def _entry(self, frame, do, **values):
+        return {"frame": frame.id, "name": frame.name, "do": do, "at": _time(), **values}
+
+    def _set(self, frame, snapshot, png=None):
+        if snapshot.mask:
+            self._write_history(frame, snapshot, png)
+        entry = self._entry(frame, "set", snapshot=dataclasses.asdict(snapshot))
+        self._journal.append(entry)
+        self._histories[frame.id].apply(entry)
+        self._publish(frame)
+
+    def _write_history(self, frame, snapshot, png):
+        path = self._history_file(frame, snapshot.number)
+        path.parent.mkdir(exist_ok=True)
+        write_durable(path, png)
+
+    def _publish(self, frame):
+        """Brings `masks/` to what holds."""
+        now, path = self._histories[frame.id].now, self._files[frame.id]
+        about = path.with_suffix(".json")
+        if now is None or now.state not in ("accepted", "corrected", "normal"):
+            about.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+            return
+        told = {
+            "picture": frame.name,
+            "frame": frame.number,
+            "state": now.state,
+            "labels": {number: name for number, name in enumerate(self.labels, 1)},
+            "change": now.number,
+            "person": now.by,
+            "time": now.at,
+            **now.provenance,
+        }
+        text = json.dumps(told, indent=1) + "\n"
+        if about.exists() and path.exists() and about.read_text("utf-8") == text:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, self.snapshot_png(frame, now))
+        write_whole(about, text)
+
+    # Proposals and supports
+
+    def propose(self, frame, mask, presence, doubt, model, supports, support):
+        """Keeps the model's mask of a frame, unless a person was faster.
+
+        Args:
+            frame: `Frame`. mask: uint8 [H, W]. The rest: as in `Proposal`.
+
+        Returns:
+            The `Proposal`, or None.
+        """
+        with self.lock:
+            if not self.open_for_proposals(frame):
+                return None
+            last = self.proposal(frame)
+        changed = None if last is None else difference(masks.decode(last.png), mask)
+        about = {
+            "number": last.number + 1 if last else 1,
+            "labels": masks.numbers(mask),
+            "presence": round(float(presence), 4),
+            "doubt": round(float(doubt), 4),
+            "changed": changed,
+            "model": model,
+            "supports": supports,
+            "support": support,
+        }
+        png = masks.encode(mask, {"panet": json.dumps(about)})
+        with self.lock:
+            if not self.open_for_proposals(frame):
+                return None
+            # Not brought to the disk by force: after a power cut it is made again.
+            write_whole(self.output / "proposals" / f"{frame.id}.png", png)
+            proposal = Proposal(png=png, **about)
+            self._proposals[frame.id] = [*self._proposals[frame.id], proposal][-PROPOSALS_KEPT:]
+            return proposal
+
+    def pending(self):
+        """Dictionary of the identifiers of frames that get proposals to the support of their last one, or None
+        without any."""
+        with self.lock:
+            return {
+                identifier: self._proposals[identifier][-1].support if self._proposals[identifier] else None
+                for identifier, frame in self.frames.items()
+                if frame.error is None and self._histories[identifier].now is None
+            }
+
+    def supports(self):
+        """The masks that the model learns from: list of (`Frame`, change that made it, label numbers), oldest
+        first; without labels it is a normal frame."""
+        with self.lock:
+            found = []
+            for identifier, history in self._histories.items():
+                frame, now = self.frames.get(identifier), history.now
+                if frame is None or frame.error is not None or now is None:
+                    continue
+                if now.state in ("accepted", "corrected", "normal"):
+                    found.append((now.at, frame, now.number, list(now.labels)))
+            return [tuple(item) for _, *item in sorted(found, key=lambda item: (item[0], item[1].id))]
+
+    def close(self):
+        self._journal.close()
+        self._lock_file.release()
+
+
+def difference(one, other):
+    """Share of the pixels of two masks together in which they differ, from 0 to 1; 0 where both are empty."""
+    together = np.count_nonzero((one > 0) | (other > 0))
+    return round(float(np.count_nonzero(one != other) / together), 4) if together else 0.0
+
+
+def _time():
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + f".{time.time_ns() // 1_000_000 % 1000:03d}Z"

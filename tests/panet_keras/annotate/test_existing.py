@@ -1,0 +1,59 @@
+"""A folder that has masks: ours, beside the pictures, COCO and LabelMe."""
+
+import json
+
+import numpy as np
+from PIL import Image
+
+from panet_keras.annotate import server
+from tests.panet_keras.annotate.conftest import square
+
+SIZE = (48, 64)
+
+
+def test_masks_of_every_kind_come_in_once(pictures, tmp_path):
+    folder, _ = pictures
+    # The fixture holds the pictures unchanged; what lies beside them is another folder's here.
+    place = tmp_path / "ward"
+    place.mkdir()
+    for path in folder.glob("a_*.png"):
+        (place / path.name).write_bytes(path.read_bytes())
+    Image.fromarray(square(SIZE, 1, 2, value=255)).save(place / "a_1_mask.png")
+    Image.fromarray(np.zeros(SIZE, np.uint8)).save(place / "a_2_mask.png")
+    Image.fromarray(np.zeros((5, 5), np.uint8)).save(place / "a_3_mask.png")
+    shape = {"label": "cyst", "shape_type": "rectangle", "points": [[10, 5], [19, 14]]}
+    (place / "a_4.json").write_text(json.dumps({"imagePath": "a_4.png", "shapes": [shape]}))
+    corners = [[20, 8, 30, 8, 30, 20, 20, 20]]
+    coco = {
+        "images": [
+            {"id": 1, "file_name": "a_5.png", "height": 48, "width": 64},
+            {"id": 2, "file_name": "gone.png"},
+        ],
+        "categories": [{"id": 7, "name": "Lesion"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 7, "segmentation": corners}],
+    }
+    (place / "coco.json").write_text(json.dumps(coco))
+    said = []
+    store, opened, _ = server.open_folder(place, tmp_path / "out", ["Lesion", "Cyst"], say=said.append)
+    frames = {frame.name: frame for frame in opened.frames.values()}
+    assert {name: store.state(frame) for name, frame in frames.items()} == {
+        "a_1.png": "accepted",
+        "a_2.png": "normal",
+        "a_3.png": "unseen",
+        "a_4.png": "accepted",
+        "a_5.png": "accepted",
+        "a_6.png": "unseen",
+    }
+    assert (store.mask(frames["a_1.png"]) == square(SIZE, 1, 2)).all()
+    assert store.labels_in(frames["a_4.png"]) == [2] and (store.mask(frames["a_4.png"]) > 0).sum() == 100
+    assert 120 <= (store.mask(frames["a_5.png"]) == 1).sum() <= 143
+    assert store.history(frames["a_1.png"]).by == "file"
+    assert any("a_3.png: its mask is 5 x 5" in line for line in said) and any(
+        "gone.png" in line for line in said
+    )
+    # What a person does with them holds against the files at the next start.
+    store.decide(frames["a_1.png"], "rejected", store.version(frames["a_1.png"]))
+    store.close()
+    store, *_ = server.open_folder(place, tmp_path / "out", say=said.append)
+    assert store.state(frames["a_1.png"]) == "rejected" and store.labels == ["Lesion", "Cyst"]
+    store.close()

@@ -1,0 +1,182 @@
+"""Nothing is lost, nothing is overwritten, and no other picture is touched."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+
+import numpy as np
+import pytest
+
+from panet_keras.annotate import masks
+from panet_keras.annotate.folder import Folder
+from panet_keras.annotate.store import Conflict, Store
+from panet_keras.errors import PANetError
+from tests.conftest import PROJECT
+from tests.panet_keras.annotate.conftest import png, square
+
+SIZE = (48, 64)
+FACTS = {"model": {"name": "m", "version": "1", "digest": "d"}, "supports": [], "support": "s"}
+
+
+def reopened(store, folder):
+    store.close()
+    again = Store(store.output)
+    again.take(folder.frames)
+    return again
+
+
+def test_strokes_undo_redo_and_a_restart_in_between(opened):
+    store, folder, _, frames, _ = opened
+    frame, other = frames["a_1.png"], frames["a_2.png"]
+    store.stroke(other, png(square(SIZE, 9, 9)), store.version(other), by="Bo")
+    for y in (1, 2, 3):
+        store.stroke(frame, png(square(SIZE, y, 5)), store.version(frame), "brush", "Ann")
+    store.undo(frame, store.version(frame))
+    store.undo(frame, store.version(frame))
+    store = reopened(store, folder)
+    assert (store.history(frame).undo, store.history(frame).redo) == (1, 2)
+    assert (store.mask(frame) == square(SIZE, 1, 5)).all()
+    store.redo(frame, store.version(frame))
+    assert (store.mask(frame) == square(SIZE, 2, 5)).all()
+    # A stroke after undo ends what could be done again.
+    store.stroke(frame, png(square(SIZE, 7, 5)), store.version(frame))
+    with pytest.raises(Conflict, match="nothing to redo"):
+        store.redo(frame, store.version(frame))
+    for _ in range(3):
+        store.undo(frame, store.version(frame))
+    assert store.state(frame) == "unseen" and not store.mask(frame).any()
+    assert store.state(other) == "draft" and (store.mask(other) == square(SIZE, 9, 9)).all()
+    store.close()
+
+
+def test_states_masks_folder_and_provenance(opened):
+    store, folder, _, frames, _ = opened
+    frame = frames["a_1.png"]
+    published = store.output / "masks" / "a_1_mask.png"
+
+    def decide(state):
+        store.decide(frame, state, store.version(frame), "Ann")
+        return store.state(frame)
+
+    with pytest.raises(Conflict, match="empty"):
+        decide("accepted")
+    store.propose(frame, square(SIZE, 4, 6), 0.9, 0.2, **FACTS)
+    assert decide("corrected") == "accepted"
+    told = json.loads(published.with_suffix(".json").read_text())
+    assert (told["changed_pixels"], told["person"], told["model"]) == (0, "Ann", FACTS["model"])
+    assert (masks.decode(published.read_bytes()) == square(SIZE, 4, 6)).all()
+    store.stroke(frame, png(square(SIZE, 4, 7)), store.version(frame), by="Ann")
+    assert store.state(frame) == "draft" and not published.exists()
+    assert decide("accepted") == "corrected"
+    # A column of 16 pixels on either side.
+    assert json.loads(published.with_suffix(".json").read_text())["changed_pixels"] == 32
+    assert decide("normal") == "normal"
+    assert not masks.decode(published.read_bytes()).any()
+    store.undo(frame, store.version(frame))
+    assert store.state(frame) == "corrected" and masks.decode(published.read_bytes()).sum() == 256
+    assert decide("rejected") == "rejected" and not published.exists()
+    assert decide("unseen") == "proposed" and (store.mask(frame) == square(SIZE, 4, 6)).all()
+
+
+def test_a_person_conflicts_with_a_person_and_never_with_a_proposal(opened):
+    store, _, _, frames, _ = opened
+    frame = frames["a_1.png"]
+    seen = store.version(frame)
+    store.propose(frame, square(SIZE, 4, 6), 0.9, 0.2, **FACTS)
+    first = store.version(frame)
+    newer = store.propose(frame, square(SIZE, 8, 6), 0.9, 0.2, **FACTS)
+    # 16 x 4 pixels on either side, of 16 x 20 together.
+    assert newer.changed == pytest.approx(128 / 320, abs=1e-4)
+    assert len({seen, first, store.version(frame)}) == 3
+    store.decide(frame, "accepted", first)
+    assert (store.mask(frame) == square(SIZE, 4, 6)).all()
+    with pytest.raises(Conflict, match="changed a_1.png since"):
+        store.stroke(frame, png(square(SIZE, 1, 1)), first, by="Bo")
+    assert (store.mask(frame) == square(SIZE, 4, 6)).all()
+    assert store.propose(frame, square(SIZE, 1, 1), 0.9, 0.2, **FACTS) is None
+
+
+@pytest.mark.parametrize(
+    "content, status",
+    [
+        (b"x" * 99, 415),
+        (png(np.zeros((48, 64, 3), np.uint8)), 415),
+        (png(np.zeros((64, 48), np.uint8)), 400),
+        (png(np.full(SIZE, 2, np.uint8)), 400),
+        (png(square(SIZE, 1, 1))[:-30], 415),
+    ],
+    ids=["no picture", "colours", "another size", "unknown label", "cut off"],
+)
+def test_what_is_no_mask_changes_nothing(opened, content, status):
+    store, _, _, frames, _ = opened
+    frame = frames["a_1.png"]
+    with pytest.raises(masks.MaskError) as caught:
+        store.stroke(frame, content, store.version(frame))
+    assert caught.value.status == status and store.state(frame) == "unseen"
+
+
+def test_a_line_cut_off_by_a_kill_is_forgotten(opened):
+    store, folder, _, frames, _ = opened
+    frame = frames["a_1.png"]
+    store.stroke(frame, png(square(SIZE, 1, 5)), store.version(frame))
+    with open(store.output / "journal.jsonl", "ab") as file:
+        file.write(b'{"frame": "')
+    store = reopened(store, folder)
+    store.stroke(frame, png(square(SIZE, 2, 5)), store.version(frame))
+    store = reopened(store, folder)
+    assert store.history(frame).undo == 2 and (store.mask(frame) == square(SIZE, 2, 5)).all()
+    store.close()
+
+
+def test_refused_folders(opened, pictures):
+    store, *_ = opened
+    with pytest.raises(PANetError, match=f"process {os.getpid()} on "):
+        Store(store.output)
+    with pytest.raises(PANetError, match="something else in it"):
+        Store(pictures[0])
+    with pytest.raises(PANetError, match="--patient"):
+        Folder(pictures[0], patient="(")
+
+
+def test_kill_9_while_somebody_draws(pictures, tmp_path):
+    """The real command, killed between two strokes; the page goes on with the same link."""
+    command = [sys.executable, "-m", "panet_keras", "annotate", pictures[0], "--output", tmp_path / "out"]
+    command += ["--model", "none", "--no-browser", "--port", "0"]
+
+    def start():
+        server = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+        for line in server.stdout:
+            if line.startswith("Open "):
+                base, _, token = line.split()[1].partition("/#token=")
+                return server, base, token
+        raise AssertionError("no link")
+
+    def ask(method, path, body=None, **headers):
+        request = urllib.request.Request(
+            base + path, body, {"X-Annotate-Token": token, **headers}, method=method
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    server, base, token = start()
+    try:
+        frame = ask("GET", "/api/folder")["frames"][0]
+        place, version = f"/api/frames/{frame['id']}", frame["version"]
+        for y in (1, 2, 3):
+            sent = {"If-Match": version, "Content-Type": "image/png"}
+            version = ask("PUT", f"{place}/mask?stroke=brush", png(square(SIZE, y, 5)), **sent)["version"]
+        known = token
+        server.send_signal(signal.SIGKILL)
+        server.wait(30)
+        server, base, token = start()
+        assert token == known
+        found = ask("GET", place)
+        assert (found["state"], found["undo"], found["version"]) == ("draft", 3, version)
+        back = ask("POST", f"{place}/undo", b"{}", **{"If-Match": version})
+        assert (back["undo"], back["redo"]) == (2, 1)
+    finally:
+        server.kill()
+        server.wait(30)
