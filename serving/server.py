@@ -49,20 +49,23 @@ def create_server(
     from grpc_reflection.v1alpha import reflection
     from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
+    from serving.api.open_inference_grpc import SERVICE, OpenInferenceService, ReflectionPool
     from serving.api.prediction_service import ModelService
 
     pool = futures.ThreadPoolExecutor(threads, thread_name_prefix="rpc")
     server = grpc.server(pool, options=list(options), maximum_concurrent_rpcs=queue)
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(predictions, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(predictions.core), server)
+    OpenInferenceService(predictions).add_to(server)
     healthy = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     services = (
         "tensorflow.serving.PredictionService",
         "tensorflow.serving.ModelService",
+        SERVICE,
         health.SERVICE_NAME,
     )
-    reflection.enable_server_reflection([*services, reflection.SERVICE_NAME], server)
+    reflection.enable_server_reflection([*services, reflection.SERVICE_NAME], server, pool=ReflectionPool())
 
     def update():
         ready = predictions.core.is_ready()
