@@ -105,6 +105,7 @@ def create_core(flags):
 
     Raises:
         OSError: a folder or file that the flags name is missing or wrong.
+        SignatureError: `--require_signature` names no public key, or signatures cannot be checked here.
     """
     from serving.models.model_manager import LoadOptions, ModelManager
     from serving.models.server_core import ServerCore
@@ -117,10 +118,16 @@ def create_core(flags):
                 f"--support_dir {flags.support_dir}: no such folder; expected one with a folder for each support set."
             )
         on_load = SupportSets(flags.support_dir, flags.support_size).encode
+    check = None
+    if flags.require_signature:
+        from serving.models.signatures import SignatureCheck
+
+        check = SignatureCheck(flags.require_signature)
     options = LoadOptions(
         tuple(filter(None, flags.saved_model_tags.split(","))),
         flags.enable_model_warmup,
         max(1, flags.num_request_iterations_for_warmup),
+        check,
     )
     any_label = (
         flags.allow_version_labels_for_unavailable_models

@@ -7,6 +7,7 @@ import logging
 import os
 import pathlib
 import threading
+import typing
 
 log = logging.getLogger("serving")
 
@@ -35,12 +36,14 @@ class LoadOptions:
 
     Attributes:
         tags: of the graph in the SavedModel. warm_up: whether its warm-up requests are replayed, and
-            `iterations`: how often.
+            `iterations`: how often. check: called with the folder before anything in it is read; raises for
+            one that must not be served (`serving.models.signatures.SignatureCheck`).
     """
 
     tags: tuple = ("serve",)
     warm_up: bool = True
     iterations: int = 1
+    check: typing.Callable | None = None
 
 
 @dataclasses.dataclass
@@ -253,13 +256,16 @@ def load_version(number, path, options):
         number: of the version. path: `pathlib.Path` of its folder. options: `LoadOptions`.
 
     Raises:
-        OSError, ValueError or a TensorFlow error when the folder is not a whole SavedModel.
+        OSError, ValueError or a TensorFlow error when the folder is not a whole SavedModel, or not one that
+            `options.check` lets pass.
     """
     import tensorflow as tf
     from tensorflow.core.protobuf import saved_model_pb2
 
     from serving.models.warmup import replay
 
+    if options.check:
+        options.check(path)
     proto = saved_model_pb2.SavedModel()
     proto.ParseFromString((path / "saved_model.pb").read_bytes())
     graphs = {tuple(sorted(graph.meta_info_def.tags)): graph for graph in proto.meta_graphs}
