@@ -9,31 +9,8 @@ from serving.models.model_manager import AVAILABLE, END, LoadOptions, ModelManag
 from serving.models.signatures import NAME, SignatureCheck, SignatureError
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory):
-    """Folder with the key pairs ours and theirs: NAME.pem and NAME.pub."""
-    pytest.importorskip(
-        "model_signing.signing", reason="model signing is not installed: pip install model-signing pyopenssl"
-    )
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    folder = tmp_path_factory.mktemp("keys")
-    for name in ("ours", "theirs"):
-        key = ec.generate_private_key(ec.SECP256R1())
-        private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        public = key.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
-        (folder / f"{name}.pem").write_bytes(private)
-        (folder / f"{name}.pub").write_bytes(public)
-    return folder
-
-
 @pytest.fixture
-def signed(keys, tmp_path, monkeypatch):
+def signed(signing_keys, tmp_path, monkeypatch):
     """A signed folder, and its check; nothing of it goes over a network."""
     import socket
 
@@ -47,8 +24,8 @@ def signed(keys, tmp_path, monkeypatch):
     (folder / "variables").mkdir(parents=True)
     for name in ("saved_model.pb", "variables/variables.data", "model_card.json", ".hidden"):
         (folder / name).write_text(name)
-    sign(folder, keys / "ours.pem")
-    return folder, SignatureCheck(keys / "ours.pub")
+    sign(folder, signing_keys / "ours.pem")
+    return folder, SignatureCheck(signing_keys / "ours.pub")
 
 
 def add(folder):
@@ -90,29 +67,29 @@ def test_what_differs_is_named(signed, alter, message):
     assert message in str(caught.value) and str(folder) in str(caught.value)
 
 
-def test_another_key_is_told_from_an_alteration(signed, keys):
+def test_another_key_is_told_from_an_alteration(signed, signing_keys):
     folder, _ = signed
     with pytest.raises(SignatureError, match="was made with another key than that of .*theirs.pub"):
-        SignatureCheck(keys / "theirs.pub")(folder)
+        SignatureCheck(signing_keys / "theirs.pub")(folder)
 
 
 @pytest.mark.parametrize("key", ["ours.pem", "nobody.pub"])
-def test_a_key_that_is_none_is_refused_at_the_start(keys, key, tmp_path, capsys):
+def test_a_key_that_is_none_is_refused_at_the_start(signing_keys, key, tmp_path, capsys):
     from serving.server import serve
 
-    arguments = ["--port=0", f"--model_base_path={tmp_path}", f"--require_signature={keys / key}"]
+    arguments = ["--port=0", f"--model_base_path={tmp_path}", f"--require_signature={signing_keys / key}"]
     assert serve(arguments) == 1
     said = capsys.readouterr().err
-    assert str(keys / key) in said and "expected a public key in PEM form" in said
+    assert str(signing_keys / key) in said and "expected a public key in PEM form" in said
 
 
-def test_the_version_before_serves_on(keys, saved_model, tmp_path):
+def test_the_version_before_serves_on(signing_keys, saved_model, tmp_path):
     from pipeline.papers.signing import sign
 
-    options = LoadOptions(warm_up=False, check=SignatureCheck(keys / "ours.pub"))
+    options = LoadOptions(warm_up=False, check=SignatureCheck(signing_keys / "ours.pub"))
     first, second = tmp_path / "1", tmp_path / "2"
     shutil.copytree(saved_model, first)
-    sign(first, keys / "ours.pem")
+    sign(first, signing_keys / "ours.pem")
     manager = ModelManager("panet", tmp_path, 0, options=options).start()
     assert manager.available() == [1]
     shutil.copytree(saved_model, second)
@@ -125,9 +102,9 @@ def test_the_version_before_serves_on(keys, saved_model, tmp_path):
         return message
 
     assert "is not signed" in refused()
-    sign(second, keys / "theirs.pem")
+    sign(second, signing_keys / "theirs.pem")
     assert "made with another key" in refused()
-    sign(second, keys / "ours.pem")
+    sign(second, signing_keys / "ours.pem")
     [weights] = (second / "variables").glob("variables.data*")
     content = weights.read_bytes()
     weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
