@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2
 
+from serving.api.json_tensors import MAX_AXES
 from serving.api.prediction_service import signature_of
 from serving.errors import RpcError
 from serving.models.warmup import DEFAULT_SIGNATURE
@@ -48,6 +49,10 @@ DATATYPES = {
     "BYTES": tf.string,
 }
 NAMES = {dtype: name for name, dtype in DATATYPES.items()}
+MAX_TENSORS = 256
+"""Inputs of a request; what would be made of more costs far more memory than the request itself."""
+MAX_STRINGS = 65_536
+"""Elements of a BYTES tensor."""
 LENGTH = struct.Struct("<I")
 """Stands before each element of a BYTES tensor in binary form."""
 
@@ -143,21 +148,31 @@ def add_input(request, name, datatype, shape):
     """TensorProto of a new input, its type and shape filled in; and its number of elements.
 
     Raises:
-        RpcError: INVALID_ARGUMENT for an unknown datatype, a negative size or a name that is there already.
+        RpcError: INVALID_ARGUMENT for an unknown datatype, a negative size, a name that is there already, and
+            for more inputs, axes or strings than any signature has.
     """
+    if len(request.inputs) >= MAX_TENSORS:
+        raise RpcError.invalid(f"the request has more than {MAX_TENSORS} inputs, the limit.")
     if name in request.inputs:
         raise RpcError.invalid(f"input {name[:100]} is there twice; expected each once.")
     if datatype not in DATATYPES:
         raise RpcError.invalid(
             f"input {name[:100]} has datatype {datatype[:50]!r}; expected one of {', '.join(DATATYPES)}."
         )
+    if len(shape) > MAX_AXES:
+        raise RpcError.invalid(f"input {name[:100]} has {len(shape)} axes; expected at most {MAX_AXES}.")
     if any(not 0 <= size < 2**63 for size in shape):
         raise RpcError.invalid(f"input {name[:100]} has shape {list(shape)}; expected sizes of at least 0.")
+    count = math.prod(shape)
+    if datatype == "BYTES" and count > MAX_STRINGS:
+        raise RpcError.invalid(
+            f"input {name[:100]} has {count} elements of BYTES; the limit is {MAX_STRINGS}."
+        )
     proto = request.inputs[name]
     proto.dtype = DATATYPES[datatype].as_datatype_enum
     for size in shape:
         proto.tensor_shape.dim.add(size=size)
-    return proto, math.prod(shape)
+    return proto, count
 
 
 def refuse_parameters(name, parameters):

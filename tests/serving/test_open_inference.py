@@ -319,7 +319,20 @@ ELEMENT = struct.pack("<I", 3) + b"abc"
         ({"inputs": [sized(3)]}, ELEMENT[:3], True, "need 4 for each length alone"),
         ({"inputs": [sized(7, shape=[1, 2])]}, ELEMENT, True, "need 4 for each length|element 1 of BYTES"),
         ({"inputs": [sized(14)]}, ELEMENT * 2, True, "more elements of BYTES; its shape needs 1"),
-        ({"inputs": [sized(7, shape=[2**40, 2**22])]}, ELEMENT, True, "need 4 for each length alone"),
+        ({"inputs": [sized(7, shape=[100])]}, ELEMENT, True, "need 4 for each length alone"),
+        (
+            {"inputs": [sized(7, shape=[2**40, 2**22])]},
+            ELEMENT,
+            True,
+            "elements of BYTES; the limit is 65536",
+        ),
+        ({"inputs": [sized(7, shape=[1] * 33)]}, ELEMENT, True, "has 33 axes; expected at most 32"),
+        (
+            {"inputs": [tensor(str(n), data=["a"]) for n in range(300)]},
+            b"",
+            None,
+            "more than 256 inputs, the limit",
+        ),
         ({"inputs": [sized(7, shape=[2**64])]}, ELEMENT, True, "expected sizes of at least 0"),
         (
             {"inputs": [sized(7, datatype="FP32")]},
@@ -433,7 +446,7 @@ def grpc_input(name="query_bytes", datatype="BYTES", shape=(1, 1), **other):
         ([grpc_input(shape=[-1])], [ELEMENT], r"has shape \[-1\]; expected sizes of at least 0"),
         ([grpc_input(datatype="")], [ELEMENT], "datatype ''; expected one of"),
         ([grpc_input(), grpc_input()], [ELEMENT] * 2, "there twice"),
-        ([grpc_input(shape=[1] * 300)], [ELEMENT], "input size does not match signature|expected"),
+        ([grpc_input(shape=[1] * 300)], [ELEMENT], "has 300 axes; expected at most 32"),
     ],
 )
 def test_grpc_abuse(server, inputs, raw, message):
