@@ -1,4 +1,4 @@
-"""`python -m pipeline run|runs|lineage|compare|compile|infer`; `--help` tells more."""
+"""`python -m pipeline run|runs|lineage|compare|compile|infer|sign|verify|sbom|croissant`; `--help` tells more."""
 
 import argparse
 import json
@@ -80,6 +80,7 @@ def main(argv=None):
         help="Beam's flags; repeat for more",
     )
     infer.set_defaults(run=_infer)
+    _add_papers(commands)
     arguments = parser.parse_args(argv)
     from pipeline.terminal import show_log
 
@@ -93,6 +94,33 @@ def main(argv=None):
     except (PipelineError, ValueError, OSError, KerasSettingsError) as error:
         LOG.error("pipeline %s: %s", arguments.command, error)
         return 1
+
+
+def _add_papers(commands):
+    """What must be accounted for: signatures, software, data."""
+    sign = commands.add_parser(
+        "sign", help="sign the folder of a version; pusher.signing_key does it for every push"
+    )
+    verify = commands.add_parser(
+        "verify", help="check the signature of a version's folder, as the server does"
+    )
+    for command, key in ((sign, "private"), (verify, "public")):
+        command.add_argument("model", help="folder of a version, such as RUN_ROOT/serving/panet/1")
+        command.add_argument("--key", required=True, help=f"{key} key, PEM")
+    sign.set_defaults(run=_sign)
+    verify.set_defaults(run=_verify)
+    sbom = commands.add_parser("sbom", help="list the software of the lock as CycloneDX JSON")
+    sbom.add_argument("--out", required=True, help="file to write")
+    sbom.set_defaults(run=_sbom)
+    croissant = commands.add_parser("croissant", help="describe an Examples artifact as Croissant JSON-LD")
+    croissant.add_argument("examples", help="folder of the artifact, with Split-train and findings.json")
+    croissant.add_argument("--out", required=True, help="file to write")
+    croissant.add_argument(
+        "--name", default="panet-bus-examples", help="of the data set (default: %(default)s)"
+    )
+    croissant.add_argument("--license", help="URL or SPDX identifier of the data set's terms")
+    croissant.add_argument("--url", help="page of the data set")
+    croissant.set_defaults(run=_croissant)
 
 
 def _run(arguments):
@@ -159,6 +187,46 @@ def _infer(arguments):
     table = arguments.csv or pathlib.Path(arguments.out) / "predictions.csv"
     print(f"{len(rows)} pictures, {broken} of them unreadable: {table}")
     return name_unread("pipeline infer", rows) or 0
+
+
+def _sign(arguments):
+    from pipeline.papers.signing import sign
+
+    print(f"signed: {sign(arguments.model, arguments.key)}")
+    return 0
+
+
+def _verify(arguments):
+    from serving.models.signatures import SignatureCheck
+
+    SignatureCheck(arguments.key)(arguments.model)
+    print(f"{arguments.model} is as it was signed with the key of {arguments.key}")
+    return 0
+
+
+def _sbom(arguments):
+    from panet_keras.files import write_whole
+    from pipeline.papers.sbom import sbom
+
+    write_whole(arguments.out, sbom())
+    print(f"written: {arguments.out}")
+    return 0
+
+
+def _croissant(arguments):
+    from panet_keras.files import write_whole
+    from pipeline.orchestration.artifacts import Examples
+    from pipeline.papers.croissant import croissant
+
+    examples = Examples(arguments.examples)
+    if not examples.findings.is_file():
+        raise PipelineError(
+            f"{examples.path} has no findings.json; expected the folder that ExampleGen wrote."
+        )
+    text = croissant(examples, arguments.name, arguments.license, arguments.url)
+    write_whole(arguments.out, text)
+    print(f"written: {arguments.out}")
+    return 0
 
 
 def _metadata(root):

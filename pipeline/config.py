@@ -225,10 +225,12 @@ class InfraValidator:
 @dataclasses.dataclass(frozen=True)
 class Pusher:
     """Attributes: destination: folder of version folders, empty for RUN_ROOT/serving/MODEL_NAME. model_name:
-    for serving."""
+    for serving. signing_key: PEM file of the private key that pushed versions are signed with, empty for
+    none."""
 
     destination: str = _field("", path=True)
     model_name: str = _field("panet", filled=True, name=True)
+    signing_key: str = _field("", path=True)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -73,7 +73,10 @@ def create_pipeline(config):
         model=training["model"],
         blessing=evaluator["blessing"],
         infra_blessing=infra_validator["blessing"],
+        evaluation=evaluator["evaluation"],
+        examples=example_gen["examples"],
         destination=str(pathlib.Path(destination).resolve()),
+        signing_key=config.pusher.signing_key and str(pathlib.Path(config.pusher.signing_key).resolve()),
     )
     return [
         example_gen,

@@ -40,8 +40,8 @@ WITHOUT_EFFECT = {
 
 
 def parse_flags(argv=None):
-    """Flags of the server; `--host`, `--support_dir`, `--support_size` and `--max_queued_requests` are our
-    own.
+    """Flags of the server; `--host`, `--support_dir`, `--support_size`, `--max_queued_requests` and
+    `--require_signature` are our own.
 
     Flags without an effect here are accepted, and a line in the log says so for each (`WITHOUT_EFFECT`).
     """
@@ -124,6 +124,11 @@ def parse_flags(argv=None):
         help="their size for the model; the model's own without it",
     )
     add(
+        "--require_signature",
+        metavar="PUBLIC_KEY",
+        help="PEM file; a version that is not signed with its private key, or was altered since, is not served",
+    )
+    add(
         "--grpc_channel_arguments",
         default="",
         help=f"comma-separated, such as grpc.max_receive_message_length=4194304; {MAX_MESSAGE} bytes by default, -1 has no limit",
@@ -139,6 +144,10 @@ def parse_flags(argv=None):
         parser.error("--batching_parameters_file needs --enable_batching")
     if flags.monitoring_config_file and flags.rest_api_port is None:
         parser.error("--monitoring_config_file needs --rest_api_port: the metrics are served there")
+    if flags.require_signature and not (flags.model_base_path or flags.model_config_file):
+        parser.error(
+            "--require_signature needs --model_base_path or --model_config_file: the shipped model is not signed"
+        )
     if flags.rest_api_port and flags.rest_api_port == flags.port:
         parser.error(f"--port and --rest_api_port are both {flags.port}; each needs one of its own")
     flags.channel_options = _channel_options(parser, flags.grpc_channel_arguments)

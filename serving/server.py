@@ -49,20 +49,23 @@ def create_server(
     from grpc_reflection.v1alpha import reflection
     from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
+    from serving.api.open_inference_grpc import SERVICE, OpenInferenceService, ReflectionPool
     from serving.api.prediction_service import ModelService
 
     pool = futures.ThreadPoolExecutor(threads, thread_name_prefix="rpc")
     server = grpc.server(pool, options=list(options), maximum_concurrent_rpcs=queue)
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(predictions, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(predictions.core), server)
+    OpenInferenceService(predictions).add_to(server)
     healthy = health.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(healthy, server)
     services = (
         "tensorflow.serving.PredictionService",
         "tensorflow.serving.ModelService",
+        SERVICE,
         health.SERVICE_NAME,
     )
-    reflection.enable_server_reflection([*services, reflection.SERVICE_NAME], server)
+    reflection.enable_server_reflection([*services, reflection.SERVICE_NAME], server, pool=ReflectionPool())
 
     def update():
         ready = predictions.core.is_ready()
@@ -102,6 +105,7 @@ def create_core(flags):
 
     Raises:
         OSError: a folder or file that the flags name is missing or wrong.
+        SignatureError: `--require_signature` names no public key, or signatures cannot be checked here.
     """
     from serving.models.model_manager import LoadOptions, ModelManager
     from serving.models.server_core import ServerCore
@@ -114,12 +118,18 @@ def create_core(flags):
                 f"--support_dir {flags.support_dir}: no such folder; expected one with a folder for each support set."
             )
         on_load = SupportSets(flags.support_dir, flags.support_size).encode
+    check = None
+    if flags.require_signature:
+        from serving.models.signatures import SignatureCheck
+
+        check = SignatureCheck(flags.require_signature)
     options = LoadOptions(
         tuple(filter(None, flags.saved_model_tags.split(","))),
         flags.enable_model_warmup,
         max(1, flags.num_request_iterations_for_warmup),
         flags.max_num_load_retries,
         flags.load_retry_interval_micros / 1e6,
+        check,
     )
     any_label = (
         flags.allow_version_labels_for_unavailable_models

@@ -159,3 +159,26 @@ def python():
         return done
 
     return run
+
+
+@pytest.fixture(scope="session")
+def signing_keys(tmp_path_factory):
+    """Folder with the key pairs ours and theirs: NAME.pem and NAME.pub, of the curve P-256."""
+    pytest.importorskip(
+        "model_signing.signing", reason="model signing is not installed: pip install model-signing pyopenssl"
+    )
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    folder = tmp_path_factory.mktemp("keys")
+    for name in ("ours", "theirs"):
+        key = ec.generate_private_key(ec.SECP256R1())
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        public = key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        (folder / f"{name}.pem").write_bytes(private)
+        (folder / f"{name}.pub").write_bytes(public)
+    return folder

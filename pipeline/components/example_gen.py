@@ -47,6 +47,7 @@ def ExampleGen(
     from pipeline.components import shards
     from pipeline.components import sources as data_sets
     from pipeline.errors import ConfigError
+    from pipeline.papers import croissant
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", DataWarning)
@@ -84,6 +85,7 @@ def ExampleGen(
         "files": {name: [record.filename for record in members] for name, members in splits.items()},
     }
     examples.findings.write_text(json.dumps(findings, indent=1, ensure_ascii=False), "utf-8")
+    (examples.path / croissant.NAME).write_text(croissant.croissant(examples), "utf-8")
     examples.properties |= {f"{name}_count": count for name, count in counts.items()}
     count = len(findings["warnings"])
     warned = f"{count} warning{'' if count == 1 else 's'}" if count else "no warning"

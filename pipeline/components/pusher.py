@@ -1,12 +1,24 @@
 """Pusher: a blessed model becomes a new version for serving, whole or not at all."""
 
+import functools
 import json
+import logging
 import pathlib
 import shutil
 
+from pipeline.errors import PipelineError
 from pipeline.orchestration.annotations import InputArtifact, OutputArtifact, Parameter, component
-from pipeline.orchestration.artifacts import InfraBlessing, Model, ModelBlessing, PushedModel
+from pipeline.orchestration.artifacts import (
+    Examples,
+    InfraBlessing,
+    Model,
+    ModelBlessing,
+    ModelEvaluation,
+    PushedModel,
+)
 from pipeline.orchestration.cache import digest_path
+
+LOG = logging.getLogger(__name__)
 
 
 def _still_there(outputs):
@@ -25,8 +37,17 @@ def Pusher(
     infra_blessing: InputArtifact[InfraBlessing],
     destination: Parameter[str],
     pushed_model: OutputArtifact[PushedModel],
+    evaluation: InputArtifact[ModelEvaluation] = None,
+    examples: InputArtifact[Examples] = None,
+    signing_key: Parameter[str] = "",
 ):
-    """Copies the SavedModel to `destination/N`, N being one above the highest version there.
+    """Copies the SavedModel to `destination/N`, N being one above the highest version there, and lays its
+    papers beside it:
+
+    BLESSED, INFRA_BLESSED      the reasons
+    model_card.json             `pipeline.papers.model_card`
+    sbom.cdx.json               `pipeline.papers.sbom`, of the lock
+    model.sig                   with a `signing_key`: over all of these and the model
 
     The copy is made under a hidden name in the same folder and renamed when it is whole, so that a server
     that polls the folder never sees half a version.
@@ -42,24 +63,37 @@ def Pusher(
         "destination": destination,
         "version": None,
         "digest": None,
+        "signed": False,
         "reason": "; ".join(refused),
     }
     if not refused:
         folder = pathlib.Path(destination)
-        version = _push(model.serving, folder)
-        record |= {"version": version, "digest": digest_path(folder / str(version))}
+        blessings = [("Evaluator", blessing), ("InfraValidator", infra_blessing)]
+        papers = functools.partial(
+            _lay_papers, folder.name, model, blessings, evaluation, examples, signing_key
+        )
+        version = _push(model.serving, folder, papers)
+        record |= {
+            "version": version,
+            "digest": digest_path(folder / str(version)),
+            "signed": bool(signing_key),
+        }
         pushed_model.properties |= {"version": version, "destination": destination}
     pushed_model.properties["pushed"] = int(record["pushed"])
     pushed_model.pushed.write_text(json.dumps(record, indent=1, ensure_ascii=False), "utf-8")
     return {
-        "summary": f"version {record['version']} in {destination}"
+        "summary": f"version {record['version']} in {destination}{', signed' if signing_key else ''}"
         if record["pushed"]
         else f"not pushed: {record['reason']}"
     }
 
 
-def _push(saved_model, folder):
-    """Copies a SavedModel to the next version in a folder; returns its number."""
+def _push(saved_model, folder, papers):
+    """Copies a SavedModel to the next version in a folder; returns its number.
+
+    Args:
+        saved_model, folder: paths. papers: called with the copy's folder, while it is hidden, and its number.
+    """
     from panet_keras.files import build_beside
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -68,6 +102,25 @@ def _push(saved_model, folder):
         try:
             with build_beside(folder / str(version)) as building:
                 shutil.copytree(saved_model, building, dirs_exist_ok=True)
+                papers(building, version)
             return version
         except FileExistsError:
             continue  # another run pushed in the meantime
+
+
+def _lay_papers(name, model, blessings, evaluation, examples, signing_key, folder, version):
+    """Writes what travels with a version into its folder, the signature last."""
+    from pipeline.papers import model_card, sbom
+    from pipeline.papers.signing import sign
+
+    for _, blessing in blessings:
+        shutil.copy(blessing.path / blessing.blessed_name, folder)
+    card = model_card.model_card(name, version, model, blessings, evaluation, examples)
+    (folder / model_card.NAME).write_text(card, "utf-8")
+    try:
+        (folder / sbom.NAME).write_text(sbom.sbom(model=(name, str(version))), "utf-8")
+    except PipelineError as error:
+        # A trained and blessed model is not held back for the want of a package.
+        LOG.warning("      %s is left out: %s", sbom.NAME, error)
+    if signing_key:
+        sign(folder, signing_key)

@@ -28,6 +28,7 @@ class Examples(Artifact):
     Split-train/data_tfrecord-00000-of-00001.gz
     Split-test/data_tfrecord-00000-of-00001.gz
     findings.json                                   warnings, counts, patients of each split
+    croissant.json                                  description for catalogues, without patients
     """
 
     SPLITS = ("train", "test")
@@ -165,7 +166,7 @@ class InfraBlessing(ModelBlessing):
 class PushedModel(Artifact):
     """A record of what was pushed, or why not.
 
-    pushed.json     {pushed, destination, version, digest, reason}, as it was at the time
+    pushed.json     {pushed, destination, version, digest, signed, reason}, as it was at the time
     """
 
     @property

@@ -238,6 +238,13 @@ def check(config):
         ConfigError: says which key, what it is and what is expected.
     """
     schema, destination = config.validator.schema, config.pusher.destination
+    if config.pusher.signing_key:
+        from pipeline.papers.signing import signer
+
+        try:
+            signer(config.pusher.signing_key)
+        except (PipelineError, ValueError) as error:
+            raise ConfigError(f"pusher.signing_key: {error}") from None
     if schema and not pathlib.Path(schema).is_file():
         raise ConfigError(
             f"validator.schema is {schema}: no such file; expected a schema in text form, or nothing for the committed one."

@@ -1,4 +1,5 @@
-"""TensorFlow Serving's REST API on the standard library's HTTP server: status, metadata and predict.
+"""TensorFlow Serving's REST API on the standard library's HTTP server: status, metadata and predict; and the
+Open Inference Protocol below /v2 (`serving.api.open_inference_rest`).
 
 GET /v1/models/NAME answers 200 with the states of the versions, as TensorFlow Serving does, also while they
 load or after they failed; `:predict` answers 503 until a version serves. Our own are three for probes: GET
@@ -26,6 +27,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 from serving.address import refusal, resolve
 from serving.api.http_body import HttpError, read_body, too_large
 from serving.api.json_tensors import columns, only_input, parse, read_tensor, write_tensor
+from serving.api.open_inference_rest import HEADER_LENGTH, ROOT, OpenInferenceRest
 from serving.api.prediction_service import ModelService, signature_of
 from serving.errors import status_of
 from serving.models import support_sets
@@ -53,7 +55,8 @@ METHODS = "GET, HEAD, POST, OPTIONS"
 CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": METHODS,
-    "Access-Control-Allow-Headers": "Content-Type, Content-Encoding",
+    "Access-Control-Allow-Headers": f"Content-Type, Content-Encoding, {HEADER_LENGTH}",
+    "Access-Control-Expose-Headers": HEADER_LENGTH,
 }
 
 
@@ -80,6 +83,7 @@ def create_rest_server(predictions, host, port, timeout=30.0, metrics_path=None,
         raise refusal("rest_api_port", host, port, error) from None
     server.predictions, server.metrics_path, server.cors = predictions, metrics_path, cors
     server.models, server.slots = ModelService(predictions.core), threading.BoundedSemaphore(threads)
+    server.open_inference = OpenInferenceRest(predictions)
     threading.Thread(target=server.serve_forever, args=(0.1,), name="rest", daemon=True).start()
     return server, server.server_address[1]
 
@@ -205,30 +209,38 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return COLON.sub(":", path)
 
     def _answer(self, action, allowed):
+        kind, headers = "application/json", {}
         try:
-            path = self._path()
-            match = PATH.fullmatch(path)
-            if match is None and path in ("/readyz", "/livez") and None in allowed:
-                code, answer = self._probe(path)
-            elif match is None or match["what"] not in allowed:
-                raise HttpError(
-                    404,
-                    f"Malformed request: {self.command} {path[:200]}; expected GET /v1/models/NAME[/versions/N][/metadata|:ready] or "
-                    "POST /v1/models/NAME[/versions/N|/labels/LABEL]:predict.",
-                )
+            if ROOT.fullmatch(self._path()):
+                code, body, headers = self._open_inference(self._path())
+                kind = headers.pop("Content-Type", kind)
             else:
-                code, answer = action(match)
-            body = json.dumps(answer)
+                code, answer = self._serving(action, allowed)
+                body = json.dumps(answer).encode()
         except HttpError as error:
-            code, body = error.code, json.dumps({"error": str(error)})
+            code, body = error.code, _error(error)
         except TimeoutError:
-            code, body = 408, json.dumps({"error": f"the request was not sent whole in {self.timeout:g} s."})
+            code, body = 408, _error(f"the request was not sent whole in {self.timeout:g} s.")
         except ConnectionError:
             raise
         except Exception as error:  # nothing a client sends may end the server
             status, message = status_of(error)
-            code, body = HTTP_STATUS.get(status.name, 500), json.dumps({"error": message})
-        self._send(code, body.encode(), "application/json")
+            code, body = HTTP_STATUS.get(status.name, 500), _error(message)
+        self._send(code, body, kind, headers)
+
+    def _serving(self, action, allowed):
+        """Code and JSON value of TensorFlow Serving's API, and of the probes."""
+        path = self._path()
+        match = PATH.fullmatch(path)
+        if match is None and path in ("/readyz", "/livez") and None in allowed:
+            return self._probe(path)
+        if match is None or match["what"] not in allowed:
+            raise HttpError(
+                404,
+                f"Malformed request: {self.command} {path[:200]}; expected GET /v1/models/NAME[/versions/N][/metadata|:ready] or "
+                "POST /v1/models/NAME[/versions/N|/labels/LABEL]:predict; or below /v2, the Open Inference Protocol.",
+            )
+        return action(match)
 
     def _send(self, code, content, kind, headers=None):
         self.send_response(code)
@@ -304,9 +316,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.server.predictions.metadata(request), preserving_proto_field_name=True
         )
 
-    def _predict(self, match):
+    def _open_inference(self, path):
+        door = self.server.open_inference
+        if self.command != "POST":
+            return door.get(path, self.path.partition("#")[0].partition("?")[2])
+        door.check_infer(path)
+        self._refuse_late()
+        body = read_body(self.headers, self.rfile, MAX_BODY)
+        with self.server.slots:
+            return door.infer(path, self.headers.get(HEADER_LENGTH), body)
+
+    def _refuse_late(self):
         if not self._in_time:
             raise HttpError(503, "the server is about to end; ask another one.")
+
+    def _predict(self, match):
+        self._refuse_late()
         body = parse(read_body(self.headers, self.rfile, MAX_BODY))
         predictions, request = self.server.predictions, predict_pb2.PredictRequest()
         self._fill(request.model_spec, match)
@@ -340,6 +365,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, format, *args):
         """Not a line for each request: paths may name patients' files."""
+
+
+def _error(message):
+    return json.dumps({"error": str(message)}).encode()
 
 
 def _fill_inputs(request, values, rows, definition):

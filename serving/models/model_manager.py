@@ -9,6 +9,7 @@ import os
 import pathlib
 import threading
 import time
+import typing
 
 log = logging.getLogger("serving")
 
@@ -40,6 +41,8 @@ class LoadOptions:
             `iterations`: how often.
         retries: how often a load that failed is tried again while its files stay as they are, and
             `retry_seconds`: how long after the last try.
+        check: called with the folder before anything in it is read; raises for one that must not be served
+            (`serving.models.signatures.SignatureCheck`).
     """
 
     tags: tuple = ("serve",)
@@ -47,6 +50,7 @@ class LoadOptions:
     iterations: int = 1
     retries: int = 0
     retry_seconds: float = 60.0
+    check: typing.Callable | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -308,13 +312,16 @@ def load_version(number, path, options):
         number: of the version. path: `pathlib.Path` of its folder. options: `LoadOptions`.
 
     Raises:
-        OSError, ValueError or a TensorFlow error when the folder is not a whole SavedModel.
+        OSError, ValueError or a TensorFlow error when the folder is not a whole SavedModel, or not one that
+            `options.check` lets pass.
     """
     import tensorflow as tf
     from tensorflow.core.protobuf import saved_model_pb2
 
     from serving.models.warmup import replay
 
+    if options.check:
+        options.check(path)
     proto = saved_model_pb2.SavedModel()
     proto.ParseFromString((path / "saved_model.pb").read_bytes())
     graphs = {tuple(sorted(graph.meta_info_def.tags)): graph for graph in proto.meta_graphs}

@@ -346,7 +346,7 @@ def test_frames_that_nobody_counted_are_not_dropped(tmp_path):
 def test_jpeg_extended_of_twelve_bits(tmp_path, capfd):
     from pydicom.data import get_testdata_file
 
-    from panet_keras.pictures import dicom
+    from panet_keras.pictures.rules import dicom
 
     # Values of pydicom's own tests (tests/pixels/pixels_reference.py, JPGE_BAD).
     file = get_testdata_file("JPEG-lossy.dcm", download=False)

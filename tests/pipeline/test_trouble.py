@@ -130,4 +130,6 @@ Pusher.function(model, good, infra, str(root / "served"), pushed)
     assert python(script, tmp_path, "kill", check=False).returncode == 9
     assert [name for name in os.listdir(tmp_path / "served") if not name.startswith(".")] == []
     python(script, tmp_path, "go on")
-    assert sorted(os.listdir(tmp_path / "served" / "1")) == ["saved_model.pb", "variables.data"]
+    papers = {"BLESSED", "INFRA_BLESSED", "model_card.json", "sbom.cdx.json"}
+    there = set(os.listdir(tmp_path / "served" / "1"))
+    assert there - papers == {"saved_model.pb", "variables.data"} and "model_card.json" in there

@@ -58,7 +58,7 @@ REAL = {
     "enable_grpc_healthcheck_service": "true",
     "enable_serialization_as_tensor_content": "true",
 }
-OUR_OWN = {"host", "support_dir", "support_size", "max_queued_requests", "version"}
+OUR_OWN = {"host", "support_dir", "support_size", "max_queued_requests", "require_signature", "version"}
 
 
 def test_every_flag_of_the_real_server_is_taken(caplog):
@@ -106,6 +106,7 @@ def test_version_is_printed(capsys):
         (["--enable_model_warmup=maybe"], "found 'maybe'; expected true or false"),
         (["--port=8500", "--rest_api_port=8500"], "both 8500; each needs one of its own"),
         (["--batching_parameters_file=x"], "needs --enable_batching"),
+        (["--require_signature=key.pub"], "the shipped model is not signed"),
         (["--modell_name=panet"], "unrecognized arguments: --modell_name=panet"),
     ],
 )
