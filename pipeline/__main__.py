@@ -1,4 +1,4 @@
-"""`python -m pipeline run|runs|lineage|compare|compile|infer`; `--help` tells more."""
+"""`python -m pipeline run|runs|lineage|compare|compile|infer|accept`; `--help` tells more."""
 
 import argparse
 import json
@@ -9,6 +9,7 @@ import sys
 from panet_keras.commands import arguments as options
 from panet_keras.commands.start import prepare_tensorflow
 from panet_keras.errors import KerasSettingsError
+from pipeline.acceptance.command import add as add_accept
 from pipeline.errors import PipelineError
 
 LOG = logging.getLogger("pipeline.command")
@@ -78,6 +79,7 @@ def main(argv=None):
         help="Beam's flags; repeat for more",
     )
     infer.set_defaults(run=_infer)
+    add_accept(commands)
     arguments = parser.parse_args(argv)
     from pipeline.terminal import show_log
 

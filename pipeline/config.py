@@ -225,10 +225,12 @@ class InfraValidator:
 @dataclasses.dataclass(frozen=True)
 class Pusher:
     """Attributes: destination: folder of version folders, empty for RUN_ROOT/serving/MODEL_NAME. model_name:
-    for serving."""
+    for serving. require_acceptance: folder that `python -m pipeline accept` writes; only a model that was
+    accepted there is pushed."""
 
     destination: str = _field("", path=True)
     model_name: str = _field("panet", filled=True, name=True)
+    require_acceptance: str = _field("", path=True)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -74,6 +74,9 @@ def create_pipeline(config):
         blessing=evaluator["blessing"],
         infra_blessing=infra_validator["blessing"],
         destination=str(pathlib.Path(destination).resolve()),
+        acceptance=tuple(
+            str(pathlib.Path(path).resolve()) for path in (config.pusher.require_acceptance,) if path
+        ),
     )
     return [
         example_gen,

@@ -4,8 +4,14 @@ import json
 import pathlib
 import shutil
 
-from pipeline.orchestration.annotations import InputArtifact, OutputArtifact, Parameter, component
-from pipeline.orchestration.artifacts import InfraBlessing, Model, ModelBlessing, PushedModel
+from pipeline.orchestration.annotations import InputArtifact, InputPath, OutputArtifact, Parameter, component
+from pipeline.orchestration.artifacts import (
+    AcceptanceBlessing,
+    InfraBlessing,
+    Model,
+    ModelBlessing,
+    PushedModel,
+)
 from pipeline.orchestration.cache import digest_path
 
 
@@ -25,8 +31,12 @@ def Pusher(
     infra_blessing: InputArtifact[InfraBlessing],
     destination: Parameter[str],
     pushed_model: OutputArtifact[PushedModel],
+    acceptance: InputPath = (),
 ):
     """Copies the SavedModel to `destination/N`, N being one above the highest version there.
+
+    With `acceptance`, a tuple of one folder that `python -m pipeline accept` wrote, only a model that was
+    accepted there is copied: this very model, by its content.
 
     The copy is made under a hidden name in the same folder and renamed when it is whole, so that a server
     that polls the folder never sees half a version.
@@ -37,6 +47,7 @@ def Pusher(
         if not b.blessed
         for reason in b.reasons()
     ]
+    refused += [f"acceptance: {reason}" for folder in acceptance for reason in _not_accepted(model, folder)]
     record = {
         "pushed": not refused,
         "destination": destination,
@@ -56,6 +67,22 @@ def Pusher(
         if record["pushed"]
         else f"not pushed: {record['reason']}"
     }
+
+
+def _not_accepted(model, folder):
+    """Why a model may not be pushed by an acceptance; nothing where it may."""
+    from pipeline.acceptance.models import content_digest
+
+    blessing = AcceptanceBlessing(pathlib.Path(folder) / "blessing")
+    way = f"python -m pipeline accept --model {model.path} --data DIR --output {folder}"
+    if not blessing.acceptance.is_file():
+        return [f"{folder} is no acceptance yet (pusher.require_acceptance); make it: {way}"]
+    if not blessing.blessed:
+        return [reason for reason in blessing.reasons() if not reason.startswith("kept")]
+    told = json.loads(blessing.acceptance.read_text("utf-8"))
+    if told["model_digest"] != content_digest(model.serving):
+        return [f"{folder} is of another model ({told['model']}); accept this one in a new folder: {way}"]
+    return []
 
 
 def _push(saved_model, folder):

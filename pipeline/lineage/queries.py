@@ -8,7 +8,7 @@ import yaml
 
 from pipeline.errors import PipelineError
 from pipeline.lineage.metadata import OUTPUT, state_name
-from pipeline.orchestration.artifacts import Examples, ModelEvaluation, PushedModel
+from pipeline.orchestration.artifacts import Examples, ExampleStatistics, Model, ModelEvaluation, PushedModel
 from pipeline.settings import flat
 
 PROTOCOL = ("shots", "repeats", "seed", "protocols", "supports", "quick")
@@ -108,6 +108,41 @@ def forward(metadata, name):
             f"no run had an image or a patient {name!r}; expected a file name such as ALWI_000.png, or ALWI{meant or '.'}"
         )
     return found
+
+
+def root_of(path):
+    """The `run.root` that a path lies in: the nearest folder above it with a metadata.db, or None."""
+    path = pathlib.Path(path).expanduser().resolve()
+    return next((folder for folder in path.parents if (folder / "metadata.db").is_file()), None)
+
+
+def model_artifact(metadata, folder):
+    """The `PushedModel` or `Model` artifact whose SavedModel (or Keras file) a path is, the newest; None
+    where the store knows none."""
+    folder = pathlib.Path(folder).expanduser().resolve()
+    found = [
+        artifact
+        for artifact in metadata.all_artifacts()
+        if _version_folder(artifact) == str(folder)
+        or (isinstance(artifact, Model) and folder in _places(artifact))
+    ]
+    return found[-1] if found else None
+
+
+def _places(model):
+    return {path.resolve() for path in (model.path, model.serving, model.keras)}
+
+
+def training_artifacts(metadata, model):
+    """(Examples that a model was trained on, their statistics); None for what is not there."""
+    examples = next(
+        (artifact for artifact, _, _ in metadata.ancestors(model.id) if isinstance(artifact, Examples)), None
+    )
+    if examples is None:
+        return None, None
+    statistics = [a for a in metadata.descendants(examples.id) if isinstance(a, ExampleStatistics)]
+    whole = [artifact for artifact in statistics if artifact.split("train").is_file()]
+    return examples, (whole[-1] if whole else None)
 
 
 def compare(metadata, first, second):
