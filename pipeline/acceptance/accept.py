@@ -18,6 +18,7 @@ import logging
 import os
 import pathlib
 import shutil
+import warnings
 
 import numpy as np
 
@@ -152,15 +153,26 @@ def _support(request):
 def _read(request, size, known):
     """`Pictures` without those of patients that the model was trained on; how many were left out, in words;
     the layout."""
+    from panet_keras.errors import DataWarning
     from pipeline.acceptance.pictures import Pictures, layout_of
     from pipeline.components import sources
 
     layout = request.layout or layout_of(request.data)
     if not request.layout:
         LOG.info("layout: %s (--layout names another)", layout)
-    [records] = sources.read(str(pathlib.Path(request.data).expanduser()), layout)
     note = Progress(LOG, "pictures")
-    pictures = Pictures(records, size, lambda done, total: note(done, total, "read"))
+
+    def decoded(records, what):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", DataWarning)
+            pictures = Pictures(records, size, lambda done, total: note(done, total, what))
+        repairs = [str(one.message) for one in caught if issubclass(one.category, DataWarning)]
+        if repairs and what == "read":
+            LOG.warning("%d pictures were repaired, such as %s", len(repairs), repairs[0])
+        return pictures
+
+    [records] = sources.read(str(pathlib.Path(request.data).expanduser()), layout)
+    pictures = decoded(records, "read")
     seen = np.isin(pictures.digests, list(known.trained_on()))
     if not seen.any():
         return pictures, "", layout
@@ -172,7 +184,7 @@ def _read(request, size, known):
             f"--data {request.data}: {text}, and no other; expected pictures it has not seen."
         )
     LOG.info("left out: %s", text)
-    return Pictures(kept, size, lambda done, total: note(done, total, "read again")), text, layout
+    return decoded(kept, "read again"), text, layout
 
 
 def _asked(pictures, most):
