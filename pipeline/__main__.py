@@ -49,7 +49,14 @@ def main(argv=None):
     )
     lineage.add_argument(
         "what",
-        help="a pushed version's folder, an artifact's folder or id, a run, an image's file name, a patient",
+        help="a pushed version's folder, an artifact's folder or id, a run, an image's file name, a patient, or the id of an answer",
+    )
+    lineage.add_argument(
+        "--audit_log",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="of `python -m serving --audit_log`, or answers.jsonl of `infer`; full ones beside it are read, too; repeat for more",
     )
     compare = commands.add_parser(
         "compare", help="scores of two runs, with the paired difference, and the settings they differ in"
@@ -170,9 +177,13 @@ def _metadata(root):
 
 
 def _lineage(arguments):
-    from pipeline.lineage import queries
+    from pipeline.lineage import answers, queries
 
     metadata = _metadata(arguments.root)
+    if answers.is_id(arguments.what):
+        found = answers.resolve(metadata, arguments.audit_log, arguments.what)
+        print(_json(found) if arguments.json else answers.resolved_text(found))
+        return 0
     try:
         found, text = queries.backward(metadata, arguments.what), queries.backward_text
     except PipelineError as error:
@@ -180,6 +191,11 @@ def _lineage(arguments):
             found, text = queries.forward(metadata, arguments.what), queries.forward_text
         except PipelineError as other:
             raise PipelineError(f"{error} And {other}") from None
+        if arguments.audit_log:
+            masks = answers.of_patient(metadata, arguments.audit_log, arguments.what)
+            found = {"found": found, "masks": masks}
+            print(_json(found) if arguments.json else f"{text(found['found'])}\n{answers.masks_text(masks)}")
+            return 0
     print(_json(found) if arguments.json else text(found))
     return 0
 

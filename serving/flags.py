@@ -119,6 +119,18 @@ def parse_flags(argv=None):
         help="their size for the model; the model's own without it",
     )
     add(
+        "--audit_log",
+        help="file to which a JSON line is appended for each answer, without picture and name (docs/how-to/operators.md)",
+    )
+    add("--audit_log_max_bytes", type=_count, default=100_000_000, help="of a file, before the next begins")
+    add("--audit_log_files", type=_count, default=10, help="full files that are kept as AUDIT_LOG.1, .2 ...")
+    add(
+        "--statistics_dir",
+        help="folder for statistics of what was asked, without picture and name; `python -m pipeline drift` reads them",
+    )
+    add("--statistics_period_secs", type=_count, default=3600, help="of one file of statistics")
+    add("--statistics_files", type=_count, default=720, help="files of a version that are kept")
+    add(
         "--grpc_channel_arguments",
         default="",
         help=f"comma-separated, such as grpc.max_receive_message_length=4194304; {MAX_MESSAGE} bytes by default, -1 has no limit",

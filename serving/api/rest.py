@@ -23,6 +23,7 @@ from google.protobuf import json_format
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
 from serving.address import refusal, resolve
+from serving.api import provenance
 from serving.api.http_body import HttpError, read_body
 from serving.api.json_tensors import columns, only_input, parse, read_tensor, write_tensor
 from serving.api.prediction_service import ModelService, signature_of
@@ -51,7 +52,8 @@ METHODS = "GET, HEAD, POST, OPTIONS"
 CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": METHODS,
-    "Access-Control-Allow-Headers": "Content-Type, Content-Encoding",
+    "Access-Control-Allow-Headers": f"Content-Type, Content-Encoding, {provenance.SUPPORTS}",
+    "Access-Control-Expose-Headers": provenance.HEADER,
 }
 
 
@@ -185,6 +187,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return self.path.partition("?")[0].partition("#")[0]
 
     def _answer(self, action, allowed):
+        self._answer_id = None
         try:
             path = self._path()
             match = PATH.fullmatch(path)
@@ -208,7 +211,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         except Exception as error:  # nothing a client sends may end the server
             status, message = status_of(error)
             code, body = HTTP_STATUS.get(status.name, 500), json.dumps({"error": message})
-        self._send(code, body.encode(), "application/json")
+        headers = {provenance.HEADER: self._answer_id} if self._answer_id else None
+        self._send(code, body.encode(), "application/json", headers)
 
     def _send(self, code, content, kind, headers=None):
         self.send_response(code)
@@ -302,7 +306,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         with self.server.slots, predictions.core.lease(request.model_spec) as version:
             definition = signature_of(version, name or DEFAULT_SIGNATURE)
             _fill_inputs(request, body.pop("instances" if rows else "inputs"), rows, definition)
-            response = predictions.predict(request, version=version)
+            answer = provenance.begin(self.headers.items())
+            response = predictions.predict(request, version=version, answer=answer)
+            self._answer_id = answer.id
         outputs = {
             alias: write_tensor(alias, tf.make_ndarray(proto)) for alias, proto in response.outputs.items()
         }
