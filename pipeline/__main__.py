@@ -1,4 +1,4 @@
-"""`python -m pipeline run|runs|lineage|compare|compile|infer|accept`; `--help` tells more."""
+"""`python -m pipeline run|runs|lineage|compare|compile|infer|accept|drift`; `--help` tells more."""
 
 import argparse
 import json
@@ -11,6 +11,7 @@ from panet_keras.commands.start import prepare_tensorflow
 from panet_keras.errors import KerasSettingsError
 from pipeline.acceptance.command import add as add_accept
 from pipeline.errors import PipelineError
+from pipeline.validation.drift_command import add as add_drift
 
 LOG = logging.getLogger("pipeline.command")
 
@@ -87,6 +88,7 @@ def main(argv=None):
     )
     infer.set_defaults(run=_infer)
     add_accept(commands)
+    add_drift(commands)
     arguments = parser.parse_args(argv)
     from pipeline.terminal import show_log
 

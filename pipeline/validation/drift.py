@@ -167,7 +167,7 @@ def _distance(training, own):
 def _told(name, training, own):
     called, less, more = WORDS[name]
     way = less if own.mean < training.mean else more
-    return f"{called}: {way}, mean {own.mean:.3g} against {training.mean:.3g} in training"
+    return f"{called}: {way}, mean {own.mean:.4g} against {training.mean:.4g} in training"
 
 
 def _told_texts(name, training, own):

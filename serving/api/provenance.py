@@ -180,7 +180,7 @@ def _pictures(request, inputs, outputs):
         digests = [hashlib.sha256(picture.data).hexdigest()[:DIGITS] for picture in flat]
     facts = {"pictures": digests}
     if "presence" in outputs:
-        presence = outputs["presence"].numpy()
+        presence = outputs["presence"].numpy().astype(np.float64)
         facts["presence"] = np.round(presence.reshape(-1, presence.shape[-1]), 4).tolist()
         if presence.shape[-1] == 1:
             facts["presence"] = [value for [value] in facts["presence"]]

@@ -9,6 +9,7 @@ import types
 import numpy as np
 import pytest
 
+from pipeline.__main__ import main
 from pipeline.acceptance import limits as rules
 from pipeline.acceptance import plan, summary
 from pipeline.acceptance.models import content_digest
@@ -17,11 +18,14 @@ from pipeline.errors import ConfigError
 from pipeline.lineage.metadata import Metadata
 from pipeline.orchestration.artifacts import (
     AcceptanceBlessing,
+    Examples,
+    ExampleStatistics,
     InfraBlessing,
     Model,
     ModelBlessing,
     PushedModel,
 )
+from pipeline.terminal import show_log
 from pipeline.validation import drift
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -206,3 +210,55 @@ def test_the_blessing_has_lineage_and_is_no_run_of_the_pipeline(tmp_path):
     metadata.end_run(run, "complete")
     assert [a.type_name() for a, _, _ in metadata.ancestors(made.id)] == ["AcceptanceBlessing", "Model"]
     assert metadata.runs() == []
+
+
+def test_what_a_server_was_asked_is_compared_with_the_training(tmp_path, capsys):
+    """From the server's own files, through the store, to an exit code and plain words."""
+    from serving.api.statistics import Statistics, facts_of
+
+    metadata = Metadata(tmp_path / "metadata.db")
+    run = metadata.start_run("r1")
+    examples, model = Examples(tmp_path / "e", digest="e"), Model(tmp_path / "m", digest="m")
+    statistics = ExampleStatistics(tmp_path / "s", digest="s")
+    served = tmp_path / "serving" / "1"
+    facts = {"version": 1, "destination": str(served.parent)}
+    pushed = PushedModel(tmp_path / "p", digest="p", properties=facts)
+    for name, read, made in (
+        ("ExampleGen", {}, {"examples": examples}),
+        ("StatisticsGen", {"examples": examples}, {"statistics": statistics}),
+        ("Trainer", {"examples": examples}, {"model": model}),
+        ("Pusher", {"model": model}, {"pushed_model": pushed}),
+    ):
+        metadata.put_execution(name, run, read, made, "COMPLETE")
+    served.mkdir(parents=True)
+    (served / "saved_model.pb").touch()
+
+    def ask(folder, brightness, width):
+        observer = Statistics(tmp_path / folder, period=1e6)
+        rng = np.random.default_rng(0)
+        for _ in range(40):
+            picture = np.clip(rng.normal(brightness, 0.02, (4, 4, 3)), 0, 1)
+            observer._add(("panet", 1), [{**facts_of(picture), "image/width": width, "mask/empty": 1}], 1)
+        observer.close()
+        return next((tmp_path / folder).rglob("*.pb"))
+
+    statistics.split("train").parent.mkdir(parents=True)
+    statistics.split("train").write_bytes(ask("training", 0.3, 856).read_bytes())
+    ask("same", 0.3, 856)
+    ask("moved", 0.1, 1024)
+
+    def drifted(*arguments):
+        code = main(["drift", "--model", str(served), "--statistics", *map(str, arguments)])
+        return code, capsys.readouterr()
+
+    show_log()
+    code, out = drifted(tmp_path / "same")
+    assert code == 0 and "40 answers; nothing moved" in out.out and "share of empty masks: 1" in out.out
+    code, out = drifted(tmp_path / "moved")
+    assert code == 3 and "MOVED: brightness: darker, mean 0.0" in out.out
+    assert "MOVED: width in pixels: wider, mean 1024 against 856 in training; Jensen-Shannon 1.00" in out.out
+    assert drifted(tmp_path / "moved", "--threshold", "1")[0] == 0
+    code, out = drifted(tmp_path / "moved", "--threshold", "image/brigtness=0.5")
+    assert code == 1 and "no such feature" in out.err
+    assert "no file of statistics" in drifted(tmp_path / "serving")[1].err
+    assert "several versions; name one of" in drifted(tmp_path)[1].err
