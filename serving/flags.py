@@ -42,8 +42,8 @@ WITHOUT_EFFECT = {
 
 
 def parse_flags(argv=None):
-    """Flags of the server; `--host`, `--support_dir`, `--support_size` and `--max_queued_requests` are our
-    own.
+    """Flags of the server; `--host`, `--support_dir`, `--support_size`, `--max_queued_requests`, `--audit_log*`
+    and `--statistics_*` are our own.
 
     Flags without an effect here are accepted, and a line in the log says so for each (`WITHOUT_EFFECT`).
     """
