@@ -48,7 +48,7 @@ def run(arguments):
     if not known.statistics:
         raise PipelineError(f"--model {arguments.model}: {known.without}; there is nothing to compare with.")
     training, _ = drift.features_of(known.statistics)
-    own, count = joined([drift.features_of(file) for file in files_of(arguments.statistics)])
+    own, count = joined([_features(file) for file in files_of(arguments.statistics)])
     given = dict(arguments.threshold)
     unknown = sorted(set(given) - {None, *drift.WORDS})
     if unknown:
@@ -63,6 +63,19 @@ def run(arguments):
     else:
         print(text(found, own, training, count))
     return MOVED if moved else 0
+
+
+def _features(file):
+    from google.protobuf.message import DecodeError
+
+    from pipeline.validation.drift import features_of
+
+    try:
+        return features_of(file)
+    except (DecodeError, IndexError):
+        raise PipelineError(
+            f"--statistics {file}: no statistics in it; expected a file that `python -m serving --statistics_dir` wrote."
+        ) from None
 
 
 def files_of(path):

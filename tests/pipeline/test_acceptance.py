@@ -260,5 +260,6 @@ def test_what_a_server_was_asked_is_compared_with_the_training(tmp_path, capsys)
     assert drifted(tmp_path / "moved", "--threshold", "1")[0] == 0
     code, out = drifted(tmp_path / "moved", "--threshold", "image/brigtness=0.5")
     assert code == 1 and "no such feature" in out.err
-    assert "no file of statistics" in drifted(tmp_path / "serving")[1].err
+    assert "saved_model.pb: no statistics in it" in drifted(tmp_path / "serving")[1].err
+    assert "no file of statistics" in drifted(tmp_path / "nowhere")[1].err
     assert "several versions; name one of" in drifted(tmp_path)[1].err
