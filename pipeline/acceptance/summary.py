@@ -29,7 +29,7 @@ def figures(rows, patients, threshold, preset):
     patients = np.asarray(patients)
     rows = [at_threshold(row, threshold, preset) for row in rows]
     ill, well = ([row for row in rows if row["lesion"] == kind] for kind in (True, False))
-    marks = lesion_figures([{"repeat": 0, **row} for row in ill], [])
+    marks = lesion_figures([{"repeat": 0, **row} for row in ill], well)
     queries = {row["query"] for row in ill}
     return {
         "dice": _measure(ill, "dice", patients),

@@ -87,6 +87,10 @@ def test_figures_are_those_of_the_threshold():
     assert own["marked_normals"]["mean"] == 0.0 and fitted["marked_normals"]["mean"] == 0.5
     assert own["lesions_found"]["mean"] == 0.5 and fitted["lesions_found"]["mean"] == 1.0
     assert own["false_marks"]["mean"] == 1 / 4 and fitted["false_marks"]["mean"] == 3 / 4
+    # A false mark in four images is allowed: all above 0.65, the second of the normal frame's, so that 0.6 is lost.
+    weak = [row(0, True, 0.9, 0.8, [0.6]), ROWS[1], row(2, False, 0.3, false=[0.7, 0.65]), ROWS[3]]
+    froc = summary.figures(weak, PATIENTS, "fitted", 0.5)["froc"]
+    assert froc == {"0.25": 0.5, "0.5": 1.0, "1.0": 1.0, "2.0": 1.0}
     # None of two patients: Clopper and Pearson, 1 - 0.025 ** (1 / 2).
     assert fitted["missed"]["high"] == pytest.approx(1 - 0.025**0.5)
     # 0.4 is said of pixels of which 0.2 are lesion.
