@@ -165,6 +165,45 @@ def test_drift_is_told_in_plain_words():
     assert "wider" in found[1].text and found[2].text == "label Benign: 50% against 80% in training"
 
 
+def test_drift_is_tfdv_s_on_the_same_buckets(tmp_path):
+    """The measurements that TFDV's own comparators make of two histograms with the same edges."""
+    from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
+
+    from pipeline.validation.tfdv import import_tfdv
+    from serving.api.statistics import Values
+
+    def statistics(name, brightness, benign):
+        listed = statistics_pb2.DatasetFeatureStatisticsList()
+        dataset = listed.datasets.add(num_examples=40)
+        number = dataset.features.add(type=statistics_pb2.FeatureNameStatistics.FLOAT)
+        number.path.step.append("image/brightness")
+        values = Values(np.linspace(0, 1, 11))
+        for value in brightness:
+            values.add(value)
+        values.write(number)
+        text = dataset.features.add(type=statistics_pb2.FeatureNameStatistics.STRING)
+        text.path.step.append("label")
+        text.string_stats.common_stats.CopyFrom(number.num_stats.common_stats)
+        for label, count in (("Benign", benign), ("Normal", 40 - benign)):
+            text.string_stats.rank_histogram.buckets.add(label=label, sample_count=count)
+        (tmp_path / name).write_bytes(listed.SerializeToString())
+        return listed
+
+    rng = np.random.default_rng(0)
+    training = statistics("training.pb", rng.random(40), 30)
+    own = statistics("own.pb", rng.random(40) ** 2, 21)
+    schema = schema_pb2.Schema()
+    number = schema.feature.add(name="image/brightness", type=schema_pb2.FLOAT)
+    number.drift_comparator.jensen_shannon_divergence.threshold = 0.0
+    label = schema.feature.add(name="label", type=schema_pb2.BYTES)
+    label.drift_comparator.infinity_norm.threshold = 0.0
+    told = import_tfdv().validate_statistics(own, schema, previous_statistics=training)
+    expected = {one.path.step[0]: one.drift_measurements[0].value for one in told.drift_skew_info}
+    found = drift.compare(*(drift.features_of(tmp_path / f"{name}.pb")[0] for name in ("training", "own")))
+    assert {one.feature: one.value for one in found} == pytest.approx(expected, abs=1e-6)
+    assert expected["image/brightness"] > 0.05 and expected["label"] == pytest.approx(9 / 40)
+
+
 def blessing(folder, accepted, model):
     artifact = AcceptanceBlessing(folder / "blessing")
     artifact.path.mkdir(parents=True)

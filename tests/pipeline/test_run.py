@@ -196,42 +196,6 @@ def test_the_pushed_model_is_accepted_on_other_patients_and_that_is_recorded(fir
     assert create_pipeline(required)[-1].arguments["acceptance"] == (str(output),)
 
 
-def test_drift_is_tfdv_s_on_the_same_buckets(first, tmp_path):
-    """The measurement that TFDV's own comparators make, of two histograms with the same edges."""
-    import copy
-
-    from tensorflow_metadata.proto.v0 import schema_pb2
-
-    from pipeline.validation import drift
-    from pipeline.validation.statistics import feature_name, read_statistics
-    from pipeline.validation.tfdv import import_tfdv
-
-    _, (_, results, _) = first
-    file = results[1].outputs["statistics"].split("train")
-    training = read_statistics(file)
-    other = copy.deepcopy(training)
-    for feature in other.datasets[0].features:
-        if feature_name(feature) == "image/brightness":
-            for number, bucket in enumerate(feature.num_stats.histograms[0].buckets):
-                bucket.sample_count = number + 1
-        if feature_name(feature) == "label":
-            feature.string_stats.rank_histogram.buckets[0].sample_count += 5
-    schema = schema_pb2.Schema()
-    numbers = schema.feature.add(name="image/brightness", type=schema_pb2.FLOAT)
-    numbers.drift_comparator.jensen_shannon_divergence.threshold = 0.0
-    label = schema.feature.add(name="label", type=schema_pb2.BYTES)
-    label.drift_comparator.infinity_norm.threshold = 0.0
-    told = import_tfdv().validate_statistics(other, schema, previous_statistics=training)
-    expected = {one.path.step[0]: one.drift_measurements[0].value for one in told.drift_skew_info}
-    changed = tmp_path / "changed.pb"
-    changed.write_bytes(other.SerializeToString())
-    found = drift.compare(drift.features_of(file)[0], drift.features_of(changed)[0])
-    own = {one.feature: one.value for one in found}
-    assert set(expected) == {"image/brightness", "label"} and min(expected.values()) > 0.01
-    assert {name: own[name] for name in expected} == pytest.approx(expected, abs=1e-6)
-    assert own["image/width"] == 0.0
-
-
 def test_compare_pairs_the_images_of_two_runs(first, capsys):
     runner, (name, results, _) = first
     assert main(["compare", name, name, "--root", str(runner.root), "--json"]) == 0
