@@ -1,4 +1,5 @@
-"""`python -m pipeline run|runs|lineage|compare|compile|infer|sign|verify|sbom|croissant`; `--help` tells more."""
+"""`python -m pipeline run|runs|lineage|compare|compile|infer|accept|drift|sign|verify|sbom|croissant`; `--help`
+tells more."""
 
 import argparse
 import json
@@ -10,7 +11,9 @@ from panet_keras.commands import arguments as options
 from panet_keras.commands.formats import add_format
 from panet_keras.commands.start import prepare_tensorflow
 from panet_keras.errors import KerasSettingsError
+from pipeline.acceptance.command import add as add_accept
 from pipeline.errors import PipelineError
+from pipeline.validation.drift_command import add as add_drift
 
 LOG = logging.getLogger("pipeline.command")
 
@@ -49,7 +52,14 @@ def main(argv=None):
     )
     lineage.add_argument(
         "what",
-        help="a pushed version's folder, an artifact's folder or id, a run, an image's file name, a patient",
+        help="a pushed version's folder, an artifact's folder or id, a run, an image's file name, a patient, or the id of an answer",
+    )
+    lineage.add_argument(
+        "--audit_log",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="of `python -m serving --audit_log`, or answers.jsonl of `infer`; full ones beside it are read, too; repeat for more",
     )
     compare = commands.add_parser(
         "compare", help="scores of two runs, with the paired difference, and the settings they differ in"
@@ -81,6 +91,8 @@ def main(argv=None):
     )
     infer.set_defaults(run=_infer)
     _add_papers(commands)
+    add_accept(commands)
+    add_drift(commands)
     arguments = parser.parse_args(argv)
     from pipeline.terminal import show_log
 
@@ -239,9 +251,13 @@ def _metadata(root):
 
 
 def _lineage(arguments):
-    from pipeline.lineage import queries
+    from pipeline.lineage import answers, queries
 
     metadata = _metadata(arguments.root)
+    if answers.is_id(arguments.what):
+        found = answers.resolve(metadata, arguments.audit_log, arguments.what)
+        print(_json(found) if arguments.json else answers.resolved_text(found))
+        return 0
     try:
         found, text = queries.backward(metadata, arguments.what), queries.backward_text
     except PipelineError as error:
@@ -249,6 +265,11 @@ def _lineage(arguments):
             found, text = queries.forward(metadata, arguments.what), queries.forward_text
         except PipelineError as other:
             raise PipelineError(f"{error} And {other}") from None
+        if arguments.audit_log:
+            masks = answers.of_patient(metadata, arguments.audit_log, arguments.what)
+            found = {"found": found, "masks": masks}
+            print(_json(found) if arguments.json else f"{text(found['found'])}\n{answers.masks_text(masks)}")
+            return 0
     print(_json(found) if arguments.json else text(found))
     return 0
 

@@ -4,7 +4,8 @@ OUT/
   PICTURE_mask.png        255 = lesion, with its provenance in text chunks; the folders of the pictures are kept
   PICTURE_overlay.png     the picture with the mask drawn on it
   PICTURE_mask.dcm ...    with --format: the masks in another tool's format, written when all is done
-  predictions.csv         file, presence, area (share of the frame), and why some could not be read; written when all is done
+  predictions.csv         file, presence, area (share of the frame), why some could not be read, and the answer's id; written when all is done
+  answers.jsonl           a line for each answer, without names, by which `python -m pipeline lineage ID` resolves the id
   .progress/
     request.json          what was asked, so that an interrupted run goes on and another request does not mix in
     PICTURE.png.json      the picture's row of the table, once its files are written
@@ -12,6 +13,7 @@ OUT/
 """
 
 import dataclasses
+import datetime
 import functools
 import hashlib
 import json
@@ -19,6 +21,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+import uuid
 
 from panet_keras.commands.arguments import Support
 from panet_keras.commands.formats import FILES, check_format, write_format
@@ -31,6 +34,8 @@ from pipeline.orchestration.cache import digest_path
 
 PROGRESS = ".progress"
 ADAPTED = "adapted"
+DIGITS = 32
+"""Of the digests in `answers.jsonl`, as in the server's audit log."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,8 +123,9 @@ def infer(request, query, out, engine, recursive=True, overwrite=False, table=No
     if segmenter and request.adapt:
         segmenter.save(adapted)
     work = _decided(request, segmenter, adapted)
+    source = _source(request)
     rows = _map(
-        functools.partial(_segment, work, str(out)),
+        functools.partial(_segment, work, str(out), json.dumps(source["asked"], sort_keys=True)),
         [(str(item.path), item.name) for item in queries],
         engine,
         out,
@@ -128,8 +134,59 @@ def infer(request, query, out, engine, recursive=True, overwrite=False, table=No
     from panet_keras.commands.table import write_table
 
     write_format(format, queries, rows, out)
-    write_table(table or out / "predictions.csv", rows)
+    write_table(table or out / "predictions.csv", [_told(row) for row in rows], ("answer",))
+    write_answers(out / "answers.jsonl", rows, source)
     return rows, skipped
+
+
+def _told(row):
+    """A row as the table has it."""
+    return {"answer": "", **{name: value for name, value in row.items() if name != "picture"}}
+
+
+def _source(request):
+    """What all answers of a request have in common: `asked`, its fingerprint, and digests of its supports."""
+    from panet_keras.data.records import digests
+    from panet_keras.pictures.decode import read_image
+
+    pictures = [read_image(path, path) for path in (*request.support.images, *request.support.normals)]
+    asked = request.fingerprint()
+    return {
+        "asked": asked,
+        "model": request.model,
+        "model_digest": asked["model"],
+        "signature": "infer",
+        "state": asked["support"][:DIGITS],
+        "supports": [str(digest)[:DIGITS] for digest in digests(pictures)],
+    }
+
+
+def answer_id(asked, picture):
+    """Id of an answer: the same request about the same picture has the same mask, and the same id.
+
+    Args:
+        asked: fingerprint of the request, as JSON text. picture: digest of the file.
+    """
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"panet-bus:{asked}:{picture}"))
+
+
+def write_answers(path, rows, source):
+    """Writes the lines that `pipeline.lineage.answers` reads, in the form of the server's audit log."""
+    told = {name: value for name, value in source.items() if name != "asked"}
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    lines = [
+        {
+            "id": row["answer"],
+            "time": now,
+            **told,
+            "pictures": [row["picture"]],
+            "presence": [row["presence"]],
+            "marked": [row["area"]],
+        }
+        for row in rows
+        if row.get("answer")
+    ]
+    write_whole(path, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines))
 
 
 def _decided(request, segmenter, adapted):
@@ -178,14 +235,14 @@ def _segmenter(request):
 
 
 @functools.cache
-def _told(request):
+def _provenance(request):
     from panet_keras.commands.provenance import of_run
 
     return of_run(_segmenter(request), request.model, request.support)
 
 
-def _segment(request, out, item):
-    """Segments one picture, given as (path, name); JSON text of its row."""
+def _segment(request, out, asked, item):
+    """Segments one picture, given as (path, name); JSON text of its row, with the answer's id."""
     from panet_keras.commands.answer import write_answer
 
     query, out = Query(pathlib.Path(item[0]), item[1]), pathlib.Path(out)
@@ -193,7 +250,10 @@ def _segment(request, out, item):
     if _done(out, query):
         return record.read_text("utf-8")
     targets = [out / f"{query.stem}{ending}" for ending in ENDINGS]
-    row = write_answer(_segmenter(request), query, targets, _told(request))
+    row = write_answer(_segmenter(request), query, targets, _provenance(request))
+    if not row["error"]:
+        row["picture"] = hashlib.sha256(query.path.read_bytes()).hexdigest()[:DIGITS]
+        row["answer"] = answer_id(asked, row["picture"])
     text = json.dumps(row)
     if not row["error"]:
         record.parent.mkdir(parents=True, exist_ok=True)

@@ -226,11 +226,13 @@ class InfraValidator:
 class Pusher:
     """Attributes: destination: folder of version folders, empty for RUN_ROOT/serving/MODEL_NAME. model_name:
     for serving. signing_key: PEM file of the private key that pushed versions are signed with, empty for
-    none."""
+    none. require_acceptance: folder that `python -m pipeline accept` writes; only a model that was accepted
+    there is pushed."""
 
     destination: str = _field("", path=True)
     model_name: str = _field("panet", filled=True, name=True)
     signing_key: str = _field("", path=True)
+    require_acceptance: str = _field("", path=True)
 
 
 @dataclasses.dataclass(frozen=True)

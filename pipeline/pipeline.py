@@ -77,6 +77,9 @@ def create_pipeline(config):
         examples=example_gen["examples"],
         destination=str(pathlib.Path(destination).resolve()),
         signing_key=config.pusher.signing_key and str(pathlib.Path(config.pusher.signing_key).resolve()),
+        acceptance=tuple(
+            str(pathlib.Path(path).resolve()) for path in (config.pusher.require_acceptance,) if path
+        ),
     )
     return [
         example_gen,

@@ -6,6 +6,7 @@ python -m serving.client segment --server HOST:PORT --support-dir DIR --query IM
 
 import argparse
 import dataclasses
+import hashlib
 import os
 import pathlib
 import sys
@@ -36,6 +37,8 @@ from .segmentations import seg_bytes
 DTYPES = {1: np.float32, 2: np.float64, 3: np.int32, 4: np.uint8, 6: np.int8, 9: np.int64, 10: np.bool_}
 """tensorflow.DataType numbers of fixed-size types; 7 is a string."""
 STRING = 7
+ANSWER_ID, SUPPORTS, MOST_TOLD = "panet-answer-id", "panet-supports", 200
+"""Names of metadata that serving/api/provenance.py knows, and the most digests in one."""
 PRESENCE_SHARE = 0.001
 COMMAND = "python -m serving.client" if __package__ == "serving" else "panet-client"
 """What a person typed: this file is also installed alone, as panet_client (serving/pyproject.toml)."""
@@ -60,11 +63,12 @@ class ServingError(Exception):
 @dataclasses.dataclass(frozen=True)
 class Segmentation:
     """As `panet_keras.Segmentation`, for one way: mask bool [H, W], probability float32 [H, W], presence in
-    [0, 1]."""
+    [0, 1]; and the id by which the server's audit log knows the answer, empty from other servers."""
 
     mask: np.ndarray
     probability: np.ndarray
     presence: float
+    answer_id: str = ""
 
 
 class Client:
@@ -186,14 +190,19 @@ class Client:
         Raises:
             ServingError: with the server's status and message.
         """
+        return self._call(signature, inputs, version, output_filter)[0]
+
+    def _call(self, signature, inputs, version=None, output_filter=(), metadata=()):
+        """As `call`, with request metadata; the outputs and the answer's id."""
         request = wire_pb2.PredictRequest(output_filter=output_filter)
         request.model_spec.signature_name = signature
         self._name_model(request.model_spec, version)
         for name, value in inputs.items():
             write_tensor(request.inputs[name], value)
-        response = self._send(self._predict, request)
+        response, trailing = self._answered(self._predict, request, metadata)
         self.answered = response.model_spec.version.value or None
-        return {name: read_tensor(tensor) for name, tensor in response.outputs.items()}
+        outputs = {name: read_tensor(tensor) for name, tensor in response.outputs.items()}
+        return outputs, dict(trailing or ()).get(ANSWER_ID, "")
 
     def _name_model(self, spec, version=None):
         spec.name = self.model_name
@@ -244,12 +253,13 @@ class Client:
         pictures += [open_rgb(image) for image in normals]
         small_masks = [shrink_mask(label, self.size) for label in labels]
         small_masks += [np.zeros(self.size, np.uint8)] * (len(pictures) - len(labels))
-        self._state = self.call(
+        self._state, _ = self._call(
             "encode_support",
             {
                 "support_images": np.stack([shrink(picture, self.size) for picture in pictures])[None, None],
                 "support_masks": np.stack(small_masks)[None, None, ..., None],
             },
+            metadata=_told(pictures),
         )
         return self
 
@@ -278,7 +288,7 @@ class Client:
         """
         if self._state is None:
             raise ValueError("predict was called before set_support; the model needs annotated images first.")
-        answer = self.call(
+        answer, answer_id = self._call(
             "segment_encoded", {**self._state, "query_bytes": np.array([[query_bytes(image)]], object)}
         )
         small = answer["probabilities"][0, 0, ..., 1]
@@ -290,11 +300,16 @@ class Client:
         threshold = exported if self.presence_threshold is None else self.presence_threshold
         picture = open_rgb(image)
         full = enlarge(small, picture.shape[:2])
-        return Segmentation((full > 0.5) & (presence >= threshold), full, presence)
+        return Segmentation((full > 0.5) & (presence >= threshold), full, presence, answer_id)
 
     def _send(self, method, request):
+        return self._answered(method, request)[0]
+
+    def _answered(self, method, request, metadata=()):
+        """The response, and the answer's trailing metadata."""
         try:
-            return method(request, timeout=self.timeout)
+            response, call = method.with_call(request, timeout=self.timeout, metadata=metadata)
+            return response, call.trailing_metadata()
         except grpc.RpcError as error:
             message = f"{self.server} answered {error.code().name}: {error.details()}"
             if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
@@ -305,6 +320,15 @@ class Client:
             elif error.code() is grpc.StatusCode.UNAVAILABLE:
                 message += " Is the server running there?"
             raise ServingError(error.code(), message) from None
+
+
+def _told(pictures):
+    """Metadata that says which pictures are the support: digests of their pixels, no name; see
+    `serving.api.provenance`."""
+    if len(pictures) > MOST_TOLD:
+        return ()
+    digests = (hashlib.sha256(repr(p.shape).encode() + p.tobytes()).hexdigest()[:32] for p in pictures)
+    return ((SUPPORTS, ",".join(digests)),)
 
 
 def write_tensor(proto, value):
@@ -424,7 +448,7 @@ def _segment(arguments):
                     flush=True,
                 )
     if arguments.csv:
-        write_table(arguments.csv, rows)
+        write_table(arguments.csv, rows, ("answer",))
     return name_unread(NAME, rows)
 
 
@@ -455,21 +479,28 @@ def _write_answer(client, query, targets, supports):
     try:
         picture = open_rgb(query.path)
     except ValueError as error:
-        return {"file": query.name, "presence": "", "area": "", "error": str(error)}
+        return {"file": query.name, "presence": "", "area": "", "error": str(error), "answer": ""}
     answer = client.predict(query.path)
     mask, drawn, *seg = targets
     try:
         # Nothing of a picture is written that lacks what a SEG refers to.
         content = [seg_bytes(client, query.path, answer, str(query.path), _bare(supports)) for _ in seg]
     except ValueError as error:
-        return {"file": query.name, "presence": "", "area": "", "error": str(error)}
+        return {"file": query.name, "presence": "", "area": "", "error": str(error), "answer": ""}
     mask.parent.mkdir(parents=True, exist_ok=True)
     write_whole(mask, encode_png(answer.mask.astype(np.uint8) * 255))
     write_whole(drawn, encode_png(overlay(picture, answer.mask)))
     for path, made in zip(seg, content):
         write_whole(path, made)
     area = round(float(answer.mask.mean()), 8)
-    return {"file": query.name, "presence": round(answer.presence, 6), "area": area, "error": ""}
+    presence = round(answer.presence, 6)
+    return {
+        "file": query.name,
+        "presence": presence,
+        "area": area,
+        "error": "",
+        "answer": answer.answer_id,
+    }
 
 
 def _bare(paths):

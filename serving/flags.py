@@ -40,8 +40,8 @@ WITHOUT_EFFECT = {
 
 
 def parse_flags(argv=None):
-    """Flags of the server; `--host`, `--support_dir`, `--support_size`, `--max_queued_requests` and
-    `--require_signature` are our own.
+    """Flags of the server; `--host`, `--support_dir`, `--support_size`, `--max_queued_requests`,
+    `--require_signature`, `--audit_log*` and `--statistics_*` are our own.
 
     Flags without an effect here are accepted, and a line in the log says so for each (`WITHOUT_EFFECT`).
     """
@@ -128,6 +128,18 @@ def parse_flags(argv=None):
         metavar="PUBLIC_KEY",
         help="PEM file; a version that is not signed with its private key, or was altered since, is not served",
     )
+    add(
+        "--audit_log",
+        help="file to which a JSON line is appended for each answer, without picture and name (docs/how-to/operators.md)",
+    )
+    add("--audit_log_max_bytes", type=_count, default=100_000_000, help="of a file, before the next begins")
+    add("--audit_log_files", type=_count, default=10, help="full files that are kept as AUDIT_LOG.1, .2 ...")
+    add(
+        "--statistics_dir",
+        help="folder for statistics of what was asked, without picture and name; `python -m pipeline drift` reads them",
+    )
+    add("--statistics_period_secs", type=_count, default=3600, help="of one file of statistics")
+    add("--statistics_files", type=_count, default=720, help="files of a version that are kept")
     add(
         "--grpc_channel_arguments",
         default="",

@@ -150,16 +150,42 @@ def create_core(flags):
     return core
 
 
+def create_statistics(flags, metrics):
+    """The `Statistics` that the flags describe, in the metrics, too, where there are any.
+
+    Raises:
+        OSError: the folder cannot be made, or a package is missing.
+    """
+    from serving.api.statistics import Statistics
+
+    try:
+        return Statistics(
+            flags.statistics_dir,
+            flags.statistics_period_secs,
+            flags.statistics_files,
+            metrics.answers if metrics else None,
+        )
+    except ImportError:
+        raise OSError(
+            "--statistics_dir needs the package tensorflow-metadata: pip install 'tensorflow-metadata>=1.16.1'"
+        ) from None
+    except OSError as error:
+        raise OSError(
+            f"--statistics_dir {flags.statistics_dir}: cannot be made ({error.strerror})."
+        ) from None
+
+
 @dataclasses.dataclass
 class _Running:
     """What listens: the gRPC server and its port, the REST server and its port (None without one), and the
-    `ServerCore`."""
+    `ServerCore`; and who is told of each answer."""
 
     core: object
     grpc: object
     port: int
     rest: object
     rest_port: int | None
+    observers: list = dataclasses.field(default_factory=list)
 
 
 def _listen(flags):
@@ -176,9 +202,15 @@ def _listen(flags):
     from serving.api.monitoring import Metrics
     from serving.api.prediction_service import PredictionService
 
-    predictions = PredictionService(
-        core, Batcher(batching) if batching else None, Metrics() if metrics_path else None
-    )
+    observers = []
+    if flags.audit_log:
+        from serving.api.provenance import AuditLog
+
+        observers.append(AuditLog(flags.audit_log, flags.audit_log_max_bytes, flags.audit_log_files))
+    metrics = Metrics() if metrics_path else None
+    if flags.statistics_dir:
+        observers.append(create_statistics(flags, metrics))
+    predictions = PredictionService(core, Batcher(batching) if batching else None, metrics, observers)
     server, port = create_server(
         predictions,
         flags.host,
@@ -202,7 +234,7 @@ def _listen(flags):
             flags.rest_api_num_threads,
             flags.rest_api_enable_cors_support,
         )
-    return _Running(core, server, port, rest, rest_port)
+    return _Running(core, server, port, rest, rest_port, observers)
 
 
 def _load(core, flags):
@@ -282,5 +314,7 @@ def serve(argv=None):
     if running.rest:
         running.rest.drain(GRACE)
     ended.wait()
+    for observer in running.observers:
+        observer.close()
     running.core.stop()
     return 0

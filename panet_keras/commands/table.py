@@ -12,14 +12,14 @@ FIELDS = ("file", "presence", "area", "error")
 be read."""
 
 
-def write_table(path, rows):
-    """Writes rows, dictionaries of `FIELDS`, as a CSV file; makes its folder.
+def write_table(path, rows, more=()):
+    """Writes rows, dictionaries of `FIELDS` and of `more` behind them, as a CSV file; makes its folder.
 
     Raises:
         OSError: it cannot be written.
     """
     text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
+    writer = csv.DictWriter(text, (*FIELDS, *more), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)

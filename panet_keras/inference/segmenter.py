@@ -209,9 +209,7 @@ class FewShotSegmenter:
         return self
 
     def _fit(self, held_out):
-        seen = np.array([presence(p) for p in held_out.probabilities()])
-        found = held_out.lesion & (np.nan_to_num(held_out.dice) >= FOUND_DICE)
-        self.presence_threshold = fit_threshold(seen[found], seen[~held_out.lesion], self.presence_threshold)
+        self.presence_threshold = fitted_threshold(held_out, self.presence_threshold)
         self.calibrated = True
 
     def expected(self):
@@ -350,6 +348,18 @@ class FewShotSegmenter:
 
     def _scaled(self, picture):
         return resize_images(tf.constant(picture, tf.float32) / 255.0, self.size).numpy()
+
+
+def fitted_threshold(held_out, fallback):
+    """The presence threshold that `FewShotSegmenter.calibrate` sets.
+
+    Args:
+        held_out: `panet_keras.inference.leave_one_out.HeldOut` of the support. fallback: as of
+            `panet_keras.inference.presence.fit_threshold`.
+    """
+    seen = np.array([presence(p) for p in held_out.probabilities()])
+    found = held_out.lesion & (np.nan_to_num(held_out.dice) >= FOUND_DICE)
+    return fit_threshold(seen[found], seen[~held_out.lesion], fallback)
 
 
 def open_segmenter(model=None, size=None):

@@ -7,8 +7,9 @@ import pathlib
 import shutil
 
 from pipeline.errors import PipelineError
-from pipeline.orchestration.annotations import InputArtifact, OutputArtifact, Parameter, component
+from pipeline.orchestration.annotations import InputArtifact, InputPath, OutputArtifact, Parameter, component
 from pipeline.orchestration.artifacts import (
+    AcceptanceBlessing,
     Examples,
     InfraBlessing,
     Model,
@@ -40,6 +41,7 @@ def Pusher(
     evaluation: InputArtifact[ModelEvaluation] = None,
     examples: InputArtifact[Examples] = None,
     signing_key: Parameter[str] = "",
+    acceptance: InputPath = (),
 ):
     """Copies the SavedModel to `destination/N`, N being one above the highest version there, and lays its
     papers beside it:
@@ -48,6 +50,9 @@ def Pusher(
     model_card.json             `pipeline.papers.model_card`
     sbom.cdx.json               `pipeline.papers.sbom`, of the lock
     model.sig                   with a `signing_key`: over all of these and the model
+
+    With `acceptance`, a tuple of one folder that `python -m pipeline accept` wrote, only a model that was
+    accepted there is copied: this very model, by its content.
 
     The copy is made under a hidden name in the same folder and renamed when it is whole, so that a server
     that polls the folder never sees half a version.
@@ -58,6 +63,7 @@ def Pusher(
         if not b.blessed
         for reason in b.reasons()
     ]
+    refused += [f"acceptance: {reason}" for folder in acceptance for reason in _not_accepted(model, folder)]
     record = {
         "pushed": not refused,
         "destination": destination,
@@ -86,6 +92,22 @@ def Pusher(
         if record["pushed"]
         else f"not pushed: {record['reason']}"
     }
+
+
+def _not_accepted(model, folder):
+    """Why a model may not be pushed by an acceptance; nothing where it may."""
+    from pipeline.acceptance.models import content_digest
+
+    blessing = AcceptanceBlessing(pathlib.Path(folder) / "blessing")
+    way = f"python -m pipeline accept --model {model.path} --data DIR --output {folder}"
+    if not blessing.acceptance.is_file():
+        return [f"{folder} is no acceptance yet (pusher.require_acceptance); make it: {way}"]
+    if not blessing.blessed:
+        return [reason for reason in blessing.reasons() if not reason.startswith("kept")]
+    told = json.loads(blessing.acceptance.read_text("utf-8"))
+    if told["model_digest"] != content_digest(model.serving):
+        return [f"{folder} is of another model ({told['model']}); accept this one in a new folder: {way}"]
+    return []
 
 
 def _push(saved_model, folder, papers):

@@ -95,9 +95,14 @@ class Metadata:
                 ) from None
             raise MetadataError(f"{path}: cannot be opened ({error}). Is the folder read-only?") from None
 
-    def start_run(self, name, **properties):
-        """Records a run; returns its context."""
-        context = pb.Context(type_id=self._run_type, name=name)
+    def start_run(self, name, kind=RUN_TYPE, **properties):
+        """Records a run; returns its context. `runs` lists those of the pipeline, no other kind."""
+        type_id = self._run_type
+        if kind != RUN_TYPE:
+            type_id = self.store.put_context_type(
+                pb.ContextType(name=kind), can_add_fields=True, can_omit_fields=True
+            )
+        context = pb.Context(type_id=type_id, name=name)
         here = {"process": os.getpid(), "host": platform.node()}
         _set(context.custom_properties, {"started": time.time(), "state": "running", **here, **properties})
         [context.id] = self.store.put_contexts([context])

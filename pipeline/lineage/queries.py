@@ -8,7 +8,14 @@ import yaml
 
 from pipeline.errors import PipelineError
 from pipeline.lineage.metadata import OUTPUT, state_name
-from pipeline.orchestration.artifacts import Examples, ModelEvaluation, PushedModel
+from pipeline.orchestration.artifacts import (
+    AcceptanceBlessing,
+    Examples,
+    ExampleStatistics,
+    Model,
+    ModelEvaluation,
+    PushedModel,
+)
 from pipeline.settings import flat
 
 PROTOCOL = ("shots", "repeats", "seed", "protocols", "supports", "quick")
@@ -64,8 +71,7 @@ def forward(metadata, name):
 
     Returns:
         List of dictionaries: examples, split (`"train"`: the models saw it), and descendants (artifact, type,
-            path, pushed: folder
-        that is served, if any).
+            path, pushed: folder that is served, if any); of an acceptance on it: acceptance and path.
 
     Raises:
         PipelineError: no run had it.
@@ -102,12 +108,60 @@ def forward(metadata, name):
         found.append(
             {"examples": examples.id, "path": str(examples.path), "split": split, "descendants": made}
         )
+    found += _accepted(metadata, name)
     if not found:
         meant = f"; did you mean {' or '.join(sorted(near)[:3])}?" if near else ""
         raise PipelineError(
             f"no run had an image or a patient {name!r}; expected a file name such as ALWI_000.png, or ALWI{meant or '.'}"
         )
     return found
+
+
+def _accepted(metadata, name):
+    """Acceptances whose pictures had a file or patient of this name."""
+    found = []
+    for blessing in metadata.all_artifacts(AcceptanceBlessing.type_name()):
+        if not blessing.acceptance.is_file():
+            continue
+        patients = json.loads(blessing.acceptance.read_text("utf-8"))["patients"]
+        if name in patients or any(name in files for files in patients.values()):
+            found.append({"acceptance": blessing.id, "path": str(blessing.path), "descendants": []})
+    return found
+
+
+def root_of(path):
+    """The `run.root` that a path lies in: the nearest folder above it with a metadata.db, or None."""
+    path = pathlib.Path(path).expanduser().resolve()
+    return next((folder for folder in path.parents if (folder / "metadata.db").is_file()), None)
+
+
+def model_artifact(metadata, folder):
+    """The `PushedModel` or `Model` artifact whose SavedModel (or Keras file) a path is, the newest; None
+    where the store knows none."""
+    folder = pathlib.Path(folder).expanduser().resolve()
+    found = [
+        artifact
+        for artifact in metadata.all_artifacts()
+        if _version_folder(artifact) == str(folder)
+        or (isinstance(artifact, Model) and folder in _places(artifact))
+    ]
+    return found[-1] if found else None
+
+
+def _places(model):
+    return {path.resolve() for path in (model.path, model.serving, model.keras)}
+
+
+def training_artifacts(metadata, model):
+    """(Examples that a model was trained on, their statistics); None for what is not there."""
+    examples = next(
+        (artifact for artifact, _, _ in metadata.ancestors(model.id) if isinstance(artifact, Examples)), None
+    )
+    if examples is None:
+        return None, None
+    statistics = [a for a in metadata.descendants(examples.id) if isinstance(a, ExampleStatistics)]
+    whole = [artifact for artifact in statistics if artifact.split("train").is_file()]
+    return examples, (whole[-1] if whole else None)
 
 
 def compare(metadata, first, second):
@@ -280,6 +334,11 @@ def forward_text(found):
     """For people."""
     lines = []
     for entry in found:
+        if "acceptance" in entry:
+            lines.append(
+                f"AcceptanceBlessing {entry['acceptance']}: a model was judged on it, {entry['path']}"
+            )
+            continue
         saw = (
             "the models below were trained on it"
             if entry["split"] == "train"

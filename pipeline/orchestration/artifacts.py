@@ -163,6 +163,21 @@ class InfraBlessing(ModelBlessing):
     blessed_name, refused_name = "INFRA_BLESSED", "INFRA_NOT_BLESSED"
 
 
+class AcceptanceBlessing(ModelBlessing):
+    """Whether a model keeps to a team's limits on their own pictures.
+
+    ACCEPTED or NOT_ACCEPTED        the limits and what came, one a line
+    acceptance.json                 model and its digest, limits, figures, data with its patients' digests;
+                                    no picture
+    """
+
+    blessed_name, refused_name = "ACCEPTED", "NOT_ACCEPTED"
+
+    @property
+    def acceptance(self):
+        return self.path / "acceptance.json"
+
+
 class PushedModel(Artifact):
     """A record of what was pushed, or why not.
 
@@ -192,6 +207,7 @@ TYPES = {
         ModelEvaluation,
         ModelBlessing,
         InfraBlessing,
+        AcceptanceBlessing,
         PushedModel,
     )
 }

@@ -20,8 +20,8 @@ from pipeline.terminal import show_log
 
 LOG = logging.getLogger(__name__)
 PLAIN = (str, int, float, bool)
-SEVERAL = '["'
-"""The beginning of several paths as JSON text, which no path of its own has."""
+SEVERAL = ('["', "[]")
+"""The beginning of several paths (or none) as JSON text, which no path of its own has."""
 
 
 def parameters(node):

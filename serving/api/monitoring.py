@@ -29,6 +29,8 @@ class Metrics:
             registry=self.registry,
         )
 
+        self.answers = AnswerMetrics(self.registry)
+
     def note(self, core, model, status, seconds):
         """Counts a request."""
         # Names that clients invent must not become time series.
@@ -43,3 +45,55 @@ class Metrics:
             for number in manager.available():
                 self._versions.labels(name, number).set(1)
         return generate_latest(self.registry)
+
+
+class AnswerMetrics:
+    """What was asked and answered, by model and version, where `--statistics_dir` is given; see
+    `serving.api.statistics`.
+
+    Args:
+        registry: of `Metrics`.
+    """
+
+    def __init__(self, registry):
+        labels = ("model_name", "version")
+        self._empty = Counter(
+            ":panet_bus:serving:empty_masks", "Answers without any marked pixel", labels, registry=registry
+        )
+        self._histograms = {
+            feature: Histogram(f":panet_bus:serving:{name}", text, labels, buckets=buckets, registry=registry)
+            for feature, (name, text, buckets) in ANSWERS.items()
+        }
+
+    def observe(self, model, version, facts):
+        """Takes note of facts, dictionary of feature to value."""
+        for feature, histogram in self._histograms.items():
+            if feature in facts:
+                histogram.labels(model, version).observe(float(facts[feature]))
+        if facts.get("mask/empty"):
+            self._empty.labels(model, version).inc()
+
+
+_TENTHS = tuple(number / 10 for number in range(1, 11))
+ANSWERS = {
+    "presence": ("presence", "Presence of a lesion, of each answer", _TENTHS),
+    "mask/area_fraction": (
+        "marked_share",
+        "Share of the frame that is marked, of each answer",
+        (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0),
+    ),
+    "image/brightness": ("brightness", "Mean of the pictures that were looked at", _TENTHS),
+    "image/contrast": (
+        "contrast",
+        "Standard deviation of the pictures that were looked at",
+        (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5),
+    ),
+    "image/height": ("picture_height", "Pixels", (256, 384, 512, 640, 768, 896, 1024, 2048)),
+    "image/width": ("picture_width", "Pixels", (256, 384, 512, 640, 768, 896, 1024, 2048)),
+    "support/age_seconds": (
+        "support_age_seconds",
+        "Age of the support of each answer",
+        (60, 3600, 86400, 604800, 2592000, 31536000),
+    ),
+}
+"""Histograms by feature: name, text, buckets."""

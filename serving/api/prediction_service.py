@@ -2,6 +2,7 @@
 right."""
 
 import contextlib
+import logging
 import time
 
 import grpc
@@ -14,13 +15,14 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from serving.api import encoded_pictures
+from serving.api import encoded_pictures, provenance
 from serving.api.batching import check_deadline
 from serving.api.tensors import fill_tensor, read_inputs
 from serving.errors import RpcError, status_of
 from serving.models import support_sets
 from serving.models.warmup import DEFAULT_SIGNATURE
 
+log = logging.getLogger("serving")
 METHOD = "tensorflow/serving/"
 
 
@@ -31,17 +33,23 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         core: `ServerCore`.
         batcher: `Batcher`, or None to run each request on its own.
         metrics: `serving.api.monitoring.Metrics`, or None.
+        observers: functions of (`serving.api.provenance.Answer`, request, `Version`, signature, inputs,
+            outputs) that are told of each answer, such as `AuditLog`. One that fails is logged, and the
+            request is answered.
     """
 
-    def __init__(self, core, batcher=None, metrics=None):
+    def __init__(self, core, batcher=None, metrics=None, observers=()):
         self.core = core
         self.batcher = batcher
         self.metrics = metrics
+        self.observers = list(observers)
 
     def Predict(self, request, context):
         remaining = context.time_remaining()
         deadline = None if remaining is None else time.monotonic() + remaining
-        return self._guarded(lambda request: self.predict(request, deadline), request, context)
+        answer = provenance.begin(context.invocation_metadata())
+        context.set_trailing_metadata(((provenance.HEADER, answer.id),))
+        return self._guarded(lambda request: self.predict(request, deadline, answer=answer), request, context)
 
     def GetModelMetadata(self, request, context):
         return self._guarded(self.metadata, request, context)
@@ -67,7 +75,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             code, message = status_of(error)
             context.abort(code, message)
 
-    def predict(self, request, deadline=None, version=None):
+    def predict(self, request, deadline=None, version=None, answer=None):
         """PredictResponse of a PredictRequest; raises what `status_of` knows.
 
         Args:
@@ -75,12 +83,14 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 None.
             version: `Version` that the caller has leased for this request; None leases what the request
                 names.
+            answer: `Answer` whose id the caller gives to the client; None: of a client that gets none.
         """
+        answer = answer or provenance.begin()
         if self.metrics is None:
-            return self._predict(request, deadline, version)
+            return self._predict(request, deadline, version, answer)
         start = time.perf_counter()
         try:
-            response = self._predict(request, deadline, version)
+            response = self._predict(request, deadline, version, answer)
         except Exception as error:
             self.metrics.note(
                 self.core, request.model_spec.name, status_of(error)[0].name, time.perf_counter() - start
@@ -89,7 +99,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         self.metrics.note(self.core, request.model_spec.name, "OK", time.perf_counter() - start)
         return response
 
-    def _predict(self, request, deadline, version):
+    def _predict(self, request, deadline, version, answer):
         check_deadline(deadline)
         with contextlib.nullcontext(version) if version else self.core.lease(request.model_spec) as version:
             name = request.model_spec.signature_name or DEFAULT_SIGNATURE
@@ -108,12 +118,20 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                     outputs = version.signatures[name](**inputs)
             except Exception as error:
                 raise encoded_pictures.refusal(error, inputs) or error from None
+            self._tell(answer, request, version, name, inputs, outputs)
         response = predict_pb2.PredictResponse()
         fill_spec(response.model_spec, request.model_spec.name, version.number, name)
         for alias, tensor in outputs.items():
             if not request.output_filter or alias in request.output_filter:
                 fill_tensor(response.outputs[alias], tensor)
         return response
+
+    def _tell(self, *answered):
+        for observer in self.observers:
+            try:
+                observer(*answered)
+            except Exception:  # who looks on must not take the answer away
+                log.exception("%s could not take note of an answer", type(observer).__name__)
 
     @staticmethod
     def _inputs(version, given, expected):

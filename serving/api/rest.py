@@ -25,6 +25,7 @@ from google.protobuf import json_format
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
 from serving.address import refusal, resolve
+from serving.api import provenance
 from serving.api.http_body import HttpError, read_body, too_large
 from serving.api.json_tensors import columns, only_input, parse, read_tensor, write_tensor
 from serving.api.open_inference_rest import HEADER_LENGTH, ROOT, OpenInferenceRest
@@ -55,8 +56,8 @@ METHODS = "GET, HEAD, POST, OPTIONS"
 CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": METHODS,
-    "Access-Control-Allow-Headers": f"Content-Type, Content-Encoding, {HEADER_LENGTH}",
-    "Access-Control-Expose-Headers": HEADER_LENGTH,
+    "Access-Control-Allow-Headers": f"Content-Type, Content-Encoding, {HEADER_LENGTH}, {provenance.SUPPORTS}",
+    "Access-Control-Expose-Headers": f"{HEADER_LENGTH}, {provenance.HEADER}",
 }
 
 
@@ -209,7 +210,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return COLON.sub(":", path)
 
     def _answer(self, action, allowed):
-        kind, headers = "application/json", {}
+        kind, headers, self._answer_id = "application/json", {}, None
         try:
             if ROOT.fullmatch(self._path()):
                 code, body, headers = self._open_inference(self._path())
@@ -226,6 +227,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         except Exception as error:  # nothing a client sends may end the server
             status, message = status_of(error)
             code, body = HTTP_STATUS.get(status.name, 500), _error(message)
+        if self._answer_id:
+            headers[provenance.HEADER] = self._answer_id
         self._send(code, body, kind, headers)
 
     def _serving(self, action, allowed):
@@ -354,7 +357,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         with self.server.slots, predictions.core.lease(request.model_spec) as version:
             definition = signature_of(version, name or DEFAULT_SIGNATURE)
             _fill_inputs(request, body.pop("instances" if rows else "inputs"), rows, definition)
-            response = predictions.predict(request, version=version)
+            answer = provenance.begin(self.headers.items())
+            response = predictions.predict(request, version=version, answer=answer)
+            self._answer_id = answer.id
         outputs = {
             alias: write_tensor(alias, tf.make_ndarray(proto)) for alias, proto in response.outputs.items()
         }

@@ -3,6 +3,7 @@ is ready."""
 
 import contextlib
 import dataclasses
+import json
 import logging
 import math
 import os
@@ -68,6 +69,7 @@ class Version:
     """A loaded version: its signatures, and their definitions for GetModelMetadata.
 
     Attributes:
+        fingerprint: digest of the weights, as `assets.extra/panet.json` has it; empty where that is missing.
         supports: named support states (`serving.models.support_sets`), by name; `refused`: what was wrong
             with others.
         requests: how many are being answered; it unloads after the last.
@@ -77,6 +79,7 @@ class Version:
     model: object
     signatures: dict
     definitions: dict
+    fingerprint: str = ""
     supports: dict = dataclasses.field(default_factory=dict)
     refused: dict = dataclasses.field(default_factory=dict)
     requests: int = 0
@@ -340,7 +343,15 @@ def load_version(number, path, options):
     if options.warm_up:
         count = sum(replay(path, signatures, definitions) for _ in range(options.iterations))
         log.info("%s: %d warm-up requests", path, count)
-    return Version(number, model, signatures, definitions)
+    return Version(number, model, signatures, definitions, read_fingerprint(path))
+
+
+def read_fingerprint(path):
+    """`model_version` of a SavedModel folder's `assets.extra/panet.json`; empty where it does not say."""
+    try:
+        return json.loads((path / "assets.extra" / "panet.json").read_text("utf-8")).get("model_version", "")
+    except (OSError, ValueError):
+        return ""
 
 
 def _fingerprint(path):

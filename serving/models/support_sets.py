@@ -8,6 +8,7 @@ import unicodedata
 import numpy as np
 import tensorflow as tf
 
+from serving.api.provenance import pixels
 from serving.commands.arguments import NORMALS, read_support_folder
 from serving.errors import RpcError, status_of
 from serving.pictures import open_rgb, shrink, shrink_mask, unite_masks
@@ -58,7 +59,7 @@ class SupportSets:
                 elif version.refused.get(name) != print_:
                     images, masks = read_set(path, self._size(version))
                     state = version.signatures["encode_support"](support_images=images, support_masks=masks)
-                    supports[name] = (print_, state)
+                    supports[name] = (print_, state, set_digests(path))
                     normal = int((~masks.numpy().any((0, 1, 3, 4, 5))).sum())
                     message = "support set %s: %d shots, %d of them without lesion, encoded for version %d"
                     log.info(message, name, images.shape[2], normal, version.number)
@@ -131,6 +132,12 @@ def read_set(folder, size):
     )
 
 
+def set_digests(folder):
+    """Digests of a set's annotated pictures and frames without lesion, for the audit log."""
+    pairs, normals = read_support_folder(folder)
+    return tuple(pixels(open_rgb(path)) for path in [*(path for path, _ in pairs), *normals])
+
+
 def resolve(version, proto):
     """State of the set that a request names in place of the state.
 
@@ -146,6 +153,19 @@ def resolve(version, proto):
     """
     import grpc
 
+    name = name_in(proto)
+    if name not in version.supports:
+        message = f"support set {name!r} is unknown; this server has {sorted(version.supports)}."
+        raise RpcError(grpc.StatusCode.NOT_FOUND, message)
+    return version.supports[name][1], proto.tensor_shape.dim[0].size
+
+
+def name_in(proto):
+    """The one name in a TensorProto of `ALIAS`.
+
+    Raises:
+        RpcError: INVALID_ARGUMENT for anything but one name.
+    """
     shape = [dim.size for dim in proto.tensor_shape.dim]
     count = len(proto.string_val)
     if (
@@ -162,8 +182,4 @@ def resolve(version, proto):
         raise RpcError.invalid(
             f"input {ALIAS} has the values {sorted(names)[:5]}; expected one name, for every episode of the request."
         )
-    name = names.pop()
-    if name not in version.supports:
-        message = f"support set {name!r} is unknown; this server has {sorted(version.supports)}."
-        raise RpcError(grpc.StatusCode.NOT_FOUND, message)
-    return version.supports[name][1], shape[0]
+    return names.pop()

@@ -1,6 +1,7 @@
 """A folder of pictures: the same masks in this process and on a Beam runner, and no work done twice."""
 
 import csv
+import json
 import shutil
 
 import numpy as np
@@ -58,6 +59,11 @@ def test_same_masks_on_every_engine(saved, folder, phantom, tmp_path, capsys):
         assert float(rows[3]["area"]) == pytest.approx((masks["deep/b_mask.png"] > 0).mean(), abs=1e-8)
         assert len(list(out.rglob("*_overlay.png"))) == 3
         assert [path.name for path in out.rglob(".*")] == [".progress"]
+        # The same answer has the same id, and a line that says what it was made of, without a name.
+        lines = [json.loads(line) for line in (out / "answers.jsonl").read_text().splitlines()]
+        assert [line["id"] for line in lines] == [row["answer"] for row in rows if not row["error"]]
+        assert len({line["id"] for line in lines}) == 2 + 1 and rows[1]["answer"] == ""
+        assert {tuple(line["supports"]) for line in lines} == {(lesion.decode().digest[:32],)}
         found[name] = rows, masks
     assert found["here"][0] == found["beam"][0]
     for name, mask in found["here"][1].items():

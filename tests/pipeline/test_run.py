@@ -11,6 +11,7 @@ from pipeline.__main__ import main
 from pipeline.config import LAYOUTS, PROTOCOLS, load_config
 from pipeline.errors import ConfigError
 from pipeline.orchestration.local_runner import LocalRunner
+from pipeline.pipeline import create_pipeline
 from pipeline.terminal import show_log
 from tests.checks import write_bus_uclm
 
@@ -155,6 +156,50 @@ def test_lineage_answers_both_ways(first, capsys):
     assert "only scored on it" in ask(examples["patients"]["test"][0])[1]
     code, _, error = ask("ZZZZ")
     assert code == 1 and "no run had an image or a patient 'ZZZZ'" in error and name in error
+
+
+def test_the_pushed_model_is_accepted_on_other_patients_and_that_is_recorded(first, data, tmp_path, capsys):
+    runner, (_, results, _) = first
+    show_log()
+    limits = tmp_path / "limits.yaml"
+    limits.write_text(
+        "supports: 1\nmin_patients: 2\nmax_drift: 1\n"
+        + "".join(
+            f"{key}: null\n"
+            for key in (
+                "min_dice",
+                "max_missed",
+                "max_marked_normals",
+                "min_lesions_found",
+                "max_false_marks",
+                "max_ece",
+                "min_group_dice",
+            )
+        )
+    )
+    served, output = runner.root / "serving" / "panet" / "1", tmp_path / "accepted"
+    command = ["accept", "--model", str(served), "--data", str(data), "--shots", "1,20"]
+    assert main([*command, "--limits", str(limits), "--output", str(output)]) == 0
+    out = capsys.readouterr().out
+    # The model has seen half of the patients, whose pictures prove nothing.
+    assert "left out: 6 pictures of 2 patients that the model was trained on" in out
+    assert "kept: patients with a lesion 2, limit at least 2" in out and "ACCEPTED" in out
+    told = json.loads((output / "blessing" / "acceptance.json").read_text())
+    examples = results[0].outputs["examples"]
+    tested = json.loads(examples.findings.read_text())["patients"]["test"]
+    assert sorted(told["patients"]) == tested and told["model_version"]
+    assert "20 annotated pictures" in told["skipped"][0]
+    assert {one["feature"] for one in told["drift"]} >= {"image/brightness", "label"}
+    page = (output / "report.html").read_text()
+    assert page.count('src="worst/') == len(list((output / "worst").iterdir())) > 0
+    assert "http://" not in page and not list(tmp_path.glob(".*"))
+    # Lineage goes on from the pushed model; another acceptance does not overwrite this one.
+    blessing = runner.metadata.all_artifacts("AcceptanceBlessing")[-1]
+    kinds = {artifact.type_name() for artifact, _, _ in runner.metadata.ancestors(blessing.id)}
+    assert blessing.blessed and {"PushedModel", "Model", "Examples"} <= kinds
+    assert main([*command, "--output", str(output), "--limits", str(limits)]) == 1
+    required = config(data, runner.root, f"pusher.require_acceptance={output}")
+    assert create_pipeline(required)[-1].arguments["acceptance"] == (str(output),)
 
 
 def test_compare_pairs_the_images_of_two_runs(first, capsys):

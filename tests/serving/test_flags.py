@@ -58,7 +58,20 @@ REAL = {
     "enable_grpc_healthcheck_service": "true",
     "enable_serialization_as_tensor_content": "true",
 }
-OUR_OWN = {"host", "support_dir", "support_size", "max_queued_requests", "require_signature", "version"}
+OUR_OWN = {
+    "audit_log",
+    "audit_log_files",
+    "audit_log_max_bytes",
+    "host",
+    "max_queued_requests",
+    "require_signature",
+    "statistics_dir",
+    "statistics_files",
+    "statistics_period_secs",
+    "support_dir",
+    "support_size",
+    "version",
+}
 
 
 def test_every_flag_of_the_real_server_is_taken(caplog):

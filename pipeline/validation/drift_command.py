@@ -1,0 +1,156 @@
+"""`python -m pipeline drift`: have the pictures that a server was asked about moved away from the training's?"""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+
+from pipeline.errors import PipelineError
+
+MOVED = 3
+"""Exit code."""
+
+
+def add(commands):
+    """Adds the command to the subparsers of `python -m pipeline`."""
+    drift = commands.add_parser(
+        "drift", help="compare what a server was asked (--statistics_dir) with the training statistics"
+    )
+    add = drift.add_argument
+    add(
+        "--statistics",
+        required=True,
+        metavar="DIR",
+        help="folder of one model's version under --statistics_dir, or files of it; all periods in it are joined",
+    )
+    add("--model", required=True, help="the pushed version's folder")
+    add("--root", metavar="DIR", help="run.root that made the model; the one it lies in without it")
+    add(
+        "--threshold",
+        action="append",
+        default=[],
+        type=_threshold,
+        metavar="[FEATURE=]VALUE",
+        help="from 0 to 1, of one feature or of all; repeat for more (default: 0.3; label 0.2)",
+    )
+    add("--json", action="store_true", help="for programs")
+    drift.set_defaults(run=run)
+
+
+def run(arguments):
+    """Exit code 0: nothing moved; 3: something did."""
+    from pipeline.acceptance.accept import Lineage
+    from pipeline.acceptance.models import find_model
+    from pipeline.validation import drift
+
+    place = find_model(arguments.model)
+    known = Lineage(place, arguments.root)
+    if not known.statistics:
+        raise PipelineError(f"--model {arguments.model}: {known.without}; there is nothing to compare with.")
+    training, _ = drift.features_of(known.statistics)
+    own, count = joined([_features(file) for file in files_of(arguments.statistics)])
+    given = dict(arguments.threshold)
+    unknown = sorted(set(given) - {None, *drift.WORDS})
+    if unknown:
+        raise PipelineError(
+            f"--threshold {unknown[0]}=...: no such feature; expected one of {list(drift.WORDS)}."
+        )
+    found = drift.compare(training, own, given, given.get(None, drift.THRESHOLD))
+    moved = any(one.moved for one in found)
+    if arguments.json:
+        rows = [{**dataclasses.asdict(one), "moved": one.moved} for one in found]
+        print(json.dumps({"pictures": count, "moved": moved, "features": rows}, indent=1))
+    else:
+        print(text(found, own, training, count))
+    return MOVED if moved else 0
+
+
+def _features(file):
+    from google.protobuf.message import DecodeError
+
+    from pipeline.validation.drift import features_of
+
+    try:
+        return features_of(file)
+    except (DecodeError, IndexError):
+        raise PipelineError(
+            f"--statistics {file}: no statistics in it; expected a file that `python -m serving --statistics_dir` wrote."
+        ) from None
+
+
+def files_of(path):
+    """Files of statistics under a path.
+
+    Raises:
+        PipelineError: none, or those of several models or versions.
+    """
+    path = pathlib.Path(path).expanduser()
+    files = [path] if path.is_file() else sorted(path.rglob("*.pb"))
+    folders = sorted({str(file.parent) for file in files})
+    if not files:
+        raise PipelineError(
+            f"--statistics {path}: no file of statistics (*.pb); expected a folder that `python -m serving --statistics_dir` writes, "
+            "which it does at the end of a period and of the server."
+        )
+    if len(folders) > 1:
+        raise PipelineError(f"--statistics {path}: several versions; name one of {', '.join(folders)}.")
+    return files
+
+
+def joined(parts):
+    """Features and number of answers of several periods together."""
+    import numpy as np
+
+    from pipeline.validation.drift import Numbers
+
+    result = {}
+    for name in dict.fromkeys(name for features, _ in parts for name in features):
+        found = [features[name] for features, _ in parts if name in features]
+        low, high, counts = (np.concatenate([getattr(one, key) for one in found]) for key in KEYS)
+        weights = [one.counts.sum() for one in found]
+        result[name] = Numbers(
+            low, high, counts, float(np.average([one.mean for one in found], weights=weights))
+        )
+    return result, sum(count for _, count in parts)
+
+
+KEYS = ("low", "high", "counts")
+
+
+def text(found, own, training, count):
+    """For people."""
+    from pipeline.validation.drift import FEWEST, WORDS
+
+    lines = [f"{count} answers; {'moved' if any(one.moved for one in found) else 'nothing moved'}"]
+    for one in found:
+        seen = own[one.feature].counts.sum()
+        few = f" (only {seen:.0f} pictures: this says little)" if seen < FEWEST else ""
+        mark = "MOVED" if one.moved else "  as in training"
+        lines.append(f"{mark}: {one.text}; {one.measure} {one.value:.2f}, threshold {one.threshold:g}{few}")
+    missing = sorted(name for name in own if name in WORDS and name not in training)
+    if missing:
+        lines.append(f"not compared, because the training statistics lack them: {', '.join(missing)}")
+    for name, told in TOLD.items():
+        if name in own:
+            lines.append(f"{told}: {own[name].mean:.4g}")
+    return "\n".join(lines)
+
+
+TOLD = {
+    "mask/empty": "share of empty masks",
+    "presence": "mean presence",
+    "mask/area_fraction": "mean share of the frame that was marked",
+    "support/age_seconds": "mean age of the support in seconds",
+}
+"""What has no counterpart in the training."""
+
+
+def _threshold(text):
+    name, equals, value = text.rpartition("=")
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected a number from 0 to 1, or FEATURE=NUMBER")
+    return (name if equals else None), number
