@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from panet_keras.errors import ImageError
-from panet_keras.pictures import decode
+from panet_keras.pictures import limits
 from panet_keras.pictures.rules.kinds import kind_of
 
 JPEG_8_BIT = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
@@ -56,7 +56,7 @@ def read_dicom(source, name):
     too.
 
     Raises:
-        ImageError: no DICOM image, or one beyond `pictures.decode.MAX_PIXELS`.
+        ImageError: no DICOM image, or one beyond `pictures.limits.MAX_PIXELS`.
     """
     import pydicom
 
@@ -79,9 +79,9 @@ def read_dicom(source, name):
         raise ImageError(
             f"{name}: no DICOM image that can be read ({_what(source, error)}); export it again."
         ) from None
-    if pixels > decode.MAX_PIXELS:
+    if pixels > limits.MAX_PIXELS:
         raise ImageError(
-            f"{name}: {dataset.Rows} x {dataset.Columns} = {pixels:,} pixels; the limit is {decode.MAX_PIXELS:,}."
+            f"{name}: {dataset.Rows} x {dataset.Columns} = {pixels:,} pixels; the limit is {limits.MAX_PIXELS:,}."
         )
     return dataset
 

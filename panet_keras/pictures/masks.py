@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from panet_keras.errors import ImageError, MaskColourError, MixedColourWarning
-from panet_keras.pictures import decode
+from panet_keras.pictures import limits
 from panet_keras.pictures.rules import regions, rgb
 from panet_keras.pictures.rules.kinds import kind_of
 
@@ -43,7 +43,7 @@ def decode_mask(source, name=None):
             raise ImageError(
                 f"{name}: a mask in DICOM; expected a picture. Save it as PNG, 0 for background."
             )
-        return regions.mask_pages(rgb.open_pages(content, name, decode.MAX_PIXELS, several=True), name)
+        return regions.mask_pages(rgb.open_pages(content, name, limits.MAX_PIXELS, several=True), name)
     except regions.MaskRefused as error:
         raise MaskColourError(str(error)) from None
     except rgb.Refused as error:

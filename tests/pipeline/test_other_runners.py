@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 
 import keras
 import numpy as np
@@ -11,7 +10,9 @@ import yaml
 
 import panet_keras  # noqa: F401  registers PANet
 from pipeline.__main__ import main
+from pipeline.config import load_config
 from pipeline.orchestration.cache import digest_path
+from pipeline.orchestration.local_runner import LocalRunner
 from tests.pipeline.test_run import TINY
 
 LIGHT = [*TINY, "trainer.decoder=bilinear", "trainer.contrast_weight=0.0", "evaluator.protocols=[]"]
@@ -22,22 +23,12 @@ def settings(data, root):
     return [f"data.path={data}", f"run.root={root}", *LIGHT]
 
 
-HERE = """
-import json, os, sys
-# As `python -m pipeline` and the other runners' stages have it: on some processors TensorFlow would choose otherwise, and round otherwise.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-from pipeline.config import load_config
-from pipeline.orchestration.local_runner import LocalRunner
-_, results, _ = LocalRunner(load_config(None, json.loads(sys.argv[1]))).run()
-print(json.dumps({name: str(artifact.path) for result in results for name, artifact in result.outputs.items()}))
-"""
-
-
 @pytest.fixture(scope="module")
-def here(phantom, tmp_path_factory, python):
-    """Folders of the local runner's artifacts, by output."""
-    output = python(HERE, json.dumps(settings(phantom, tmp_path_factory.mktemp("here")))).stdout
-    return {name: pathlib.Path(path) for name, path in json.loads(output.splitlines()[-1]).items()}
+def here(phantom, tmp_path_factory):
+    """Folders of the local runner's artifacts, by output. TensorFlow is set as in the warm Python, whose
+    forks are the other runners' stages: with and without oneDNN it rounds otherwise."""
+    _, results, _ = LocalRunner(load_config(None, settings(phantom, tmp_path_factory.mktemp("here")))).run()
+    return {name: artifact.path for result in results for name, artifact in result.outputs.items()}
 
 
 def assert_same(here, there):

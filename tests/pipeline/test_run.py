@@ -196,7 +196,7 @@ def test_second_run_takes_all_from_the_cache_and_a_changed_pixel_does_not(first,
     assert "Trainer: cached" in capsys.readouterr().out
     settings = max((runner.root / "runs").glob("*/config.yaml"))
     # TensorFlow's import would take most of such a run.
-    output = python(AS_A_COMMAND, settings).stdout
+    output = python(AS_A_COMMAND, settings, warm=False).stdout
     assert output.count(": cached.") == 8 and "TensorFlow: no" in output
 
     mask = data / "masks" / "PHAA_000.png"

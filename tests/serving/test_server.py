@@ -1,5 +1,6 @@
 """Our server through its own client and through the stock stubs."""
 
+import os
 import pathlib
 import shutil
 import signal
@@ -227,9 +228,9 @@ def test_a_version_is_warm_before_it_is_available(saved_model, tmp_path, caplog)
 
 
 def test_process_starts_refuses_a_taken_port_and_ends_cleanly(base_path, episode):
-    def start(port, *more):
+    def start(port, *more, python=os.environ["WARM_PYTHON"]):
         command = [
-            sys.executable,
+            python,
             "-m",
             "serving",
             "--port",
@@ -256,7 +257,7 @@ def test_process_starts_refuses_a_taken_port_and_ends_cleanly(base_path, episode
     first.send_signal(signal.SIGTERM)
     assert first.wait(30) == 0
     # While it starts there is nothing to wait for; the line in the log comes before TensorFlow is imported.
-    early = start(0, "--num_load_threads=2")
+    early = start(0, "--num_load_threads=2", python=sys.executable)
     assert "--num_load_threads=2 has no effect here" in early.stderr.readline()
     early.send_signal(signal.SIGTERM)
     assert early.wait(60) == 0 and not early.stdout.read()
