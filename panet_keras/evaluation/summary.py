@@ -101,6 +101,7 @@ def summarise(rows, patients, counts=None, seed=0):
         result[name] = {"mean": defined_mean(values), "low": low, "high": high}
     queries, values = per_image(rows, "dice")
     own = patients[queries]
+    defined = values[~np.isnan(values)]
     by_patient = {str(name): defined_mean(values[own == name]) for name in np.unique(own)}
     result |= {
         "n": len(queries),
@@ -108,7 +109,7 @@ def summarise(rows, patients, counts=None, seed=0):
         "patients": len(by_patient),
         "over_patients": defined_mean(list(by_patient.values())),
         "by_patient": by_patient,
-        "median": float(np.median(values[~np.isnan(values)])),
+        "median": float(np.median(defined)) if len(defined) else math.nan,
         "miss_rate": miss_rate(values),
         "undefined": int(np.isnan(values).sum()),
     }

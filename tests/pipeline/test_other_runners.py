@@ -13,14 +13,11 @@ from pipeline.__main__ import main
 from pipeline.config import load_config
 from pipeline.orchestration.cache import digest_path
 from pipeline.orchestration.local_runner import LocalRunner
-from tests.pipeline.test_run import TINY
-
-LIGHT = [*TINY, "trainer.decoder=bilinear", "trainer.contrast_weight=0.0", "evaluator.protocols=[]"]
-"""Eight processes trace the model anew: the smaller one will do."""
+from tests.pipeline.test_run import LIGHT
 
 
 def settings(data, root):
-    return [f"data.path={data}", f"run.root={root}", *LIGHT]
+    return [f"data.path={data}", f"run.root={root}", *LIGHT, "evaluator.protocols=[]"]
 
 
 @pytest.fixture(scope="module")
@@ -93,12 +90,14 @@ importlib.import_module(sys.argv[1]).run_local(load_config(None, json.loads(sys.
     assert os.listdir(tmp_path / "served" / "serving" / "panet") == ["1"]
 
 
+@pytest.mark.slow
 def test_kubeflow_makes_the_same_artifacts(here, phantom, tmp_path, python):
     run_there(python, "pipeline.orchestration.kubeflow_runner", phantom, tmp_path)
     # there/RUN/TASK/OUTPUT
     assert_same(here, {path.name: path for path in (tmp_path / "there").glob("*/*/*") if path.is_dir()})
 
 
+@pytest.mark.slow
 def test_tfx_makes_the_same_artifacts(here, phantom, tmp_path, python):
     pytest.importorskip("tfx", reason="TFX is an extra: pip install tfx==1.21.0, Python 3.13")
     run_there(python, "pipeline.orchestration.tfx_runner", phantom, tmp_path)
