@@ -5,6 +5,9 @@ import tensorflow as tf
 
 from panet_keras.layers.prototypes import IGNORE
 
+MISS_DICE = 0.1
+"""A lesion with a Dice below this counts as missed."""
+
 
 @keras.saving.register_keras_serializable(package="panet_keras")
 class Dice(keras.metrics.Metric):

@@ -1,17 +1,44 @@
 """Costly things, made once a session."""
 
+import collections
 import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pathlib
 import sys
+import tempfile
 
 import numpy as np
 import pytest
 
+from tests import warm_python
+
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 SHARED = PROJECT.parent / "shared"
+COLD = sys.executable
+
+
+def pytest_configure(config):
+    """One warm Python for all workers; it imports nothing before it is asked."""
+    if sys.version_info >= (3, 12):
+        # The packages of that generation of the lock have other deprecations, which nobody has listed yet.
+        for kind in ("DeprecationWarning", "PendingDeprecationWarning", "FutureWarning"):
+            config.addinivalue_line(
+                "filterwarnings", f"ignore::{kind}:(?!panet_keras|pipeline|serving|tests|benchmarks)"
+            )
+    if not hasattr(config, "workerinput"):
+        folder = tempfile.TemporaryDirectory(prefix="warm")
+        server, os.environ["WARM_PYTHON"] = warm_python.start(folder.name)
+        config.add_cleanup(folder.cleanup)
+        config.add_cleanup(server.communicate)
+
+
+def pytest_collection_modifyitems(items):
+    """Files with the most slow tests go first, so that no worker is left with one when the others are done."""
+    slow = collections.Counter(item.path for item in items if item.get_closest_marker("slow"))
+    size = collections.Counter(item.path for item in items)
+    items.sort(key=lambda item: (-slow[item.path], -size[item.path]))
 
 
 @pytest.fixture(scope="session")
@@ -143,12 +170,13 @@ def quick_tuning(monkeypatch):
 
 @pytest.fixture(scope="session")
 def python():
-    """Runs a script in a fresh process: `python(code)` gives its output."""
+    """Runs a script in a process of its own: `python(code)` gives its output. TensorFlow is imported there
+    already (tests/warm_python.py) unless `warm=False`."""
     import subprocess
 
-    def run(code, *arguments, check=True, cwd=PROJECT):
+    def run(code, *arguments, check=True, cwd=PROJECT, warm=True):
         done = subprocess.run(
-            [sys.executable, "-c", code, *map(str, arguments)],
+            [os.environ["WARM_PYTHON"] if warm else COLD, "-c", code, *map(str, arguments)],
             cwd=cwd,
             capture_output=True,
             text=True,

@@ -68,4 +68,4 @@ except SystemExit as end:
     assert not end.code
 assert "tensorflow" not in sys.modules
 """
-    assert "usage" in python(code).stdout
+    assert "usage" in python(code, warm=False).stdout

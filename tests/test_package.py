@@ -94,6 +94,7 @@ def test_the_wheels_hold_what_they_should(wheels):
         assert any(name.endswith("licenses/LICENSE") for name in zipfile.ZipFile(wheel).namelist())
 
 
+@pytest.mark.slow
 def test_the_library_segments_from_its_wheel(wheels, fresh, tmp_path):
     bin_folder = fresh(wheels["panet_bus"])
     where = run(

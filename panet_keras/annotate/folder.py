@@ -13,7 +13,7 @@ from PIL import Image
 
 from panet_keras.commands.queries import DICOM, PICTURES, Query, find_queries
 from panet_keras.errors import ImageError, PANetError
-from panet_keras.pictures import decode
+from panet_keras.pictures import decode, limits
 from panet_keras.pictures.rules import rgb
 
 KEPT_BYTES = 256 << 20
@@ -197,9 +197,9 @@ def _header(path):
             # Pillow has turned a TIFF's size already; asked for what is not in front of the pixels, it decodes them.
             if image.format != "TIFF" and "exif" in image.info and image.getexif().get(0x0112) in SIDEWAYS:
                 width, height = height, width
-            if width * height > decode.MAX_PIXELS:
+            if width * height > limits.MAX_PIXELS:
                 raise ImageError(
-                    f"{path.name}: {width} x {height} pixels; the limit is {decode.MAX_PIXELS:,}. Shrink the picture."
+                    f"{path.name}: {width} x {height} pixels; the limit is {limits.MAX_PIXELS:,}. Shrink the picture."
                 )
             return [(height, width)] * count, None
     except ImageError:

@@ -3,8 +3,7 @@
 import numpy as np
 
 from panet_keras.evaluation.lesions import lesion_figures
-from panet_keras.evaluation.scores import MISS_DICE
-from panet_keras.evaluation.summary import bootstrap, per_image
+from panet_keras.evaluation.summary import bootstrap, defined_mean, miss_rate, per_image
 
 
 def by_source(rows, normal_rows, records, seed=0):
@@ -36,8 +35,8 @@ def by_source(rows, normal_rows, records, seed=0):
         result[source or "not told"] = {
             "images": len(queries),
             "patients": len(set(patients[queries].tolist())),
-            "dice": {"mean": float(np.nanmean(dice)), "low": low, "high": high},
-            "miss_rate": float(np.nanmean(dice < MISS_DICE)),
+            "dice": {"mean": defined_mean(dice), "low": low, "high": high},
+            "miss_rate": miss_rate(dice),
             "marks": lesion_figures(own, own_normal),
             "normals": len(marked),
             "false_any": float(marked.mean()) if len(marked) else None,

@@ -11,8 +11,6 @@ from surface_distance import (
 
 NSD_TOLERANCE = 2.0
 """Pixels."""
-MISS_DICE = 0.1
-"""A lesion with a Dice below this counts as missed."""
 
 
 def dice(truth: np.ndarray, mask: np.ndarray) -> float:

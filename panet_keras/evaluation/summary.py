@@ -5,11 +5,25 @@ import math
 import numpy as np
 from scipy import stats
 
-from panet_keras.evaluation.scores import MISS_DICE, expected_calibration_error
+from panet_keras.evaluation.scores import expected_calibration_error
+from panet_keras.metrics import MISS_DICE
 
 SCORES = ("dice", "iou", "hd95", "nsd", "sensitivity", "precision", "inside", "outside")
 PRESENCE_THRESHOLDS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)
 """For which `summarise_normal` says what they do."""
+
+
+def defined_mean(values):
+    """Mean of the values [I] that are not NaN; NaN where none is left."""
+    values = np.asarray(values, float)
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if len(defined) else math.nan
+
+
+def miss_rate(dice):
+    """Share of missed lesions (`MISS_DICE`) among those that have a Dice [I]; NaN where none has."""
+    dice = np.asarray(dice, float)
+    return defined_mean(np.where(np.isnan(dice), np.nan, dice < MISS_DICE))
 
 
 def per_image(rows, name):
@@ -17,8 +31,7 @@ def per_image(rows, name):
     queries = sorted({row["query"] for row in rows})
     values = []
     for query in queries:
-        own = [row[name] for row in rows if row["query"] == query and not math.isnan(row[name])]
-        values.append(float(np.mean(own)) if own else math.nan)
+        values.append(defined_mean([row[name] for row in rows if row["query"] == query]))
     return np.array(queries), np.array(values)
 
 
@@ -59,12 +72,11 @@ def paired_difference(first, second, patients, seed=0):
     """
     difference = np.asarray(first, float) - np.asarray(second, float)
     low, high = bootstrap(difference, patients, seed)
-    defined = difference[~np.isnan(difference)]
     return {
-        "mean": float(defined.mean()) if len(defined) else math.nan,
+        "mean": defined_mean(difference),
         "low": low,
         "high": high,
-        "n": len(defined),
+        "n": int((~np.isnan(difference)).sum()),
     }
 
 
@@ -86,19 +98,19 @@ def summarise(rows, patients, counts=None, seed=0):
     for name in SCORES:
         queries, values = per_image(rows, name)
         low, high = bootstrap(values, patients[queries], seed)
-        defined = values[~np.isnan(values)]
-        result[name] = {"mean": float(defined.mean()) if len(defined) else math.nan, "low": low, "high": high}
+        result[name] = {"mean": defined_mean(values), "low": low, "high": high}
     queries, values = per_image(rows, "dice")
     own = patients[queries]
-    by_patient = {str(name): float(np.nanmean(values[own == name])) for name in np.unique(own)}
+    defined = values[~np.isnan(values)]
+    by_patient = {str(name): defined_mean(values[own == name]) for name in np.unique(own)}
     result |= {
         "n": len(queries),
         "episodes": len(rows),
         "patients": len(by_patient),
-        "over_patients": float(np.mean(list(by_patient.values()))),
+        "over_patients": defined_mean(list(by_patient.values())),
         "by_patient": by_patient,
-        "median": float(np.nanmedian(values)),
-        "miss_rate": float(np.nanmean(values < MISS_DICE)),
+        "median": float(np.median(defined)) if len(defined) else math.nan,
+        "miss_rate": miss_rate(values),
         "undefined": int(np.isnan(values).sum()),
     }
     if counts is not None:
@@ -132,7 +144,7 @@ def strata(rows, records, area):
         for value in sorted(set(told)) if len(set(told)) > 1 else ():
             groups[f"{fact}: {value}"] = np.array([one == value for one in told])
     return {
-        name: {"dice": float(np.nanmean(values[inside])), "n": int(inside.sum())}
+        name: {"dice": defined_mean(values[inside]), "n": int(inside.sum())}
         for name, inside in groups.items()
         if inside.any()
     }

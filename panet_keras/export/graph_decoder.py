@@ -4,7 +4,7 @@ refusals."""
 import tensorflow as tf
 
 from panet_keras.export.orientation import jpeg_frame, number, oriented, png_chunk
-from panet_keras.pictures.decode import MAX_PIXELS
+from panet_keras.pictures.limits import MAX_PIXELS
 from panet_keras.pictures.resize import resize_images
 from panet_keras.pictures.rules.kinds import MAGIC
 

@@ -94,6 +94,17 @@ class Head(keras.layers.Layer):
         # A Keras loss is divided among the replicas already.
         return loss(targets, logits) * tf.cast(tf.distribute.get_strategy().num_replicas_in_sync, tf.float32)
 
+    def widened(self, kernel, shape):
+        """A kernel of a head that reads less evidence, for one that reads more: what is new begins at zero.
+
+        Args:
+            kernel: array. shape: of the kernel wanted.
+
+        Returns:
+            Array of that shape; None where the difference is no evidence that a head knows.
+        """
+        return None
+
     def default_optimizer(self):
         """What `PANet.compile` takes without one."""
         return PretrainedAdamW(1e-3, weight_decay=1e-4, clipnorm=1.0)

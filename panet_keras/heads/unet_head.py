@@ -1,6 +1,7 @@
 """U-Net-style head that sees the query only through its similarity to the support."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers
 
@@ -216,6 +217,15 @@ class UNetHead(Head):
         logits = tf.reshape(logits, [batch, ways, queries, size[0], size[1]])
         logits = tf.transpose(logits, [0, 2, 3, 4, 1])
         return tf.concat([tf.zeros_like(logits[..., :1]), logits], -1)
+
+    def widened(self, kernel, shape):
+        """As `Head.widened`, of the first convolutions' [h, w, C, D]: new channels end the evidence."""
+        extra = shape[2] - kernel.shape[2] if len(shape) == 4 else 0
+        if extra <= 0 or kernel.shape[:2] + kernel.shape[3:] != shape[:2] + shape[3:]:
+            return None
+        # What comes from the next coarser scale lies behind the evidence, at every scale but the coarsest.
+        coarser = self.channels if kernel.shape[2] > self.channels else 0
+        return np.insert(kernel, [kernel.shape[2] - coarser] * extra, 0, axis=2)
 
     def _project(self, scale, maps):
         shape = tf.shape(maps)

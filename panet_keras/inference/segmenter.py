@@ -13,13 +13,12 @@ from panet_keras.errors import PANetError
 from panet_keras.inference import adapt as adaptation
 from panet_keras.inference.leave_one_out import SupportFeatures
 from panet_keras.inference.presence import fit_threshold, presence
+from panet_keras.metrics import MISS_DICE
 from panet_keras.model import PANet
 from panet_keras.pictures.decode import read_image
 from panet_keras.pictures.masks import read_mask
 from panet_keras.pictures.resize import resize_images, resize_mask
 
-FOUND_DICE = 0.1
-"""A lesion with a Dice below this is missed, as in the evaluation."""
 FEWEST_TO_ADAPT = 4
 """Lesions: two for each fold."""
 
@@ -236,7 +235,7 @@ class FewShotSegmenter:
         curve = [] if adapted else features.curve()
         return Expected(
             dice=float(dice.mean()),
-            missed=float((dice < FOUND_DICE).mean()),
+            missed=float((dice < MISS_DICE).mean()),
             marked=float(marked.mean()) if len(marked) else None,
             threshold=self.presence_threshold,
             lesions=lesions,
@@ -358,7 +357,7 @@ def fitted_threshold(held_out, fallback):
             `panet_keras.inference.presence.fit_threshold`.
     """
     seen = np.array([presence(p) for p in held_out.probabilities()])
-    found = held_out.lesion & (np.nan_to_num(held_out.dice) >= FOUND_DICE)
+    found = held_out.lesion & (np.nan_to_num(held_out.dice) >= MISS_DICE)
     return fit_threshold(seen[found], seen[~held_out.lesion], fallback)
 
 

@@ -28,6 +28,12 @@ def scaled_cosine(features: tf.Tensor, prototypes: tf.Tensor) -> tf.Tensor:
 
     Returns:
         [B, ..., M] float32 in [-20, 20]; a softmax over the last axis gives equation 2.
+
+    A pixel is alike whatever its length, and has no likeness to its opposite:
+
+    >>> pixels = tf.constant([[[3.0, 4.0], [6.0, 8.0], [-3.0, -4.0]]])
+    >>> scaled_cosine(pixels, tf.constant([[[3.0, 4.0]]]))[0, :, 0].numpy().round(3).tolist()
+    [20.0, 20.0, -20.0]
     """
     return SIMILARITY_SCALE * cosine(features, prototypes)
 

@@ -64,6 +64,7 @@ class CrossEntropyDice(keras.losses.Loss):
         self.presence_weight = presence_weight
         self.ignore_class = ignore_class
 
+    # Not `call`: the weights of pixels are part of both terms, and Keras would multiply the finished loss.
     def __call__(self, y_true, y_pred, sample_weight=None):
         y_pred = tf.cast(y_pred, tf.float32)
         labels = tf.cast(y_true, tf.int32)[..., 0]
@@ -81,8 +82,9 @@ class CrossEntropyDice(keras.losses.Loss):
             loss += self.cross_entropy_weight * entropy
         if self.dice_weight:
             probability = tf.nn.softmax(y_pred)[..., 1:] * weights[..., None]
-            truth = tf.one_hot(labels, tf.shape(y_pred)[-1])[..., 1:] * weights[..., None]
-            overlap = tf.reduce_sum(probability * tf.one_hot(labels, tf.shape(y_pred)[-1])[..., 1:], [2, 3])
+            marked = tf.one_hot(labels, tf.shape(y_pred)[-1])[..., 1:]
+            truth = marked * weights[..., None]
+            overlap = tf.reduce_sum(probability * marked, [2, 3])
             wrong, missing = (tf.reduce_sum(part, [2, 3]) - overlap for part in (probability, truth))
             total = 2.0 * (overlap + (1.0 - self.miss_weight) * wrong + self.miss_weight * missing)
             missed = 1.0 - (2.0 * overlap + self.smooth) / (total + self.smooth)

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from panet_keras.errors import ImageError, MaskColourError
+from panet_keras.pictures import limits
 from panet_keras.pictures.rules import rgb
 from panet_keras.pictures.rules.kinds import kind_of
 from panet_keras.pictures.rules.regions import sampled
@@ -23,8 +24,6 @@ __all__ = [
     "to_uint8_rgb",
 ]
 
-MAX_PIXELS = rgb.MAX_PIXELS
-"""Pictures with more pixels are refused before they are decoded: a small file can hold a huge picture."""
 BLEND_TOLERANCE = 32.0
 """How far, in RGB units, a mask pixel may lie from the straight line between two legal colours."""
 
@@ -60,7 +59,7 @@ def decode_image(source, name=None, page=None):
             from panet_keras.pictures.dicom import decode_dicom
 
             return decode_dicom(content, name, page)
-        [image] = rgb.open_pages(content, name, MAX_PIXELS, page)
+        [image] = rgb.open_pages(content, name, limits.MAX_PIXELS, page)
         return rgb.to_rgb(image, name)
     except rgb.Refused as error:
         raise ImageError(str(error)) from None

@@ -3,7 +3,7 @@
 import contextlib
 
 from panet_keras.errors import ImageError, MaskColourError
-from panet_keras.pictures import decode
+from panet_keras.pictures import limits
 from panet_keras.pictures.rules import dicom as rules
 from panet_keras.pictures.rules.dicom import frame_count, is_segmentation
 from panet_keras.pictures.rules.regions import MaskRefused
@@ -29,17 +29,17 @@ def decode_dicom(source, name, frame=None):
         ImageError: no DICOM image, several frames where one is expected, or pixels that cannot be decoded.
     """
     with _refusals():
-        return rules.decode_dicom(source, name, frame, decode.MAX_PIXELS)
+        return rules.decode_dicom(source, name, frame, limits.MAX_PIXELS)
 
 
 def read_dicom(source, name):
     """`pydicom.Dataset` of a path or bytes, see `rules.read_dicom`.
 
     Raises:
-        ImageError: no DICOM image, or one beyond `pictures.decode.MAX_PIXELS`.
+        ImageError: no DICOM image, or one beyond `pictures.limits.MAX_PIXELS`.
     """
     with _refusals():
-        return rules.read_dicom(source, name, decode.MAX_PIXELS)
+        return rules.read_dicom(source, name, limits.MAX_PIXELS)
 
 
 def decode_frame(dataset, frame, name):

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from panet_keras.errors import ImageError, MaskColourError, MixedColourWarning
-from panet_keras.pictures import decode
+from panet_keras.pictures import limits
 from panet_keras.pictures.rules import dicom, regions, rgb
 from panet_keras.pictures.rules.kinds import kind_of
 
@@ -41,8 +41,8 @@ def decode_mask(source, name=None):
         name = name or (f"<{len(source)} bytes>" if isinstance(source, bytes) else os.fspath(source))
         content = rgb.read_bytes(source, name)
         if kind_of(content[:512])[0] == "DICOM":
-            return dicom.decode_mask(content, name, decode.MAX_PIXELS)
-        return regions.mask_pages(rgb.open_pages(content, name, decode.MAX_PIXELS, several=True), name)
+            return dicom.decode_mask(content, name, limits.MAX_PIXELS)
+        return regions.mask_pages(rgb.open_pages(content, name, limits.MAX_PIXELS, several=True), name)
     except regions.MaskRefused as error:
         raise MaskColourError(str(error)) from None
     except rgb.Refused as error:

@@ -85,22 +85,12 @@ def transfer(model, name):
                 f"{folder / 'weights.npz'}: no weights for {variable.path}; expected a preset of the same encoder and head."
             )
         if value.shape != tuple(variable.shape):
-            value = _widened(value, tuple(variable.shape), variable.path, model.decoder)
+            kernel, value = value, model.decoder.widened(value, tuple(variable.shape))
+            if value is None:
+                raise PANetError(
+                    f"start_from: {variable.path} has shape {kernel.shape}; the model needs {tuple(variable.shape)}."
+                )
         variable.assign(value.astype(np.float32))
-
-
-def _widened(kernel, shape, path, head):
-    """A convolution's kernel [h, w, C, D] with zeros for the channels of evidence that are new, which end the
-    evidence."""
-    extra = shape[2] - kernel.shape[2] if len(shape) == 4 else 0
-    if extra <= 0 or kernel.shape[:2] + kernel.shape[3:] != shape[:2] + shape[3:]:
-        raise PANetError(f"start_from: {path} has shape {kernel.shape}; the model needs {shape}.")
-    # What comes from the next coarser scale lies behind the evidence, at every scale but the coarsest.
-    coarser = head.channels if kernel.shape[2] > head.channels else 0
-    end = kernel.shape[2] - coarser
-    return np.concatenate(
-        [kernel[:, :, :end], np.zeros((*shape[:2], extra, shape[3])), kernel[:, :, end:]], 2
-    )
 
 
 def _weights(folder):

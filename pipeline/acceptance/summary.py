@@ -6,8 +6,9 @@ import numpy as np
 from scipy import stats
 
 from panet_keras.evaluation.lesions import lesion_figures
-from panet_keras.evaluation.scores import MISS_DICE, expected_calibration_error
+from panet_keras.evaluation.scores import expected_calibration_error
 from panet_keras.evaluation.summary import bootstrap
+from panet_keras.metrics import MISS_DICE
 from pipeline.acceptance.limits import PRESET
 
 DRAWS = 1000

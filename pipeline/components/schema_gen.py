@@ -15,8 +15,15 @@ def SchemaGen(
     A schema inferred from the data that it then checks finds nothing; the inferred one is kept to compare
     with, for whoever curates. The curated file is parsed first, so that a broken one is refused here, by
     name.
-    """
 
+    Args:
+        statistics: of the splits; the inferred schema is that of `train`.
+        schema_file: the curated schema, a `Schema` message in text form.
+        schema: takes a copy of it, and the inferred one.
+
+    Raises:
+        PipelineError: `schema_file` is no schema.
+    """
     from pipeline.errors import PipelineError
     from pipeline.validation.statistics import read_statistics
     from pipeline.validation.tfdv import import_tfdv

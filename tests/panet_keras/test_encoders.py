@@ -30,7 +30,7 @@ def test_lite0_names_what_an_imagenet_model_should_name():
     tensors = read_torch_checkpoint(packaged_file(*LITE0))
     encoder = efficientnet_lite0()
     head = keras.layers.Conv2D(1280, 1, name="head")
-    classifier = keras.Model(encoder.inputs, head(encoder.outputs[-1]))
+    classifier = keras.Model(encoder.input, head(encoder.outputs[-1]))
     set_folded(classifier, "head", tensors, "_conv_head", "_bn1")
     features = tf.clip_by_value(classifier(np.asarray(image, "float32")[None] / 255), 0, 6)
     logits = tf.reduce_mean(features, (1, 2)) @ tensors["_fc.weight"].T + tensors["_fc.bias"]

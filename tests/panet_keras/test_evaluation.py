@@ -182,6 +182,9 @@ def test_one_undefined_score_spoils_no_mean():
     result = summarise(rows, ["a", "a", "b"])
     np.testing.assert_allclose(result["dice"]["mean"], (0.7 + 0.05) / 2)
     assert result["n"] == 3 and result["undefined"] == 1
+    # Of the two that have a Dice, 0.7 and 0.05; the second patient has none.
+    assert result["median"] == result["over_patients"] == pytest.approx((0.7 + 0.05) / 2)
+    assert result["miss_rate"] == 1 / 2 and math.isnan(result["by_patient"]["b"])
     normal = [{"query": 3, "repeat": 0, "presence": 0.1, "false_any": 0.0, "false_area": 0.0}]
     normal += [{"query": 4, "repeat": 0, "presence": 0.95, "false_any": 1.0, "false_area": 0.02}]
     lesions = [{**row(0, 0, 0.7), "presence": 0.9}, {**row(1, 0, 0.3), "presence": 0.99}]

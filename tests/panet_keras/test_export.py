@@ -190,22 +190,22 @@ def test_bilinear_decoder_exports_its_prototypes(tiny_encoder, tmp_path, episode
     assert [p.name for p in tmp_path.iterdir()] == ["paper"], "something half-written was left"
 
 
-def test_float16_export_has_half_the_bytes_and_nearly_the_same_answer(model, saved_model, tmp_path, episode):
+def test_float16_export_has_half_the_bytes_and_nearly_the_same_answer(
+    model, saved_model, signatures, tmp_path, episode
+):
     half = export_saved_model(model, tmp_path / "half", (32, 32), weights_dtype="float16")
-    inputs = tensors(episode)
-    answers = [
-        tf.saved_model.load(str(path)).signatures["serving_default"](**inputs) for path in (saved_model, half)
-    ]
+    inputs, halved = tensors(episode), tf.saved_model.load(str(half)).signatures
+    answers = [loaded["serving_default"](**inputs) for loaded in (signatures, halved)]
     difference = np.abs(answers[0]["probabilities"] - answers[1]["probabilities"]).max()
     assert 0 < difference < 0.01
     sizes = [
         (path / "variables" / "variables.data-00000-of-00001").stat().st_size for path in (saved_model, half)
     ]
     assert sizes[1] < 0.6 * sizes[0]
-    state = tf.saved_model.load(str(saved_model)).signatures["encode_support"](
+    state = signatures["encode_support"](
         support_images=inputs["support_images"], support_masks=inputs["support_masks"]
     )
     with pytest.raises(tf.errors.InvalidArgumentError, match="support state is of model"):
-        tf.saved_model.load(str(half)).signatures["segment"](**state, query_images=inputs["query_images"])
+        halved["segment"](**state, query_images=inputs["query_images"])
     with pytest.raises(PANetError, match="int8"):
         export_saved_model(model, tmp_path / "other", weights_dtype="int8")

@@ -132,7 +132,10 @@ def test_a_monitor_that_no_metric_has_is_said_after_the_first_batch(compiled, ep
     with pytest.raises(PANetError, match="monitor='val_dice'.* Give fit validation_data"):
         compiled.fit(data, verbose=0, callbacks=[callbacks.EarlyStopping("val_dice")])
     # Another callback might still put it into the logs.
-    with pytest.warns(UserWarning, match="Did you mean 'val_dice'"):
+    with (
+        pytest.warns(UserWarning, match="Did you mean 'val_dice'"),
+        pytest.warns(UserWarning, match="Early stopping conditioned on metric `val_dise`"),
+    ):
         compiled.fit(data, validation_data=data, verbose=0, callbacks=[stop, Counter()])
     assert seen == [0, 1, 2]
 

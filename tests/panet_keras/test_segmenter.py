@@ -162,6 +162,7 @@ def test_normal_frames_are_support(model, scanner):
         segmenter.set_support(images[:1], masks[:1], normals="a.png")
 
 
+@pytest.mark.slow
 def test_adaptation_helps_by_frames_left_out_and_leaves_the_model_alone(tiny_encoder, scanner, tmp_path):
     lesions, normals = scanner
     images, masks = map(list, zip(*lesions))

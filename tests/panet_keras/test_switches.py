@@ -67,6 +67,7 @@ for number in range(int(sys.argv[2])):
 """
 
 
+@pytest.mark.slow
 def test_every_combination_is_saved_whole(tiny_encoder, episode, tmp_path, python):
     inputs, _ = episode(2, 2, 1, (32, 32))
     logits = {}

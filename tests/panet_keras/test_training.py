@@ -9,6 +9,7 @@ from panet_keras.training import BUS_MULTI, BUS_UCLM
 SHORT = {"size": 32, "steps": 4, "steps_per_epoch": 2, "superpixel_episodes": 0.0, "start_from": ""}
 
 
+@pytest.mark.slow
 def test_ten_lines_remake_a_preset_s_training(records, tiny_encoder):
     """The shipped recipe is an object that one can print and change; here only shorter, with a small
     encoder."""
@@ -50,6 +51,7 @@ def test_a_recipe_refuses_what_cannot_be(change, message):
         Recipe().change(**change)
 
 
+@pytest.mark.slow
 def test_a_training_of_several_hospitals(records, tiny_encoder):
     """The recipe of `bus_multi_lite0`: two hospitals, steps of several layouts, mirrored normals."""
     hospitals = [

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 CODE = """
 import json, sys, warnings
 warnings.simplefilter("ignore")
@@ -36,6 +38,7 @@ print(json.dumps([[row["loss"], row["align_loss"], row["dice"]] for row in histo
 """
 
 
+@pytest.mark.slow
 def test_two_devices_learn_as_one(phantom, tmp_path, python):
     import numpy as np
 

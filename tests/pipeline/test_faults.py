@@ -158,6 +158,7 @@ def test_an_anomaly_that_does_not_exist_is_refused(good, tmp_path):
         LocalRunner(config(good, tmp_path / "run", "validator.go_on=[MASK_COLOR]")).run()
 
 
+@pytest.mark.slow
 def test_every_beam_runner_writes_the_same_examples(good, tmp_path, monkeypatch):
     """In this process, on Beam in memory, and on Beam with two worker processes."""
     from panet_keras.data import load_bus_uclm, split_by_patients

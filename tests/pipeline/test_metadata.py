@@ -190,6 +190,7 @@ def test_a_run_that_was_killed_is_told_from_one_at_work(tmp_path, python):
     python(
         "import sys; from pipeline.lineage.metadata import Metadata; Metadata(sys.argv[1]).start_run('dead')",
         tmp_path / "m.db",
+        warm=False,
     )
     metadata = Metadata(tmp_path / "m.db")
     metadata.end_run(metadata.start_run("stopped by hand"), "interrupted", error="Trainer: interrupted")

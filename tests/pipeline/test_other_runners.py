@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 
 import keras
 import numpy as np
@@ -11,33 +10,22 @@ import yaml
 
 import panet_keras  # noqa: F401  registers PANet
 from pipeline.__main__ import main
+from pipeline.config import load_config
 from pipeline.orchestration.cache import digest_path
-from tests.pipeline.test_run import TINY
-
-LIGHT = [*TINY, "trainer.decoder=bilinear", "trainer.contrast_weight=0.0", "evaluator.protocols=[]"]
-"""Eight processes trace the model anew: the smaller one will do."""
+from pipeline.orchestration.local_runner import LocalRunner
+from tests.pipeline.test_run import LIGHT
 
 
 def settings(data, root):
-    return [f"data.path={data}", f"run.root={root}", *LIGHT]
-
-
-HERE = """
-import json, os, sys
-# As `python -m pipeline` and the other runners' stages have it: on some processors TensorFlow would choose otherwise, and round otherwise.
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-from pipeline.config import load_config
-from pipeline.orchestration.local_runner import LocalRunner
-_, results, _ = LocalRunner(load_config(None, json.loads(sys.argv[1]))).run()
-print(json.dumps({name: str(artifact.path) for result in results for name, artifact in result.outputs.items()}))
-"""
+    return [f"data.path={data}", f"run.root={root}", *LIGHT, "evaluator.protocols=[]"]
 
 
 @pytest.fixture(scope="module")
-def here(phantom, tmp_path_factory, python):
-    """Folders of the local runner's artifacts, by output."""
-    output = python(HERE, json.dumps(settings(phantom, tmp_path_factory.mktemp("here")))).stdout
-    return {name: pathlib.Path(path) for name, path in json.loads(output.splitlines()[-1]).items()}
+def here(phantom, tmp_path_factory):
+    """Folders of the local runner's artifacts, by output. TensorFlow is set as in the warm Python, whose
+    forks are the other runners' stages: with and without oneDNN it rounds otherwise."""
+    _, results, _ = LocalRunner(load_config(None, settings(phantom, tmp_path_factory.mktemp("here")))).run()
+    return {name: artifact.path for result in results for name, artifact in result.outputs.items()}
 
 
 def assert_same(here, there):
@@ -102,12 +90,14 @@ importlib.import_module(sys.argv[1]).run_local(load_config(None, json.loads(sys.
     assert os.listdir(tmp_path / "served" / "serving" / "panet") == ["1"]
 
 
+@pytest.mark.slow
 def test_kubeflow_makes_the_same_artifacts(here, phantom, tmp_path, python):
     run_there(python, "pipeline.orchestration.kubeflow_runner", phantom, tmp_path)
     # there/RUN/TASK/OUTPUT
     assert_same(here, {path.name: path for path in (tmp_path / "there").glob("*/*/*") if path.is_dir()})
 
 
+@pytest.mark.slow
 def test_tfx_makes_the_same_artifacts(here, phantom, tmp_path, python):
     pytest.importorskip("tfx", reason="TFX is an extra: pip install tfx==1.21.0, Python 3.13")
     run_there(python, "pipeline.orchestration.tfx_runner", phantom, tmp_path)

@@ -28,6 +28,9 @@ TINY = [
     "evaluator.max_drop=1.0",
 ]
 
+LIGHT = [*TINY, "trainer.decoder=bilinear", "trainer.contrast_weight=0.0"]
+"""The model that is traced fastest, where a test runs the pipeline again and again."""
+
 
 def config(data, root, *more):
     return load_config(None, [f"data.path={data}", f"run.root={root}", *TINY, *more])
@@ -38,18 +41,25 @@ def states(results):
 
 
 @pytest.fixture(scope="module")
+def first(phantom, tmp_path_factory):
+    runner = LocalRunner(config(phantom, tmp_path_factory.mktemp("run")))
+    return runner, runner.run()
+
+
+@pytest.fixture(scope="module")
 def data(phantom, tmp_path_factory):
     """A copy of the phantom that tests may change."""
     return shutil.copytree(phantom, tmp_path_factory.mktemp("data") / "copy")
 
 
 @pytest.fixture(scope="module")
-def first(data, tmp_path_factory):
-    root = tmp_path_factory.mktemp("run")
-    runner = LocalRunner(config(data, root))
+def light(data, tmp_path_factory):
+    """A run of `LIGHT` on data, and from a root, that tests may change."""
+    runner = LocalRunner(config(data, tmp_path_factory.mktemp("light"), *LIGHT))
     return runner, runner.run()
 
 
+@pytest.mark.slow
 def test_every_stage_ran_and_left_its_artifacts(first):
     runner, (name, results, stop) = first
     assert stop is None and set(states(results).values()) == {"COMPLETE"} and len(results) == 8
@@ -213,10 +223,10 @@ def test_compare_pairs_the_images_of_two_runs(first, capsys):
     assert "run 'other' is unknown" in capsys.readouterr().err
 
 
-def test_a_moved_root_keeps_cache_and_lineage(first, data, tmp_path, capsys):
+def test_a_moved_root_keeps_cache_and_lineage(first, phantom, tmp_path, capsys):
     runner, _ = first
     moved = shutil.copytree(runner.root, tmp_path / "Läufe")
-    name, results, _ = LocalRunner(config(data, moved)).run()
+    name, results, _ = LocalRunner(config(phantom, moved)).run()
     assert set(states(results).values()) == {"CACHED"}
     assert os.listdir(moved / "serving" / "panet") == ["1"]
     assert results[-1].summary == f"version 1 in {moved / 'serving' / 'panet'}"
@@ -239,15 +249,16 @@ print("TensorFlow:", "yes" if "tensorflow" in sys.modules else "no")
 """
 
 
-def test_second_run_takes_all_from_the_cache_and_a_changed_pixel_does_not(first, data, capsys, python):
-    runner, _ = first
+@pytest.mark.slow
+def test_second_run_takes_all_from_the_cache_and_a_changed_pixel_does_not(light, data, capsys, python):
+    runner, _ = light
     show_log()
     _, results, _ = LocalRunner(runner.config).run()
     assert set(states(results).values()) == {"CACHED"}
     assert "Trainer: cached" in capsys.readouterr().out
     settings = max((runner.root / "runs").glob("*/config.yaml"))
     # TensorFlow's import would take most of such a run.
-    output = python(AS_A_COMMAND, settings).stdout
+    output = python(AS_A_COMMAND, settings, warm=False).stdout
     assert output.count(": cached.") == 8 and "TensorFlow: no" in output
 
     mask = data / "masks" / "PHAA_000.png"
@@ -261,8 +272,8 @@ def test_second_run_takes_all_from_the_cache_and_a_changed_pixel_does_not(first,
     assert found["ExampleGen"] == "COMPLETE" and found["Trainer"] == "COMPLETE"
 
 
-def test_a_damaged_artifact_or_a_missing_push_is_no_cache_hit(first):
-    runner, _ = first
+def test_a_damaged_artifact_or_a_missing_push_is_no_cache_hit(light):
+    runner, _ = light
     version = max((runner.root / "serving" / "panet").iterdir())
     shutil.rmtree(version)
     _, results, _ = LocalRunner(runner.config).run()
@@ -275,8 +286,8 @@ def test_a_damaged_artifact_or_a_missing_push_is_no_cache_hit(first):
     assert states(results)["StatisticsGen"] == "COMPLETE"
 
 
-def test_runs_lists_runs_with_scores(first, capsys):
-    runner, (name, _, _) = first
+def test_runs_lists_runs_with_scores(light, capsys):
+    runner, (name, _, _) = light
     assert main(["runs", "--root", str(runner.root)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(runner.metadata.runs()) and "Trainer" not in "".join(lines)
@@ -336,10 +347,10 @@ def test_anomalies_stop_the_run_unless_told_otherwise(data, tmp_path, capsys):
     assert results[-1].state == "CACHED" and again == stop
 
 
-def test_an_unblessed_model_is_not_pushed(first, data, capsys):
-    runner, (earlier, _, _) = first
+def test_an_unblessed_model_is_not_pushed(light, data, capsys):
+    runner, (earlier, _, _) = light
     pushed = sorted(p.name for p in (runner.root / "serving" / "panet").iterdir())
-    name, results, _ = LocalRunner(config(data, runner.root, "evaluator.min_dice=0.999")).run()
+    name, results, _ = LocalRunner(config(data, runner.root, *LIGHT, "evaluator.min_dice=0.999")).run()
     assert states(results)["Trainer"] == "CACHED"
     assert (
         not results[-1].outputs["pushed_model"].properties["pushed"]
@@ -362,10 +373,10 @@ def test_an_unblessed_model_is_not_pushed(first, data, capsys):
     assert "evaluator.min_dice           0.0 | 0.999" in out and "trainer." not in out
 
 
-def test_a_quick_evaluation_is_a_look_and_blesses_nothing(first, data, capsys):
-    runner, (earlier, _, _) = first
+def test_a_quick_evaluation_is_a_look_and_blesses_nothing(light, data, capsys):
+    runner, (earlier, _, _) = light
     name, results, _ = LocalRunner(
-        config(data, runner.root, "evaluator.quick=true", "evaluator.shots=[1,2]")
+        config(data, runner.root, *LIGHT, "evaluator.quick=true", "evaluator.shots=[1,2]")
     ).run()
     scores = json.loads(results[5].outputs["evaluation"].evaluation.read_text())
     assert states(results)["Trainer"] == "CACHED" and list(scores["table"]) == ["cross-patient, 1 shot"]
@@ -378,18 +389,19 @@ def test_a_quick_evaluation_is_a_look_and_blesses_nothing(first, data, capsys):
     }
 
 
-def test_a_server_that_is_too_slow_is_asked_again(first, data):
-    runner, _ = first
+def test_a_server_that_is_too_slow_is_asked_again(light, data):
+    runner, _ = light
     for _ in range(2):
-        _, results, _ = LocalRunner(config(data, runner.root, "infra_validator.timeout=0.01")).run()
+        _, results, _ = LocalRunner(config(data, runner.root, *LIGHT, "infra_validator.timeout=0.01")).run()
         assert states(results)["Evaluator"] == "CACHED" and states(results)["InfraValidator"] == "COMPLETE"
         assert "Give it longer with --set infra_validator.timeout=0.02" in results[6].summary
     assert "infra_validator.timeout" in results[7].summary
 
 
-def test_a_forced_run_executes_all_and_is_what_later_runs_take(first):
-    runner, _ = first
-    _, forced, _ = LocalRunner(config(runner.config.data.path, runner.root, "run.cache=false")).run()
+@pytest.mark.slow
+def test_a_forced_run_executes_all_and_is_what_later_runs_take(light):
+    runner, _ = light
+    _, forced, _ = LocalRunner(config(runner.config.data.path, runner.root, *LIGHT, "run.cache=false")).run()
     assert set(states(forced).values()) == {"COMPLETE"}
     _, later, _ = LocalRunner(runner.config).run()
     assert set(states(later).values()) == {"CACHED"}

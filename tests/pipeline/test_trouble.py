@@ -82,6 +82,7 @@ def test_a_failing_database_is_named(tmp_path):
         Metadata(tmp_path / "file" / "m.db")
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_on_one_root(tmp_path):
     rows = [
         (f"{patient}_{i:03d}.png", label)

@@ -16,6 +16,16 @@ def base_path(saved_model, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def unwarmed_model(saved_model, tmp_path_factory):
+    """The session's model without its warm-up requests, which take longer than to load it: for tests that
+    load it again and again."""
+    from serving.models.warmup import FILE
+
+    ignore = shutil.ignore_patterns(FILE.rpartition("/")[2])
+    return shutil.copytree(saved_model, tmp_path_factory.mktemp("unwarmed") / "1", ignore=ignore)
+
+
+@pytest.fixture(scope="session")
 def predictions():
     """Makes the service over one model, named panet: `predictions(base_path, batcher=..., metrics=...)`."""
     from serving.api.prediction_service import PredictionService

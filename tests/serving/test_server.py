@@ -1,5 +1,6 @@
 """Our server through its own client and through the stock stubs."""
 
+import os
 import pathlib
 import shutil
 import signal
@@ -184,24 +185,24 @@ def test_large_requests_pass_unless_a_limit_is_set(base_path, predictions, serve
     limited.stop(0)
 
 
-def test_half_copied_and_corrupt_versions_do_not_disturb(saved_model, tmp_path):
-    shutil.copytree(saved_model, tmp_path / "1")
+def test_half_copied_and_corrupt_versions_do_not_disturb(unwarmed_model, tmp_path):
+    shutil.copytree(unwarmed_model, tmp_path / "1")
     (tmp_path / "tmp").mkdir()
     manager = ModelManager("panet", tmp_path, 0)
     manager.refresh()
     assert manager.current().number == 1
     (tmp_path / "007" / "variables").mkdir(parents=True)
-    shutil.copy(saved_model / "saved_model.pb", tmp_path / "007")
+    shutil.copy(unwarmed_model / "saved_model.pb", tmp_path / "007")
     manager.refresh()
     assert (
         manager.current().number == 1
         and manager.states[7][0] == END
         and "cannot be loaded" in manager.states[7][1]
     )
-    for file in (saved_model / "variables").iterdir():
+    for file in (unwarmed_model / "variables").iterdir():
         shutil.copy(file, tmp_path / "007" / "variables")
-    shutil.copytree(saved_model / "assets", tmp_path / "007" / "assets", dirs_exist_ok=True)
-    shutil.copy(saved_model / "fingerprint.pb", tmp_path / "007")
+    shutil.copytree(unwarmed_model / "assets", tmp_path / "007" / "assets", dirs_exist_ok=True)
+    shutil.copy(unwarmed_model / "fingerprint.pb", tmp_path / "007")
     manager.refresh()
     assert manager.current().number == 7 and manager.states == {1: (END, ""), 7: (AVAILABLE, "")}
     shutil.rmtree(tmp_path / "007")
@@ -226,10 +227,11 @@ def test_a_version_is_warm_before_it_is_available(saved_model, tmp_path, caplog)
     assert "record 1 asks for signature 'segmnet'; this model has ['encode_support'" in reason
 
 
+@pytest.mark.slow
 def test_process_starts_refuses_a_taken_port_and_ends_cleanly(base_path, episode):
-    def start(port, *more):
+    def start(port, *more, python=os.environ["WARM_PYTHON"]):
         command = [
-            sys.executable,
+            python,
             "-m",
             "serving",
             "--port",
@@ -256,7 +258,7 @@ def test_process_starts_refuses_a_taken_port_and_ends_cleanly(base_path, episode
     first.send_signal(signal.SIGTERM)
     assert first.wait(30) == 0
     # While it starts there is nothing to wait for; the line in the log comes before TensorFlow is imported.
-    early = start(0, "--num_load_threads=2")
+    early = start(0, "--num_load_threads=2", python=sys.executable)
     assert "--num_load_threads=2 has no effect here" in early.stderr.readline()
     early.send_signal(signal.SIGTERM)
     assert early.wait(60) == 0 and not early.stdout.read()

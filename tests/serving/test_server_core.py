@@ -37,11 +37,10 @@ from serving.server import create_server
 
 
 @pytest.fixture
-def versions(saved_model, tmp_path):
+def versions(unwarmed_model, tmp_path):
     """A base path with the versions 1, 2 and 3 of one model."""
     for number in (1, 2, 3):
-        # Links keep three copies from being three loads of the disk; the loader does not mind.
-        shutil.copytree(saved_model, tmp_path / "models" / str(number))
+        shutil.copytree(unwarmed_model, tmp_path / "models" / str(number))
     return tmp_path / "models"
 
 
@@ -201,8 +200,8 @@ def test_a_config_file_is_read_again(versions, tmp_path):
         ServerCore().watch_file(file, 0)
 
 
-def test_rpcs_for_other_signatures_answer_as_tensorflow_serving_does(saved_model, tmp_path):
-    shutil.copytree(saved_model, tmp_path / "1")
+def test_rpcs_for_other_signatures_answer_as_tensorflow_serving_does(unwarmed_model, tmp_path):
+    shutil.copytree(unwarmed_model, tmp_path / "1")
     service = PredictionService(ServerCore([ModelManager("panet", tmp_path, 0).start()]))
     server, port = create_server(service, "127.0.0.1", 0)
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -232,10 +231,10 @@ def test_rpcs_for_other_signatures_answer_as_tensorflow_serving_does(saved_model
     server.stop(0)
 
 
-def test_a_support_set_is_named_by_the_client(saved_model, phantom, tmp_path):
+def test_a_support_set_is_named_by_the_client(unwarmed_model, phantom, tmp_path):
     from serving.models.support_sets import SupportSets
 
-    shutil.copytree(saved_model, tmp_path / "models" / "1")
+    shutil.copytree(unwarmed_model, tmp_path / "models" / "1")
     pairs = tmp_path / "sets" / "clinic"
     pairs.mkdir(parents=True)
     shutil.copy(f"{phantom}/images/PHAA_000.png", pairs / "a.png")

@@ -94,7 +94,7 @@ def open_pages(content, name, max_pixels=MAX_PIXELS, page=None, several=False):
             if pixels > max_pixels:
                 raise Refused(
                     f"{name}: {image.width} x {image.height}{f' x {count} pages' if several and count > 1 else ''} = {pixels:,} pixels; "
-                    f"the limit is {max_pixels:,}. Shrink the picture, or raise panet_keras.pictures.decode.MAX_PIXELS."
+                    f"the limit is {max_pixels:,}. Shrink the picture, or raise panet_keras.pictures.limits.MAX_PIXELS."
                 )
             pages = []
             for number in range(count) if several else [page or 0]:
