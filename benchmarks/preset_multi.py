@@ -62,10 +62,20 @@ def write(work):
     print(f"{target}: {sum(file.stat().st_size for file in target.iterdir()) / 1e6:.1f} MB")
 
 
+def _range(shares):
+    """Text of the least and the greatest share, in per cent."""
+    return f"{100 * min(shares):.0f} to {100 * max(shares):.0f} %"
+
+
 def card(preset):
     """The model card, Markdown."""
     about, recipe = preset["about"], preset["about"]["recipe"]
     scores = json.loads((record.RESULTS / "hospitals.json").read_text("utf-8"))
+    five = [
+        row for row in scores["table"] if (row["supports"], row["normals"], row["adapted"]) == (5, 0, False)
+    ]
+    missed = _range([row["missed"] for row in five])
+    marked = _range([row["marked"] for row in five if "marked" in row])
     trained = "; ".join(f"{name}, {what}" for name, what in about["data"].items())
     return f"""# {NAME}
 
@@ -80,8 +90,9 @@ Brief 2020; no licence text found, research use with citation) and BUS-BRA (Gome
 **Trained on** {trained}; {recipe["steps"]} steps of several layouts at {recipe["episodes"]["size"][0]} x {recipe["episodes"]["size"][1]}, seed
 {recipe["seed"]}, from the weights of the preset `{recipe["start_from"]}`. {about.get("note", "")}
 
-**On hospitals that a model has not seen.** Each line is a model that was trained in the same way, shorter (BUSI 600 steps, BUS-BRA 400), without the hospital
-that it is scored on, and without a threshold but for what `calibrate` or `adapt` set; on the thyroid, another organ, this preset:
+**On hospitals that a model has not seen.** Each line is a model that was trained in the same way, shorter (600 steps; without BUS-UCLM 1,000, from
+ImageNet's weights, for this preset's start was trained there), without the hospital that it is scored on, and without a threshold but for what
+`calibrate` or `adapt` set; on the thyroid, another organ, this preset:
 
 {tables.hospitals(scores["table"])}
 
@@ -89,9 +100,8 @@ that it is scored on, and without a threshold but for what `calibrate` or `adapt
 preset's own, {preset["presence_threshold"]}, is for a scanner of which nothing is known; with normal frames of your own `calibrate` and `adapt` set it for yours.
 `python -m panet_keras check --support-dir DIR` says what to expect.
 
-**Limits.** Three hospitals, five scanners, one seed. On unknown scanners 4 to 15 % of the lesions are missed whole, and most frames without lesion get a mask, still
-more than half where the threshold is set for the scanner (see the table). More supports alone bring little. Another organ needs `adapt`. BUS-UCLM was
-not left out: a model without it was not trained.
+**Limits.** Three hospitals, five scanners, one seed. On unknown scanners {missed} of the lesions are missed whole at 5 supports, and {marked} of the
+frames without lesion get a mask without a threshold. More supports alone bring little. Another organ needs `adapt`.
 
 **Made by** `python -m benchmarks.preset_multi train DATA WORK && python -m benchmarks.preset_multi write WORK`, TensorFlow
 {about["machine"]["tensorflow"]}, Keras {about["machine"]["keras"]}.

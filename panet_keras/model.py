@@ -304,7 +304,7 @@ def _check_inputs(inputs):
         found = sorted(inputs) if isinstance(inputs, dict) else type(inputs).__name__
         raise ValueError(f"PANet got {found}; expected a dictionary with exactly the keys {sorted(RANKS)}.")
     for name, rank in RANKS.items():
-        if inputs[name].shape.rank != rank:
+        if tf.TensorShape(inputs[name].shape).rank != rank:
             axes = (
                 "[B, Q, H, W, 3]" if rank == 5 else f"[B, N, K, H, W, {1 if name == 'support_masks' else 3}]"
             )

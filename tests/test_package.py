@@ -173,9 +173,10 @@ def declared(*lists):
 
 
 def test_every_import_is_a_declared_dependency():
-    top, anywhere = map(
-        set.union, *(map(set, imported(file)) for file in (PROJECT / "panet_keras").rglob("*.py"))
-    )
+    files = sorted((PROJECT / "panet_keras").rglob("*.py"))
+    # The page is an extra as a whole: nothing else imports it.
+    top = set().union(*(imported(file)[0] for file in files if file.parent.name != "annotate"))
+    anywhere = set().union(*(imported(file)[1] for file in files))
     own, extras = LIBRARY["project"]["dependencies"], LIBRARY["project"]["optional-dependencies"]
     assert distributions(top - {"panet_keras"}) <= declared(own)
     assert distributions(anywhere - {"panet_keras"}) <= declared(

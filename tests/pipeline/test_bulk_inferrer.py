@@ -172,10 +172,15 @@ def test_segment_writes_the_same_files(saved, folder, phantom, tmp_path):
     files = [
         sorted(path.relative_to(tmp_path / out) for path in (tmp_path / out).rglob("[!.]*.*")) for out in "ab"
     ]
-    visible = [[path for path in found if path.parts[0] != ".progress"] for found in files]
+    own = {".progress", "answers.jsonl"}
+    visible = [[path for path in found if path.parts[0] not in own] for found in files]
     assert visible[0] == visible[1] and len(visible[0]) == 7
     for path in visible[0]:
-        assert (tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes(), path
+        if path.name != "predictions.csv":
+            assert (tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes(), path
+    tables = [list(csv.DictReader((tmp_path / out / "predictions.csv").open())) for out in "ab"]
+    assert all(row.pop("answer") or row["error"] for row in tables[0]), "infer names each answer beside"
+    assert tables[0] == tables[1]
 
 
 def test_the_model_is_adapted_once_for_all(saved, scanner, quick_tuning, tmp_path, monkeypatch, capsys):
