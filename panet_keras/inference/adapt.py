@@ -7,9 +7,7 @@ import tensorflow as tf
 
 from panet_keras.data.episodic.augmentation import Augmentation
 from panet_keras.inference.leave_one_out import HeldOut, SupportFeatures
-from panet_keras.losses import CrossEntropyDice
 from panet_keras.optimizers import PretrainedAdamW
-from panet_keras.recipes import BUS_MULTI
 
 FOLDS = 2
 EPISODES = 3
@@ -132,10 +130,7 @@ class Tuner:
         self.start = model.get_weights()
         self.copy = model.__class__.from_config(model.get_config())
         self.copy.compile(
-            optimizer=PretrainedAdamW(learning_rate, weight_decay=1e-4, clipnorm=1.0),
-            # Asked of lesions alone, presence would only ever rise.
-            loss=CrossEntropyDice(**(BUS_MULTI.loss if (~masks.any((1, 2))).any() else {})),
-            metrics=[],
+            optimizer=PretrainedAdamW(learning_rate, weight_decay=1e-4, clipnorm=1.0), metrics=[]
         )
         self.fresh = [variable.numpy() for variable in self.copy.optimizer.variables]
         self.step = tf.function(

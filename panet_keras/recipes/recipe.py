@@ -180,8 +180,6 @@ BUS_UCLM = Recipe(
 """Of the preset `bus_uclm_lite0` and of the README's table of BUS-UCLM."""
 
 BUS_MULTI = BUS_UCLM.change(
-    steps=1200,
-    loss={"presence_weight": 0.2},
     normal_evidence=True,
     layouts=(Layout(4, 1, 0, 0.35), Layout(3, 1, 1, 0.25), Layout(2, 3, 1, 0.2), Layout(2, 2, 2, 0.2)),
     learning_rate=6e-4,
