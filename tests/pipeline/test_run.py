@@ -205,7 +205,7 @@ def test_second_run_takes_all_from_the_cache(first, capsys, python):
     assert set(states(results).values()) == {"CACHED"}
     assert "Trainer: cached" in capsys.readouterr().out
     settings = max((runner.root / "runs").glob("*/config.yaml"))
-    # TensorFlow's import would take most of such a run. (The light model would be built, to check its switches.)
+    # TensorFlow's import would take most of such a run. (The light model would be built, to check it.)
     output = python(AS_A_COMMAND, settings, warm=False).stdout
     assert output.count(": cached.") == 8 and "TensorFlow: no" in output
 
