@@ -1,9 +1,10 @@
 """A Python that has imported TensorFlow already.
 
-That import takes 5 to 10 seconds of a core, and thirty tests want a process of their own. One process imports TensorFlow when it is
-first asked, computes nothing, and forks for each script: the executable that `start` writes is used as `sys.executable` is, with
-`-c CODE` or `-m MODULE`. What must be different from process to process is shared here: the seed of Python's hashes, and what
-TensorFlow reads of the environment when it is imported. A test of either takes `sys.executable`.
+That import takes 5 to 10 seconds of a core, and thirty tests want a process of their own. One process imports
+TensorFlow when it is first asked, computes nothing, and forks for each script: the executable that `start`
+writes is used as `sys.executable` is, with `-c CODE` or `-m MODULE`. Two things are the same in all forks: the
+seed of Python's hashes, and what TensorFlow reads of the environment when it is imported. A test of either
+takes `sys.executable`.
 
     test -> executable --socket--> server --fork--> keeper --fork--> script
                  ^------------ exit code, or signal -------'
@@ -80,8 +81,8 @@ def serve(address):
 
 
 def keep(connection):
-    """Waits for the script and tells how it ended; hands SIGTERM on, and kills a script whose asker is gone. Returns in the script's
-    process."""
+    """Waits for the script and tells how it ended; hands SIGTERM on, and kills a script whose asker is gone.
+    Returns in the script's process."""
     _, streams, _, _ = socket.recv_fds(connection, 1, 3)
     asked = json.loads(connection.makefile("rb", buffering=0).readline())
     script = os.fork()

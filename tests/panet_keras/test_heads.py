@@ -43,7 +43,6 @@ class SharpHead(Head):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:Gradients do not exist")  # of the stages that it does not look at
 def test_a_made_up_head_is_used_everywhere(tiny_encoder, episode, tmp_path):
     model = PANet(tiny_encoder(), decoder="made_up>SharpHead", sharpness=3.0)
     assert model.contrast_weight == 0.1 and model.decoder.sharpness == 3.0

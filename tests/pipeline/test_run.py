@@ -249,18 +249,21 @@ print("TensorFlow:", "yes" if "tensorflow" in sys.modules else "no")
 """
 
 
-@pytest.mark.slow
-def test_second_run_takes_all_from_the_cache_and_a_changed_pixel_does_not(first, light, data, capsys, python):
-    runner, _ = light
+def test_second_run_takes_all_from_the_cache(first, capsys, python):
+    runner, _ = first
     show_log()
     _, results, _ = LocalRunner(runner.config).run()
     assert set(states(results).values()) == {"CACHED"}
     assert "Trainer: cached" in capsys.readouterr().out
-    # TensorFlow's import would take most of such a run, and a recipe's own model needs no check by building it.
-    settings = max((first[0].root / "runs").glob("*/config.yaml"))
+    settings = max((runner.root / "runs").glob("*/config.yaml"))
+    # TensorFlow's import would take most of such a run. (The light model would be built, to check it.)
     output = python(AS_A_COMMAND, settings, warm=False).stdout
     assert output.count(": cached.") == 8 and "TensorFlow: no" in output
 
+
+@pytest.mark.slow
+def test_a_changed_pixel_is_no_cache_hit(light, data):
+    runner, _ = light
     mask = data / "masks" / "PHAA_000.png"
     before = mask.stat()
     image = Image.open(mask).convert("RGB")
