@@ -2,8 +2,8 @@
 
 import numpy as np
 
-PRESENCE_SHARE = 0.001
-"""As `panet_keras.inference.presence.PRESENCE_SHARE`, whose import starts TensorFlow."""
+from panet_keras.presence_share import PRESENCE_SHARE
+
 NEAR = 0.25
 """Distance of a presence from its threshold from which on the presence leaves no doubt."""
 

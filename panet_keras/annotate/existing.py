@@ -115,11 +115,11 @@ def _labelme(folder, labels, problems):
 
 
 def _filled(shapes, size, labels):
-    from panet_keras.data.readers.labelme import _inside
+    from panet_keras.data.readers.labelme import region
 
     mask = np.zeros(size, np.uint8)
     for shape in shapes:
-        mask[_inside(shape, size)] = number_of(shape.get("label"), labels)
+        mask[region(shape, size)] = number_of(shape.get("label"), labels)
     return mask
 
 
@@ -147,11 +147,11 @@ def _coco(folder, labels, problems):
 
 
 def _painted(annotations, size, labels, names):
-    from panet_keras.data.readers.coco import _inside
+    from panet_keras.data.readers.coco import region
 
     mask = np.zeros(size, np.uint8)
     for annotation in annotations:
-        mask[_inside(annotation, size)] = number_of(names.get(annotation.get("category_id")), labels)
+        mask[region(annotation, size)] = number_of(names.get(annotation.get("category_id")), labels)
     return mask
 
 

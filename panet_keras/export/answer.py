@@ -3,6 +3,8 @@ graph."""
 
 import tensorflow as tf
 
+from panet_keras.presence_share import PRESENCE_SHARE
+
 
 def ways_presence(probabilities):
     """Presence of each way, as `panet_keras.inference.presence.presence` has it.
@@ -14,10 +16,6 @@ def ways_presence(probabilities):
         float32 [B, Q, N] in [0, 1]: the mean of the 0.1 % of the frame (at least one pixel) where the way is
         most probable.
     """
-    # The segmenter, which comes with it, needs the model, which can be exported: whoever imports PANet first
-    # would go in a circle.
-    from panet_keras.inference.presence import PRESENCE_SHARE
-
     shape = tf.shape(probabilities)
     pixels = shape[2] * shape[3]
     # Python and TensorFlow both round halves to even.

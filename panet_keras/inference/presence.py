@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-PRESENCE_SHARE = 0.001
-"""Presence is the mean probability over this share of the frame, where it is highest."""
+from panet_keras.presence_share import PRESENCE_SHARE
+
 MISS_COST = 3.0
 """How many normal frames marked weigh as much as one lesion emptied, when a threshold is fitted."""
 MOST_EMPTIED = 0.05

@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
-SHARE = 0.001
-"""Of the frame's pixels: as many as `panet_keras.inference.presence` judges by."""
+from panet_keras.presence_share import PRESENCE_SHARE
+
 EPSILON = 1e-4
 
 
@@ -29,7 +29,7 @@ def presence_entropy(labels, probability, valid):
     place = tf.cast(tf.transpose(place, [0, 1, 4, 2, 3]), tf.float32)
     heat = tf.transpose(probability[..., 1:], [0, 1, 4, 2, 3]) * place
     pixels = tf.reshape(heat, tf.concat([tf.shape(heat)[:3], [-1]], 0))
-    count = tf.maximum(1.0, tf.round(SHARE * tf.cast(tf.shape(pixels)[-1], tf.float32)))
+    count = tf.maximum(1.0, tf.round(PRESENCE_SHARE * tf.cast(tf.shape(pixels)[-1], tf.float32)))
     hottest = tf.reduce_sum(tf.math.top_k(pixels, tf.cast(count, tf.int32)).values, -1)
     # A lesion smaller than that is judged by all of it.
     size = tf.reduce_sum(place, [3, 4])

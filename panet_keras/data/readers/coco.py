@@ -91,7 +91,7 @@ def _records(file, data, root, patient):
             continue
         try:
             shape = int(entry["height"]), int(entry["width"])
-            shapes = [(names.get(one.get("category_id"), ""), _inside(one, shape)) for one in mine]
+            shapes = [(names.get(one.get("category_id"), ""), region(one, shape)) for one in mine]
         except (KeyError, ValueError, TypeError, IndexError) as error:
             yield (
                 None,
@@ -114,7 +114,7 @@ def _picture(file, name):
     return next((choice for choice in choices if name and choice.is_file()), None)
 
 
-def _inside(annotation, shape):
+def region(annotation, shape):
     """bool [H, W] of an annotation."""
     try:
         from pycocotools import mask as coco

@@ -91,13 +91,13 @@ def _record(file, data, directory, patient, used):
     if 0 in shape:
         shape = decode_image(image, named or file.name).shape[:2]
     name = file.relative_to(directory).with_suffix(place.suffix if place else ".png").as_posix()
-    shapes = [(one.get("label", ""), _inside(one, shape)) for one in data["shapes"]]
+    shapes = [(one.get("label", ""), region(one, shape)) for one in data["shapes"]]
     flags = data.get("flags") if isinstance(data.get("flags"), dict) else {}
     who = patient(file) if patient else str(data.get("patient") or flags.get("patient") or name)
     return record_of(image, name, who, shape, shapes, directory)
 
 
-def _inside(shape, size):
+def region(shape, size):
     """bool [H, W] of a LabelMe shape."""
     kind, points = (
         shape.get("shape_type") or "polygon",

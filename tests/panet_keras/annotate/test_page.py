@@ -335,8 +335,10 @@ def test_the_keyboard_alone_and_every_text_can_be_read(window, server):
     looks["help"] = page.evaluate(POOR_CONTRAST), page.evaluate(NAMELESS)
     page.keyboard.press("Escape")
     page.keyboard.press("Shift+E")
+    page.locator("#export").wait_for()
     looks["export"] = page.evaluate(POOR_CONTRAST), page.evaluate(NAMELESS)
     page.keyboard.press("Escape")
+    page.locator("#export").wait_for(state="hidden")
     for _ in range(7):
         page.keyboard.press("ArrowRight")
     at(page, "broken.png")
