@@ -40,26 +40,16 @@ def load(data, name):
     return [dataclasses.replace(r, source=name) for r in records]
 
 
-def recipe(left_out):
-    """Of the preset, shorter; a model for BUS-UCLM may not begin from a preset that was trained on it."""
-    from panet_keras.training import BUS_MULTI
-
-    if left_out == "BUS-UCLM":
-        return BUS_MULTI.change(start_from="", learning_rate=1e-3, steps=1000)
-    return BUS_MULTI.change(steps=600)
-
-
 def train(data, work):
     from panet_keras import presets
     from panet_keras import train as fit
+    from panet_keras.training import BUS_MULTI
 
     for left_out in HOSPITALS:
         folder = pathlib.Path(work) / f"without-{left_out}"
         if not folder.exists():
             records = [r for name in HOSPITALS if name != left_out for r in load(data, name)]
-            model, _ = fit(
-                records, recipe(left_out), pathlib.Path(work) / f"{left_out}-training", progress=print
-            )
+            model, _ = fit(records, BUS_MULTI, pathlib.Path(work) / f"{left_out}-training", progress=print)
             presets.write(model, folder, (256, 256))
 
 

@@ -181,14 +181,16 @@ BUS_UCLM = Recipe(
 
 BUS_MULTI = BUS_UCLM.change(
     normal_evidence=True,
+    # A slow encoder forgets less of what it knew: other organs and scanners profit (docs/decisions/hospitals.md).
+    encoder_rate=0.1,
     layouts=(Layout(4, 1, 0, 0.35), Layout(3, 1, 1, 0.25), Layout(2, 3, 1, 0.2), Layout(2, 2, 2, 0.2)),
-    learning_rate=6e-4,
+    steps=4000,
     superpixel_episodes=0.3,
     superpixels_last=0.15,
     normal_queries=0.2,
     mirrored_normals=True,
     pasted_lesions=0.2,
     invented_lesions=0.12,
-    start_from="bus_uclm_lite0",
+    loss={"presence_weight": 0.2},
 )
 """Of the preset `bus_multi_lite0`: several hospitals, several shots, normal frames among the support."""
