@@ -58,9 +58,9 @@ def adapt_model(segmenter):
             "stays as it is."
         )
         return
-    before, best = decided.scores[0], max(score for steps, score in decided.scores.items() if steps)
+    before, best = decided.scores[0], max(score for share, score in decided.scores.items() if share)
     if decided.steps:
-        said = f"fine-tuned for {decided.steps} steps: score {before:.3f} before, {best:.3f} after"
+        said = f"fine-tuned for {decided.steps} steps, weights taken {decided.share:.0%} of the way: score {before:.3f} before, {best:.3f} after"
     else:
         said = f"the model stays as it is: score {before:.3f}, and {best:.3f} at best after fine-tuning"
     tell(f"adapt: {said} (mean Dice - {MARKED_COST} x share of normal frames marked, of pictures left out)")

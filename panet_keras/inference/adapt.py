@@ -1,4 +1,4 @@
-"""Fine-tuning on a support set that decides for itself: how long, and whether at all."""
+"""Fine-tuning on a support set that decides for itself: how far, and whether at all."""
 
 import dataclasses
 
@@ -7,18 +7,27 @@ import tensorflow as tf
 
 from panet_keras.data.episodic.augmentation import Augmentation
 from panet_keras.inference.leave_one_out import HeldOut, SupportFeatures
+from panet_keras.losses import CrossEntropyDice
 from panet_keras.optimizers import PretrainedAdamW
 
 FOLDS = 2
 EPISODES = 3
 """Of a step."""
+SHARES = (0.5, 1.0)
+"""How far one goes from the model's weights to the tuned ones. Half way (WiSE-FT, Wortsman et al., CVPR 2022,
+arXiv 2109.01903) is best on hospitals like those that the model knows, all the way on another organ
+(docs/decisions/hospitals.md)."""
+ENCODER_RATE = 0.2
+"""The encoder's learning rate as a share of the rest's: an organ that the model never saw needs other features."""
+PRESENCE_WEIGHT = 0.2
 NORMAL_QUERIES = 0.3
 """How often the query is a normal frame, where there are any: what is tuned on lesions alone marks
 everything."""
-WORTH = 0.02
+WORTH = 0.01
 """Gain of the score from which the model is tuned: less is the noise of a handful of frames."""
-MARKED_COST = 0.3
-"""Dice of a lesion that one normal frame marked is worth, when lengths of training are compared."""
+MARKED_COST = 0.1
+"""Dice of a lesion that one normal frame marked is worth. Little, for a presence threshold can empty that mask
+afterwards, and nothing brings a lost lesion back."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,30 +37,31 @@ class Adaptation:
     Attributes:
         steps: optimizer steps on all frames; 0: the model stays as it was, because frames left out gained
             less than `WORTH`.
-        scores: dictionary of steps to the score on frames left out, mean Dice - 0.3 x share of normal frames
+        share: how far the weights went from the model's to the tuned ones, 0 to 1.
+        scores: dictionary of shares to the score on frames left out, mean Dice - 0.1 x share of normal frames
             marked; 0 is the model as it was.
-        held_out: `HeldOut` of every frame after as many steps on the others.
+        held_out: `HeldOut` of every frame after going as far on the others.
     """
 
     steps: int
+    share: float
     scores: dict
     held_out: HeldOut
 
 
-def lengths(lesions):
-    """Numbers of steps that are tried: short for few frames, because long training undoes what the model
+def length(lesions):
+    """Number of steps for so many lesions: few frames teach little, and long training on them undoes what the model
     knows."""
-    most = int(np.clip(3 * lesions, 40, 120))
-    return (most // 2, most)
+    return int(np.clip(5 * lesions, 30, 150))
 
 
 def adapt(model, images, masks, learning_rate=5e-4, seed=0, progress=None):
     """Fine-tunes a copy of a model on annotated frames of one scanner, where that helps.
 
-    The frames are dealt into two folds. A copy is tuned on each, and judged on the frames of the other,
-    before and at two numbers of steps. The best number is then taken for a copy tuned on all frames; it is 0,
-    and the model stays, where nothing gained. Every number that decides is of frames that the copy was not
-    tuned on.
+    The frames are dealt into two folds. A copy is tuned on each, and judged on the frames of the other: with the
+    model's weights, half way to the tuned ones, and with those. The best of the three is then taken for a copy that
+    is tuned on all frames; the model stays where nothing gained. Every number that decides is of frames that the
+    copy was not tuned on.
 
     Args:
         model: `PANet`, one way. images: float32 [F, H, W, 3] in [0, 1]. masks: uint8 [F, H, W], all 0 for
@@ -69,40 +79,41 @@ def adapt(model, images, masks, learning_rate=5e-4, seed=0, progress=None):
     for kind in (lesion, ~lesion):
         chosen = rng.permutation(np.flatnonzero(kind))
         fold[chosen] = np.arange(len(chosen)) % FOLDS
-    tried = lengths(int(lesion.sum()))
-    total, done = (FOLDS + 1) * tried[-1], 0
+    parts = [fold != number for number in range(FOLDS)] + [np.ones(len(masks), bool)]
+    lengths = [length(int((lesion & inside).sum())) for inside in parts]
+    done = 0
 
     def note():
         nonlocal done
         done += 1
         if progress:
-            progress(done, total)
+            progress(done, sum(lengths))
 
-    answers = {steps: [None] * len(masks) for steps in (0, *tried)}
+    answers = {share: [None] * len(masks) for share in (0, *SHARES)}
 
-    def judge(features, steps, inside):
+    def judge(features, share, inside):
         for frame in np.flatnonzero(~inside):
-            answers[steps][frame] = features.answer(frame, np.flatnonzero(inside))
+            answers[share][frame] = features.answer(frame, np.flatnonzero(inside))
 
     tuner = Tuner(model, images, masks, learning_rate, seed, note)
     before = SupportFeatures(model, images, masks)
-    for number in range(FOLDS):
-        inside = fold != number
+    for number, inside in enumerate(parts[:FOLDS]):
         judge(before, 0, inside)
-        for steps in tuner.run(inside, tried, number):
-            judge(tuner.features(), steps, inside)
-    held_out = {steps: HeldOut(np.array(logits), masks > 0, lesion) for steps, logits in answers.items()}
-    scores = {steps: score(answer) for steps, answer in held_out.items()}
-    best = max(scores, key=lambda steps: (scores[steps], -steps))
+        tuner.run(inside, lengths[number], number)
+        for share in SHARES:
+            judge(tuner.features(share), share, inside)
+    held_out = {share: HeldOut(np.array(logits), masks > 0, lesion) for share, logits in answers.items()}
+    scores = {share: score(answer) for share, answer in held_out.items()}
+    best = max(scores, key=lambda share: (scores[share], -share))
     if scores[best] - scores[0] < WORTH:
-        return model, Adaptation(0, scores, held_out[0])
-    for _ in tuner.run(np.ones(len(masks), bool), (best,), FOLDS):
-        pass
-    return tuner.copy, Adaptation(best, scores, held_out[best])
+        return model, Adaptation(0, 0, scores, held_out[0])
+    tuner.run(parts[FOLDS], lengths[FOLDS], FOLDS)
+    tuner.go(best)
+    return tuner.copy, Adaptation(lengths[FOLDS], best, scores, held_out[best])
 
 
 def score(held_out):
-    """Mean Dice of the lesion frames - 0.3 x share of the normal frames with any pixel marked."""
+    """Mean Dice of the lesion frames - 0.1 x share of the normal frames with any pixel marked."""
     marked = (held_out.logits[..., 1] > held_out.logits[..., 0]).any((1, 2))[~held_out.lesion]
     return float(
         held_out.dice[held_out.lesion].mean() - MARKED_COST * (marked.mean() if len(marked) else 0.0)
@@ -127,10 +138,14 @@ class Tuner:
             seed,
             note,
         )
-        self.start = model.get_weights()
+        self.start = self.tuned = model.get_weights()
         self.copy = model.__class__.from_config(model.get_config())
+        for variable in self.copy.encoder.variables:
+            variable.learning_rate_factor = ENCODER_RATE
         self.copy.compile(
-            optimizer=PretrainedAdamW(learning_rate, weight_decay=1e-4, clipnorm=1.0), metrics=[]
+            optimizer=PretrainedAdamW(learning_rate, weight_decay=1e-4, clipnorm=1.0),
+            loss=CrossEntropyDice(presence_weight=PRESENCE_WEIGHT),
+            metrics=[],
         )
         self.fresh = [variable.numpy() for variable in self.copy.optimizer.variables]
         self.step = tf.function(
@@ -138,27 +153,30 @@ class Tuner:
         )
         self.judged = None
 
-    def features(self):
-        """`SupportFeatures` of the copy as it is now."""
+    def go(self, share):
+        """Sets the copy's weights between the model's (0) and the tuned ones (1)."""
+        self.copy.set_weights([a + share * (b - a) for a, b in zip(self.start, self.tuned)])
+
+    def features(self, share):
+        """`SupportFeatures` of the copy, gone so far."""
+        self.go(share)
         if self.judged is None:
             self.judged = SupportFeatures(self.copy, self.images, self.masks)
         else:
             self.judged.refresh()
         return self.judged
 
-    def run(self, inside, marks, run):
-        """Trains on the frames `inside` [F] from the start, and yields each number of steps in `marks`, the
-        last of which ends it."""
+    def run(self, inside, steps, run):
+        """Trains on the frames `inside` [F], from the model's weights."""
         self.copy.set_weights(self.start)
         for variable, value in zip(self.copy.optimizer.variables, self.fresh):
             variable.assign(value)
-        images, masks, steps = self.images[inside], self.masks[inside], marks[-1]
+        images, masks = self.images[inside], self.masks[inside]
         for number in range(1, steps + 1):
             self.copy.optimizer.learning_rate.assign(self.learning_rate * _rate(number / steps))
             self.step(*episodes_of(images, masks, np.random.default_rng([self.seed, run, number])))
             self.note()
-            if number in marks:
-                yield number
+        self.tuned = self.copy.get_weights()
 
 
 def _rate(done):

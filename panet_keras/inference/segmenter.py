@@ -249,7 +249,7 @@ class FewShotSegmenter:
         """Fine-tunes a copy of the model on the annotated frames where that helps, and goes on with it; the
         model given stays as it was.
 
-        How long, and whether at all, is decided on frames that are left out (`panet_keras.inference.adapt`),
+        How far, and whether at all, is decided on frames that are left out (`panet_keras.inference.adapt`),
         and the presence threshold is set for the result. About a minute or two for 20 images on two cores.
         With fewer than 4 lesions nothing can be decided: the model stays.
 

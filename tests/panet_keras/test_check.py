@@ -150,7 +150,7 @@ def test_the_threshold_is_the_given_one_else_the_scanner_s_else_the_model_s(save
 def test_adapt_says_what_it_decided_and_a_threshold_that_is_given_wins(saved, support, quick_tuning, capsys):
     segmenter = open_model(saved, (64, 64), support, 0.5, adapt=True)
     decided, said = segmenter.adaptation, capsys.readouterr().err
-    assert set(decided.scores) == {0, 1, 2} and f"{decided.scores[0]:.3f}" in said
+    assert set(decided.scores) == {0, 0.5, 1.0} and f"{decided.scores[0]:.3f}" in said
     assert (f"fine-tuned for {decided.steps} steps" if decided.steps else "the model stays as it is") in said
     assert segmenter.presence_threshold == 0.5 and "presence threshold" not in said
 

@@ -172,12 +172,9 @@ def test_adaptation_helps_by_frames_left_out_and_leaves_the_model_alone(tiny_enc
     noted = []
     segmenter.adapt(learning_rate=5e-3, progress=lambda done, total: noted.append((done, total)))
     found = segmenter.adaptation
-    assert (
-        set(found.scores) == {0, 20, 40}
-        and found.steps > 0
-        and found.scores[found.steps] == max(found.scores.values())
-    )
-    assert noted[-1][0] == 2 * 40 + found.steps and noted[-1][1] == 3 * 40
+    assert set(found.scores) == {0, 0.5, 1.0} and found.share > 0
+    assert found.scores[found.share] == max(found.scores.values()) > found.scores[0]
+    assert noted[-1] == (90, 90) and found.steps == 30
     # Every annotated frame was judged by a copy that had not seen it.
     assert len(found.held_out.lesion) == 9 and found.held_out.lesion.sum() == 5
     for weight, was in zip(model.get_weights(), before):
