@@ -137,20 +137,20 @@ class Door:
 
     def _answer(self, path):
         """Writes a SEG for every frame, then forgets the object."""
-        with tracing.span("decode"):
+        with tracing.stage("decode"):
             dataset = read_dicom(path, path.name)
         if is_segmentation(dataset):
             raise ValueError(f"{path.name}: a DICOM SEG; expected a picture.")
         frames = frame_count(dataset)
         tracing.note(images=frames)
         for frame in range(frames):
-            with tracing.span("decode"):
+            with tracing.stage("decode"):
                 picture = decode_frame(dataset, frame, path.name)
             answer = self._ask(picture)
             if answer is None:
                 return
             number, ending = (None, "_mask.dcm") if frames == 1 else (frame, f"_f{frame}_mask.dcm")
-            with tracing.span("encode", answer_id=answer.answer_id):
+            with tracing.stage("encode", answer_id=answer.answer_id):
                 made = seg_bytes(self.client, path, answer, path.name, self.supports, number, frame + 1)
                 write_whole(self.output / f"{path.stem}{ending}", made)
         path.unlink()

@@ -82,6 +82,11 @@ def span(name, kind="INTERNAL", start=None, **attributes):
     return _noting(tracer, name, kind, start, _named(attributes)) if tracer else OFF
 
 
+def stage(name, **attributes):
+    """As `span`, where the span at hand is recorded; else nothing, for what a probe does is no trace."""
+    return span(name, **attributes) if _recorded() else OFF
+
+
 def traced(name):
     """Decorator: each call is a `span`."""
 

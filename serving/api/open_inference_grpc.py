@@ -88,7 +88,7 @@ class OpenInferenceService:
     def infer(self, request, deadline=None):
         """ModelInferResponse of a ModelInferRequest, its outputs as raw contents; raises what `status_of`
         knows."""
-        with tracing.span("decode"):
+        with tracing.stage("decode"):
             predict = read_request(request)
         response = self.door.predictions.predict(predict, deadline)
         answer = pb.ModelInferResponse(
@@ -96,7 +96,7 @@ class OpenInferenceService:
             model_version=str(response.model_spec.version.value),
             id=request.id,
         )
-        with tracing.span("encode"):
+        with tracing.stage("encode"):
             for name in wanted(predict, response):
                 answer.outputs.add(**described(name, response.outputs[name]))
                 answer.raw_output_contents.append(raw_of(response.outputs[name]))

@@ -94,14 +94,14 @@ class OpenInferenceRest:
         """
         self.check_infer(path)
         body = memoryview(body)
-        with tracing.span("decode"):
+        with tracing.stage("decode"):
             size = _header_length(header_length, len(body))
             asked = parse(bytes(body[:size]))
             if not isinstance(asked.get("id", ""), str):
                 raise RpcError.invalid(f"id is {json.dumps(asked['id'])[:100]}; expected a string.")
             request, binary = read_request(*_names(MODEL.fullmatch(path)), asked, body[size:])
         response = self.door.predictions.predict(request)
-        with tracing.span("encode"):
+        with tracing.stage("encode"):
             return self._write(asked, request, response, binary)
 
     @staticmethod

@@ -112,7 +112,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 raise RpcError.invalid(
                     f"output tensor alias not found in signature: {sorted(unknown)}; outputs are {sorted(definition.outputs)}."
                 )
-            with tracing.span("decode"):
+            with tracing.stage("decode"):
                 inputs = self._inputs(version, request.inputs, definition.inputs)
                 encoded_pictures.check_pictures(inputs)
             tracing.note(**tracing.counts(inputs))
@@ -120,12 +120,12 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                 if self.batcher:
                     outputs = self.batcher.run(version, name, inputs, deadline)
                 else:
-                    with tracing.span("tensorflow"):
+                    with tracing.stage("tensorflow"):
                         outputs = version.signatures[name](**inputs)
             except Exception as error:
                 raise encoded_pictures.refusal(error, inputs) or error from None
             self._tell(answer, request, version, name, inputs, outputs)
-        with tracing.span("encode"):
+        with tracing.stage("encode"):
             response = predict_pb2.PredictResponse()
             fill_spec(response.model_spec, request.model_spec.name, version.number, name)
             for alias, tensor in outputs.items():

@@ -221,7 +221,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 kind = headers.pop("Content-Type", kind)
             else:
                 code, answer = self._serving(action, allowed)
-                with tracing.span("write json"):
+                with tracing.stage("write json"):
                     body = json.dumps(answer).encode()
         except HttpError as error:
             code, body = error.code, _error(error)
@@ -331,7 +331,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return door.get(path, self.path.partition("#")[0].partition("?")[2])
         door.check_infer(path)
         self._refuse_late()
-        with tracing.span("read body"):
+        with tracing.stage("read body"):
             body = read_body(self.headers, self.rfile, MAX_BODY)
         with self.server.slots:
             return door.infer(path, self.headers.get(HEADER_LENGTH), body)
@@ -342,7 +342,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _predict(self, match):
         self._refuse_late()
-        with tracing.span("read body"):
+        with tracing.stage("read body"):
             body = parse(read_body(self.headers, self.rfile, MAX_BODY))
         predictions, request = self.server.predictions, predict_pb2.PredictRequest()
         self._fill(request.model_spec, match)
@@ -364,12 +364,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             )
         with self.server.slots, predictions.core.lease(request.model_spec) as version:
             definition = signature_of(version, name or DEFAULT_SIGNATURE)
-            with tracing.span("decode"):
+            with tracing.stage("decode"):
                 _fill_inputs(request, body.pop("instances" if rows else "inputs"), rows, definition)
             answer = provenance.begin(self.headers.items())
             response = predictions.predict(request, version=version, answer=answer)
             self._answer_id = answer.id
-        with tracing.span("encode"):
+        with tracing.stage("encode"):
             outputs = {
                 alias: write_tensor(alias, tf.make_ndarray(proto))
                 for alias, proto in response.outputs.items()

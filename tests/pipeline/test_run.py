@@ -327,7 +327,7 @@ def test_broken_files_stop_the_run_before_anything_is_written(tmp_path, capsys, 
         file.write("AAAA_099.png;64x48;Benign;No;No;No\n")
     settings = [x for s in (f"data.path={folder}", f"run.root={tmp_path}/run", *TINY) for x in ("--set", s)]
     assert main(["run", *settings]) == 1
-    assert [dict(span.attributes)["error.type"] for span in spans()] == ["PipelineError"] * 2
+    assert [dict(span.attributes)["error.type"] for span in spans()] == ["DataError"] * 2
     error = capsys.readouterr().err
     for name in (
         "AAAA_003.png: cannot be decoded",

@@ -83,12 +83,13 @@ def stages(predictions):
     return ["decode", *(["batch"] if predictions.batcher else []), "tensorflow", "encode"]
 
 
-def until(spans, name):
-    """The span, once it has ended: an answer is sent before its server's span is over."""
+def until(spans, name, number=1):
+    """The last of a number of spans, once they have ended: an answer is sent before its server's span is
+    over."""
     for _ in range(500):
-        for span in spans():
-            if span.name == name:
-                return span
+        found = [span for span in spans() if span.name == name]
+        if len(found) == number:
+            return found[-1]
         time.sleep(0.02)
     raise AssertionError(f"no span {name}; there are {[span.name for span in spans()]}")
 
@@ -170,10 +171,16 @@ def test_rest_goes_on_with_the_trace_of_its_headers(predictions, spans, v2, head
     assert below(spans(), found) == [*around[0], *stages(predictions), *around[1]]
     assert found.attributes["panet.answer_id"] == answer_id or v2
     assert found.attributes["panet.images"] == 1 and found.attributes["http.route"] == route
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", "/livez")
+    assert connection.getresponse().read()
+    connection.close()
     # Another answer on another path, whose name may be anybody's.
-    assert ask(port, "/v1/models/Ann:predict", {"inputs": []}, {})[0] == 404
+    assert ask(port, path.replace("panet", "Ann"), {**body, "inputs": []}, {})[0] == 404
+    assert until(spans, f"POST {route}", 2).attributes["http.response.status_code"] == 404
     server.shutdown()
     server.server_close()
+    assert len({span.context.trace_id for span in spans()}) == 2
     assert "Ann" not in "".join(span.to_json() for span in spans())
 
 
