@@ -60,7 +60,7 @@ def use(provider):
 
 
 def stop(seconds=3.0):
-    """Sends what is left, and waits no longer than `seconds` for it; an exporter that hangs is left behind."""
+    """Sends what is left, for `seconds` at most; an exporter that hangs is left behind."""
     if _own:
         provider, _ = _own
         use(None)

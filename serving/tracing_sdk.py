@@ -72,7 +72,7 @@ def _exporter(name):
         protocol = _environment("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
         if protocol and protocol not in PROTOCOLS:
             raise ValueError(
-                f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol}: no such protocol; expected one of {', '.join(PROTOCOLS)}."
+                f"OTEL_EXPORTER_OTLP_PROTOCOL={protocol}: no such protocol; expected {', '.join(PROTOCOLS)}."
             )
         among = [protocol] if protocol else list(PROTOCOLS)
         chosen = next((PROTOCOLS[p][0] for p in among if PROTOCOLS[p][0] in entries), None)
@@ -88,7 +88,7 @@ def _exporter(name):
 
 
 class _Warnings(logging.Handler):
-    """What the SDK says of endpoints that are away, in a line now and then: it would say so for every batch."""
+    """What the SDK says of endpoints that are away, now and then: it would say so for every batch."""
 
     def __init__(self, log):
         super().__init__(logging.WARNING)
