@@ -144,9 +144,14 @@ def _run(arguments):
     except ValueError as error:
         raise PipelineError(f"trainer.recipe.model: {error}") from None
     from pipeline.orchestration.local_runner import LocalRunner
+    from serving import tracing
 
+    tracing.start("panet-pipeline", LOG)
     runner = LocalRunner(config)
-    name, results, stop = runner.run()
+    try:
+        name, results, stop = runner.run()
+    finally:
+        tracing.stop()
     print(f"report: {runner.root / 'runs' / name / 'report.html'}")
     if stop:
         LOG.error("pipeline run: stopped after %s: %s", results[-1].component, stop)

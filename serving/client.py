@@ -7,6 +7,7 @@ python -m serving.client segment --server HOST:PORT --support-dir DIR --query IM
 import argparse
 import dataclasses
 import hashlib
+import logging
 import os
 import pathlib
 import sys
@@ -14,6 +15,7 @@ import sys
 import grpc
 import numpy as np
 
+from . import tracing
 from .commands import arguments as options
 from .commands.files import write_whole
 from .commands.outputs import ENDINGS, plan_outputs
@@ -199,10 +201,15 @@ class Client:
         self._name_model(request.model_spec, version)
         for name, value in inputs.items():
             write_tensor(request.inputs[name], value)
-        response, trailing = self._answered(self._predict, request, metadata)
-        self.answered = response.model_spec.version.value or None
+        asked = {"model": self.model_name, "signature": signature, **tracing.counts(inputs)}
+        with tracing.call(PREDICT, **asked):
+            metadata = (*metadata, *tracing.outgoing())
+            response, trailing = self._answered(self._predict, request, metadata)
+            answer_id = dict(trailing or ()).get(ANSWER_ID, "")
+            self.answered = response.model_spec.version.value or None
+            tracing.note(version=self.answered, answer_id=answer_id or None)
         outputs = {name: read_tensor(tensor) for name, tensor in response.outputs.items()}
-        return outputs, dict(trailing or ()).get(ANSWER_ID, "")
+        return outputs, answer_id
 
     def _name_model(self, spec, version=None):
         spec.name = self.model_name
@@ -218,6 +225,7 @@ class Client:
         found = self._send(self._status, request).model_version_status
         return [(item.version, item.state, item.status.error_message) for item in found]
 
+    @tracing.traced("Client.set_support")
     def set_support(self, images, masks, normals=()):
         """Encodes K annotated images on the server, once.
 
@@ -276,6 +284,7 @@ class Client:
         self._state = {"support_set": np.array([name.encode()], object)}
         return self
 
+    @tracing.traced("Client.predict")
     def predict(self, image):
         """Segments one image of any size with the support that was set.
 
@@ -397,6 +406,7 @@ def main(argv=None):
     )
     segment.add_argument("--timeout", type=float, default=60.0, help="seconds for a request")
     arguments = parser.parse_args(argv)
+    tracing.start("panet-client", logging.getLogger("serving"))
     try:
         return _segment(arguments)
     except KeyboardInterrupt:
@@ -405,6 +415,8 @@ def main(argv=None):
     except (ServingError, OSError, ValueError, ImportError) as error:
         print(f"{NAME}: {error}", file=sys.stderr)
         return 1
+    finally:
+        tracing.stop()
 
 
 def _segment(arguments):

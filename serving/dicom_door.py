@@ -20,9 +20,11 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 
 import grpc
 
+from serving import tracing
 from serving.address import bare, joined
 from serving.client import Client, ServingError
 from serving.commands.files import write_whole
@@ -120,7 +122,10 @@ class Door:
                 path = None
             try:
                 if path is not None and path.is_file():  # sent twice, it was answered the first time
-                    self._answer(path)
+                    received = path.stat().st_mtime_ns
+                    with tracing.span("DICOM object", "SERVER", received):
+                        tracing.past("wait", received, time.time_ns())
+                        self._answer(path)
                 if self.send:
                     self._deliver()
             except Exception as error:  # one bad object never stops the rest
@@ -132,18 +137,22 @@ class Door:
 
     def _answer(self, path):
         """Writes a SEG for every frame, then forgets the object."""
-        dataset = read_dicom(path, path.name)
+        with tracing.stage("decode"):
+            dataset = read_dicom(path, path.name)
         if is_segmentation(dataset):
             raise ValueError(f"{path.name}: a DICOM SEG; expected a picture.")
         frames = frame_count(dataset)
+        tracing.note(images=frames)
         for frame in range(frames):
-            picture = decode_frame(dataset, frame, path.name)
+            with tracing.stage("decode"):
+                picture = decode_frame(dataset, frame, path.name)
             answer = self._ask(picture)
             if answer is None:
                 return
             number, ending = (None, "_mask.dcm") if frames == 1 else (frame, f"_f{frame}_mask.dcm")
-            made = seg_bytes(self.client, path, answer, path.name, self.supports, number, frame + 1)
-            write_whole(self.output / f"{path.stem}{ending}", made)
+            with tracing.stage("encode", answer_id=answer.answer_id):
+                made = seg_bytes(self.client, path, answer, path.name, self.supports, number, frame + 1)
+                write_whole(self.output / f"{path.stem}{ending}", made)
         path.unlink()
         log.info("%s: answered, %d frame(s)", path.stem, frames)
 
@@ -272,6 +281,7 @@ def main(argv=None):
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("pynetdicom").setLevel(logging.WARNING)
+    tracing.start("panet-dicom-door", log)
     root = arguments.ssl_root and pathlib.Path(arguments.ssl_root).read_bytes()
     client = Client(
         arguments.server,
@@ -297,6 +307,7 @@ def main(argv=None):
     server.shutdown()
     door.close()
     client.close()
+    tracing.stop()
     return 0
 
 

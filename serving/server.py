@@ -15,6 +15,7 @@ import sys
 import threading
 from concurrent import futures
 
+from serving import tracing
 from serving.address import bare, check_free, joined, refusal
 from serving.flags import QUEUE, parse_flags, warn_without_effect
 
@@ -53,7 +54,12 @@ def create_server(
     from serving.api.prediction_service import ModelService
 
     pool = futures.ThreadPoolExecutor(threads, thread_name_prefix="rpc")
-    server = grpc.server(pool, options=list(options), maximum_concurrent_rpcs=queue)
+    server = grpc.server(
+        pool,
+        options=list(options),
+        maximum_concurrent_rpcs=queue,
+        interceptors=tracing.interceptors(),
+    )
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(predictions, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(predictions.core), server)
     OpenInferenceService(predictions).add_to(server)
@@ -264,6 +270,7 @@ def serve(argv=None):
     """
     flags = parse_flags(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    tracing.start("panet-serving", log)
     stop = threading.Event()
 
     def leave(*_):
@@ -317,4 +324,5 @@ def serve(argv=None):
     for observer in running.observers:
         observer.close()
     running.core.stop()
+    tracing.stop()
     return 0

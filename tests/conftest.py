@@ -187,6 +187,23 @@ def python():
     return run
 
 
+@pytest.fixture
+def spans():
+    """Traces everything in this process; `spans()` gives what has ended so far, in that order."""
+    pytest.importorskip("opentelemetry.sdk", reason="OpenTelemetry is not installed: pip install .[tracing]")
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    from serving import tracing
+
+    exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracing.use(provider)
+    yield exporter.get_finished_spans
+    tracing.use(None)
+
+
 @pytest.fixture(scope="session")
 def signing_keys(tmp_path_factory):
     """Folder with the key pairs ours and theirs: NAME.pem and NAME.pub, of the curve P-256."""

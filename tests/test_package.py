@@ -164,8 +164,9 @@ def imported(file):
 
 def distributions(modules):
     known = importlib.metadata.packages_distributions()
-    # The namespace package google belongs to many; the client's generated code wants protobuf.
-    return {"protobuf" if module == "google" else canonicalize_name(known[module][0]) for module in modules}
+    # These namespace packages belong to many; the client's generated code wants protobuf.
+    shared = {"google": "protobuf", "opentelemetry": "opentelemetry-sdk"}
+    return {shared.get(module) or canonicalize_name(known[module][0]) for module in modules}
 
 
 def declared(*lists):
@@ -193,8 +194,9 @@ def test_every_import_of_the_client_is_declared_or_relative(wheels):
         "a module of the client imports serving.x; write it relatively: from .x import y"
     )
     extras = CLIENT["project"]["optional-dependencies"]
-    assert distributions(anywhere) <= declared(CLIENT["project"]["dependencies"], extras["dicom"])
-    assert declared(extras["dicom"]) <= declared(LIBRARY["project"]["optional-dependencies"]["dicom"])
+    dependencies, ours = CLIENT["project"]["dependencies"], LIBRARY["project"]["optional-dependencies"]
+    assert distributions(anywhere) <= declared(dependencies, extras["dicom"], extras["tracing"])
+    assert declared(extras["dicom"]) <= declared(ours["dicom"]) and extras["tracing"] == ours["tracing"]
 
 
 def test_the_lock_lies_within_the_ranges():

@@ -30,6 +30,7 @@ from pipeline.orchestration.annotations import Channel
 from pipeline.orchestration.beam import pipeline_options
 from pipeline.orchestration.cache import PROJECT, cache_key, digest_path, is_whole, versions
 from pipeline.pipeline import create_pipeline
+from serving import tracing
 
 LOG = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class LocalRunner:
             ) from None
         self.metadata = Metadata(self.root / "metadata.db")
 
+    @tracing.traced("pipeline run")
     def run(self):
         """Runs the pipeline.
 
@@ -78,6 +80,7 @@ class LocalRunner:
             # Logical devices must be named before TensorFlow starts, which it does in the first stage.
             strategy_of(dataclasses.asdict(self.config.trainer))
         name, folder = self._new_run()
+        tracing.note(run=name)
         (folder / "config.yaml").write_text(to_yaml(self.config), "utf-8")
         context = self.metadata.start_run(
             name,
@@ -89,7 +92,9 @@ class LocalRunner:
         for number, node in enumerate(nodes, 1):
             try:
                 LOG.info("[%d/%d] %s ...", number, len(nodes), node.component.name)
-                result, stop = self._execute(node, context, results)
+                with tracing.span(node.component.name):
+                    result, stop = self._execute(node, context, results)
+                    tracing.note(cached=result.state == "CACHED", **_ids("output", result.outputs))
             except BaseException as error:
                 state, why = (
                     ("interrupted", "interrupted")
@@ -139,6 +144,7 @@ class LocalRunner:
                 "StatisticsGen", "statistics", other_than=inputs["statistics"].digest
             )
             inputs |= {"previous": previous} if previous else {}
+        tracing.note(**_ids("input", inputs))
         key = cache_key(node, inputs, self.root)
         hit = self._cached(component, key) if self.config.run.cache else None
         if hit:
@@ -254,6 +260,11 @@ def check(config):
             f"pusher.destination is {destination}, which is a file; expected a folder, which is made if it is not there."
         )
     pipeline_options(dataclasses.asdict(config.beam))
+
+
+def _ids(direction, artifacts):
+    """Attributes of a stage's span: ids that `pipeline lineage` takes, such as input.examples=3."""
+    return {f"{direction}.{name}": artifact.id for name, artifact in artifacts.items()}
 
 
 def _is_tensorflow_s(error):

@@ -7,6 +7,7 @@ import time
 import grpc
 import tensorflow as tf
 
+from serving import tracing
 from serving.api.tensors import size_problem
 from serving.errors import RpcError
 
@@ -68,6 +69,9 @@ class Batcher:
         if leads:
             self._lead(key, batch, version.signatures[signature])
         item.done.wait()
+        tracing.past("batch", item.queued, item.began or time.time_ns())
+        if item.began:
+            tracing.past("tensorflow", item.began, item.ended, requests=item.requests)
         if item.error:
             raise item.error
         return item.outputs
@@ -88,6 +92,7 @@ class Batcher:
                 _run(batch.items, function)
         finally:
             for item in batch.items:
+                item.ended = time.time_ns()
                 item.done.set()
 
 
@@ -105,6 +110,8 @@ class _Item:
         self.inputs, self.size, self.deadline = inputs, size, deadline
         self.outputs = self.error = None
         self.done = threading.Event()
+        # For its spans, ns since 1970; and how many requests TensorFlow was called with.
+        self.queued, self.began, self.ended, self.requests = time.time_ns(), None, None, 1
 
 
 def check_deadline(deadline):
@@ -121,6 +128,7 @@ def _run(items, function):
     for item in items:
         try:
             check_deadline(item.deadline)
+            item.began = time.time_ns()
             live.append(item)
         except RpcError as error:
             item.error = error
@@ -132,6 +140,7 @@ def _run(items, function):
             sizes = [item.size for item in live]
             parts = {name: tf.split(tensor, sizes) for name, tensor in joined.items()}
             for number, item in enumerate(live):
+                item.requests = len(live)
                 item.outputs = {name: tensors[number] for name, tensors in parts.items()}
             return
         except Exception:  # whatever one of them did: each for itself

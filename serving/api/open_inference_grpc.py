@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf import descriptor_pb2, descriptor_pool, text_format
 
+from serving import tracing
 from serving.api.open_inference import (
     SIGNATURE,
     OpenInference,
@@ -87,16 +88,18 @@ class OpenInferenceService:
     def infer(self, request, deadline=None):
         """ModelInferResponse of a ModelInferRequest, its outputs as raw contents; raises what `status_of`
         knows."""
-        predict = read_request(request)
+        with tracing.stage("decode"):
+            predict = read_request(request)
         response = self.door.predictions.predict(predict, deadline)
         answer = pb.ModelInferResponse(
             model_name=request.model_name,
             model_version=str(response.model_spec.version.value),
             id=request.id,
         )
-        for name in wanted(predict, response):
-            answer.outputs.add(**described(name, response.outputs[name]))
-            answer.raw_output_contents.append(raw_of(response.outputs[name]))
+        with tracing.stage("encode"):
+            for name in wanted(predict, response):
+                answer.outputs.add(**described(name, response.outputs[name]))
+                answer.raw_output_contents.append(raw_of(response.outputs[name]))
         return answer
 
     def add_to(self, server):

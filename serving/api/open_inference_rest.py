@@ -11,6 +11,7 @@ import urllib.parse
 import numpy as np
 import tensorflow as tf
 
+from serving import tracing
 from serving.api.http_body import HttpError
 from serving.api.json_tensors import parse, read_tensor
 from serving.api.open_inference import (
@@ -93,12 +94,15 @@ class OpenInferenceRest:
         """
         self.check_infer(path)
         body = memoryview(body)
-        size = _header_length(header_length, len(body))
-        asked = parse(bytes(body[:size]))
-        if not isinstance(asked.get("id", ""), str):
-            raise RpcError.invalid(f"id is {json.dumps(asked['id'])[:100]}; expected a string.")
-        request, binary = read_request(*_names(MODEL.fullmatch(path)), asked, body[size:])
-        return self._write(asked, request, self.door.predictions.predict(request), binary)
+        with tracing.stage("decode"):
+            size = _header_length(header_length, len(body))
+            asked = parse(bytes(body[:size]))
+            if not isinstance(asked.get("id", ""), str):
+                raise RpcError.invalid(f"id is {json.dumps(asked['id'])[:100]}; expected a string.")
+            request, binary = read_request(*_names(MODEL.fullmatch(path)), asked, body[size:])
+        response = self.door.predictions.predict(request)
+        with tracing.stage("encode"):
+            return self._write(asked, request, response, binary)
 
     @staticmethod
     def _write(asked, request, response, binary):

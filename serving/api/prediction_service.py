@@ -15,6 +15,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from serving import tracing
 from serving.api import encoded_pictures, provenance
 from serving.api.batching import check_deadline
 from serving.api.tensors import fill_tensor, read_inputs
@@ -104,26 +105,32 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         with contextlib.nullcontext(version) if version else self.core.lease(request.model_spec) as version:
             name = request.model_spec.signature_name or DEFAULT_SIGNATURE
             definition = signature_of(version, name)
+            known = {"model": request.model_spec.name, "version": version.number, "signature": name}
+            tracing.note(**known, answer_id=answer.id)
             unknown = set(request.output_filter) - set(definition.outputs)
             if unknown:
                 raise RpcError.invalid(
                     f"output tensor alias not found in signature: {sorted(unknown)}; outputs are {sorted(definition.outputs)}."
                 )
-            inputs = self._inputs(version, request.inputs, definition.inputs)
-            encoded_pictures.check_pictures(inputs)
+            with tracing.stage("decode"):
+                inputs = self._inputs(version, request.inputs, definition.inputs)
+                encoded_pictures.check_pictures(inputs)
+            tracing.note(**tracing.counts(inputs))
             try:
                 if self.batcher:
                     outputs = self.batcher.run(version, name, inputs, deadline)
                 else:
-                    outputs = version.signatures[name](**inputs)
+                    with tracing.stage("tensorflow"):
+                        outputs = version.signatures[name](**inputs)
             except Exception as error:
                 raise encoded_pictures.refusal(error, inputs) or error from None
             self._tell(answer, request, version, name, inputs, outputs)
-        response = predict_pb2.PredictResponse()
-        fill_spec(response.model_spec, request.model_spec.name, version.number, name)
-        for alias, tensor in outputs.items():
-            if not request.output_filter or alias in request.output_filter:
-                fill_tensor(response.outputs[alias], tensor)
+        with tracing.stage("encode"):
+            response = predict_pb2.PredictResponse()
+            fill_spec(response.model_spec, request.model_spec.name, version.number, name)
+            for alias, tensor in outputs.items():
+                if not request.output_filter or alias in request.output_filter:
+                    fill_tensor(response.outputs[alias], tensor)
         return response
 
     def _tell(self, *answered):

@@ -24,6 +24,7 @@ import tensorflow as tf
 from google.protobuf import json_format
 from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
 
+from serving import tracing
 from serving.address import refusal, resolve
 from serving.api import provenance
 from serving.api.http_body import HttpError, read_body, too_large
@@ -181,7 +182,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.do_GET()
 
     def do_POST(self):
-        self._answer(self._predict, (":predict", ":classify", ":regress"))
+        v2 = ROOT.fullmatch(self._path())
+        route = "/v2/models/{model}/infer" if v2 else "/v1/models/{model}:predict"
+        with tracing.http_request("POST", route, self.headers):
+            self._answer(self._predict, (":predict", ":classify", ":regress"))
 
     def do_OPTIONS(self):
         self._send(204, b"", None, {"Allow": METHODS})
@@ -217,7 +221,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 kind = headers.pop("Content-Type", kind)
             else:
                 code, answer = self._serving(action, allowed)
-                body = json.dumps(answer).encode()
+                with tracing.stage("write json"):
+                    body = json.dumps(answer).encode()
         except HttpError as error:
             code, body = error.code, _error(error)
         except TimeoutError:
@@ -246,6 +251,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return action(match)
 
     def _send(self, code, content, kind, headers=None):
+        tracing.http_status(code)
         self.send_response(code)
         if kind:
             self.send_header("Content-Type", kind)
@@ -325,7 +331,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return door.get(path, self.path.partition("#")[0].partition("?")[2])
         door.check_infer(path)
         self._refuse_late()
-        body = read_body(self.headers, self.rfile, MAX_BODY)
+        with tracing.stage("read body"):
+            body = read_body(self.headers, self.rfile, MAX_BODY)
         with self.server.slots:
             return door.infer(path, self.headers.get(HEADER_LENGTH), body)
 
@@ -335,7 +342,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _predict(self, match):
         self._refuse_late()
-        body = parse(read_body(self.headers, self.rfile, MAX_BODY))
+        with tracing.stage("read body"):
+            body = parse(read_body(self.headers, self.rfile, MAX_BODY))
         predictions, request = self.server.predictions, predict_pb2.PredictRequest()
         self._fill(request.model_spec, match)
         name = body.get("signature_name", "")
@@ -356,13 +364,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
             )
         with self.server.slots, predictions.core.lease(request.model_spec) as version:
             definition = signature_of(version, name or DEFAULT_SIGNATURE)
-            _fill_inputs(request, body.pop("instances" if rows else "inputs"), rows, definition)
+            with tracing.stage("decode"):
+                _fill_inputs(request, body.pop("instances" if rows else "inputs"), rows, definition)
             answer = provenance.begin(self.headers.items())
             response = predictions.predict(request, version=version, answer=answer)
             self._answer_id = answer.id
-        outputs = {
-            alias: write_tensor(alias, tf.make_ndarray(proto)) for alias, proto in response.outputs.items()
-        }
+        with tracing.stage("encode"):
+            outputs = {
+                alias: write_tensor(alias, tf.make_ndarray(proto))
+                for alias, proto in response.outputs.items()
+            }
         if rows:
             row = [dict(zip(outputs, values)) for values in zip(*outputs.values())]
             return 200, {"predictions": row if len(outputs) > 1 else next(iter(outputs.values()))}

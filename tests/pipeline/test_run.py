@@ -249,11 +249,18 @@ print("TensorFlow:", "yes" if "tensorflow" in sys.modules else "no")
 """
 
 
-def test_second_run_takes_all_from_the_cache(first, capsys, python):
+def test_second_run_takes_all_from_the_cache(first, capsys, python, spans):
     runner, _ = first
     show_log()
-    _, results, _ = LocalRunner(runner.config).run()
+    name, results, _ = LocalRunner(runner.config).run()
     assert set(states(results).values()) == {"CACHED"}
+    *stages, run = spans()
+    assert (run.name, run.attributes["panet.run"]) == ("pipeline run", name)
+    assert [stage.name for stage in stages] == [result.component for result in results]
+    assert {stage.parent.span_id for stage in stages} == {run.context.span_id}
+    ids = {f"panet.output.{output}": a.id for output, a in results[4].outputs.items()}
+    ids["panet.input.examples"] = results[0].outputs["examples"].id
+    assert dict(stages[4].attributes) == {**ids, "panet.cached": True} and all(ids.values())
     assert "Trainer: cached" in capsys.readouterr().out
     settings = max((runner.root / "runs").glob("*/config.yaml"))
     # TensorFlow's import would take most of such a run. (The light model would be built, to check it.)
@@ -275,11 +282,14 @@ def test_a_changed_pixel_is_no_cache_hit(light, data):
     assert found["ExampleGen"] == "COMPLETE" and found["Trainer"] == "COMPLETE"
 
 
-def test_a_damaged_artifact_or_a_missing_push_is_no_cache_hit(light):
+def test_a_damaged_artifact_or_a_missing_push_is_no_cache_hit(light, spans):
     runner, _ = light
     version = max((runner.root / "serving" / "panet").iterdir())
     shutil.rmtree(version)
     _, results, _ = LocalRunner(runner.config).run()
+    pusher = next(span for span in spans() if span.name == "Pusher")
+    assert pusher.attributes["panet.cached"] is False
+    assert pusher.attributes["panet.output.pushed_model"] == results[-1].outputs["pushed_model"].id
     found = states(results)
     assert found["Trainer"] == "CACHED" and found["Pusher"] == "COMPLETE" and version.is_dir()
     statistics = next(r for r in results if r.component == "StatisticsGen").outputs["statistics"]
@@ -306,7 +316,7 @@ def test_runs_lists_runs_with_scores(light, capsys):
     assert main(["runs", "--root", "/nowhere"]) == 1
 
 
-def test_broken_files_stop_the_run_before_anything_is_written(tmp_path, capsys):
+def test_broken_files_stop_the_run_before_anything_is_written(tmp_path, capsys, spans):
     rows = [(f"{patient}_{i:03d}.png", "Benign") for patient in ("AAAA", "BBBB", "CCCC") for i in range(4)]
     folder = write_bus_uclm(tmp_path / "data", rows)
     image = folder / "images" / "AAAA_003.png"
@@ -317,6 +327,7 @@ def test_broken_files_stop_the_run_before_anything_is_written(tmp_path, capsys):
         file.write("AAAA_099.png;64x48;Benign;No;No;No\n")
     settings = [x for s in (f"data.path={folder}", f"run.root={tmp_path}/run", *TINY) for x in ("--set", s)]
     assert main(["run", *settings]) == 1
+    assert [dict(span.attributes)["error.type"] for span in spans()] == ["DataError"] * 2
     error = capsys.readouterr().err
     for name in (
         "AAAA_003.png: cannot be decoded",

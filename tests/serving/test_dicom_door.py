@@ -152,6 +152,22 @@ def test_a_study_is_answered_past_a_bad_object(model, opened, tmp_path):
     assert set(model.asked) == {b"kept"} and len(model.asked) == 2 + 1 + 3
 
 
+def test_an_object_is_one_trace_without_its_names(model, opened, tmp_path, spans):
+    door, port = opened()
+    files = study(tmp_path / "study")
+    store(port, *files[:2])
+    until(lambda: len([span for span in spans() if span.name == "DICOM object"]) == 2)
+    good, bad = (span for span in spans() if span.name == "DICOM object")
+    below = [span for span in spans() if span.context.trace_id == good.context.trace_id and span.parent]
+    assert [span.name for span in below if span.parent.span_id == good.context.span_id] == [
+        *("wait", "decode", "decode", "Client.predict", "encode"),
+    ]
+    assert good.attributes["panet.images"] == 1 and "tensorflow.serving" in "".join(s.name for s in below)
+    assert bad.attributes["error.type"] == "Refused" and not bad.events and not bad.status.description
+    told = "".join(span.to_json() for span in spans())
+    assert "1.9." not in told and ".dcm" not in told and str(tmp_path) not in told
+
+
 def test_what_waits_is_bounded_and_survives(model, opened, tmp_path):
     paths = study(tmp_path / "in")
     door, port = opened(start=False, max_waiting=1)
