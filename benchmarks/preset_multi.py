@@ -83,6 +83,8 @@ def write(work):
 def card(preset):
     """The model card, Markdown."""
     about, recipe = preset["about"], preset["about"]["recipe"]
+    from panet_keras.training import BUS_MULTI
+
     scores = json.loads((record.RESULTS / "hospitals.json").read_text("utf-8"))
     trained = "; ".join(f"{name}, {what}" for name, what in about["data"].items())
     return f"""# {NAME}
@@ -96,10 +98,11 @@ support. Give it annotated images of lesions, and frames of your scanner without
 Brief 2020; no licence text found, research use with citation) and BUS-BRA (Gomez-Flores et al., Medical Physics 2024; free use with citation).
 
 **Trained on** {trained}; {recipe["steps"]} steps of several layouts at {recipe["episodes"]["size"][0]} x {recipe["episodes"]["size"][1]}, seed
-{recipe["seed"]}, from the weights of the preset `{recipe["start_from"]}`. {about.get("note", "")}
+{recipe["seed"]}, from the mean of the weights of three models, each trained without one of the hospitals ({BUS_MULTI.steps} steps from ImageNet's weights).
+{about.get("note", "")}
 
-**On hospitals that a model has not seen.** Each line is a model that was trained in the same way, shorter (BUSI 600 steps, BUS-BRA 400), without the hospital
-that it is scored on, and without a threshold but for what `calibrate` or `adapt` set; on the thyroid, another organ, this preset:
+**On hospitals that a model has not seen.** Each line is the one of those three models that was trained without the hospital that it is scored on, and
+without a threshold but for what `calibrate` or `adapt` set; on the thyroid, another organ, this preset:
 
 {tables.hospitals(scores["table"])}
 

@@ -138,21 +138,25 @@ def hospitals(table):
 
 
 def hospitals_in_short(table):
-    """A line for each hospital: Dice by the number of supports, without `adapt`, with normal frames where
-    there are any."""
-    rows = {}
+    """A line for each hospital: Dice by the number of supports, without and with `adapt`, with normal frames
+    where there are any."""
+    rows, adapted = {}, {}
     for row in sorted(table, key=lambda row: row["normals"]):
-        if not row["adapted"]:
-            rows.setdefault(row["hospital"], {})[row["supports"]] = row
-    supports = sorted({count for row in rows.values() for count in row})
+        (adapted if row["adapted"] else rows).setdefault(row["hospital"], {})[row["supports"]] = row
+    supports, tuned = (sorted({count for row in kind.values() for count in row}) for kind in (rows, adapted))
     lines = []
     for name, row in rows.items():
         dice = [
             between(row[count]["dice"], row[count]["interval"]) if count in row else "" for count in supports
         ]
+        own = adapted.get(name, {})
+        dice += [
+            between(own[count]["dice"], own[count]["interval"]) if count in own else "" for count in tuned
+        ]
         few = row.get(5) or next(iter(row.values()))
         lines.append([name, *dice, f"{few['missed']:.0%}", f"{few['marked']:.0%}" if "marked" in few else ""])
     heads = [f"Dice, {count} support{'s' if count > 1 else ''}" for count in supports]
+    heads += [f"`adapt` on {count}" for count in tuned]
     return markdown(["unknown hospital", *heads, "missed, 5 supports", "normal frames marked"], lines)
 
 
