@@ -79,8 +79,8 @@ def test_the_table_of_hospitals():
         row | {"supports": 1, "dice": 0.5, "hospital": "B"},
     ]
     assert tables.hospitals_in_short(rows).splitlines()[2:] == [
-        "| A | 0.700 (0.600 to 0.800) | 0.760 (0.600 to 0.800) | 10% | 20% |",
-        "| B | 0.500 (0.600 to 0.800) |  | 10% |  |",
+        "| A | 0.700 (0.600 to 0.800) | 0.760 (0.600 to 0.800) | 0.990 (0.600 to 0.800) | 10% | 20% |",
+        "| B | 0.500 (0.600 to 0.800) |  |  | 10% |  |",
     ]
     assert (
         tables.hospitals(rows).splitlines()[4]
