@@ -27,8 +27,10 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """What undoes each value of the EXIF tag Orientation (Exif 2.32, section 4.6.4)."""
-BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
+BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, SAMPLE_FORMAT = 258, 259, 262, 339
 """Tags of TIFF 6.0."""
+LOSSY_TIFF = {6: "JPEG", 7: "JPEG", 33003: "JPEG 2000", 33005: "JPEG 2000", 34712: "JPEG 2000", 50001: "WebP"}
+"""Values of the tag Compression (TIFF 6.0, its technical note 2, and libtiff's tiff.h)."""
 BASELINE = {0xC0, 0xC1, 0xC2}
 """Starts of frame of JPEG (ITU T.81, table B.1) that every decoder reads: Huffman-coded, baseline, extended
 and progressive."""
@@ -119,8 +121,8 @@ def open_pages(content, name, max_pixels=MAX_PIXELS, page=None, several=False):
 
 def _loaded(image, content):
     """A copy of the present page with what Pillow leaves to the caller: orientation, 16-bit white,
-    transparent grey of few bits."""
-    wanted = (BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT) if image.format == "TIFF" else ()
+    transparent grey of few bits; and whether it was compressed with loss."""
+    wanted = (BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, SAMPLE_FORMAT) if image.format == "TIFF" else ()
     tags = {tag: image.tag_v2[tag] for tag in wanted if tag in image.tag_v2}
     inverted = tags.get(PHOTOMETRIC) == 0 and image.mode.startswith("I;16")
     if image.mode == "L" and 2 in tags.get(SAMPLE_FORMAT, ()):
@@ -129,6 +131,7 @@ def _loaded(image, content):
     page = turned(image) if image.format != "TIFF" else image.copy()  # Pillow has turned a TIFF
     page.format = image.format
     bits = tags.get(BITS_PER_SAMPLE, ()) or (content[24],) * (image.format == "PNG")
+    page.info["lossy"] = _lossy(image.format, tags.get(COMPRESSION), content)
     page.info["deep_colour"] = (
         page.mode not in ("1", "L", "P") and not page.mode.startswith(("I", "F")) and 16 in bits
     )
@@ -141,6 +144,21 @@ def _loaded(image, content):
     if image.format == "PNG" and isinstance(grey, int) and page.mode == "L" and content[24] in (2, 4):
         page.info["transparency"] = grey * (255 // (2 ** content[24] - 1))
     return page
+
+
+def _lossy(form, compression, content):
+    """Name of the compression with loss of a picture of Pillow's format `form`; False where there was none."""
+    if form == "WEBP":  # RIFF: an even number of bytes behind name and length of each part
+        place, parts = 12, []
+        while place + 8 <= len(content):
+            kind, length = struct.unpack("<4sI", content[place : place + 8])
+            place += 8 + (16 if kind == b"ANMF" else length + length % 2)  # a frame has parts of its own
+            parts.append(kind)
+        return "WebP" if b"VP8 " in parts else False
+    if form == "JPEG2000":  # the marker COD ends with the transformation; 0 is not reversible (ISO 15444-1, A.6.1)
+        place = content.find(b"\xff\x52", max(content.find(b"\xff\x4f\xff\x51"), 0))
+        return "JPEG 2000" if content[place + 13 : place + 14] == b"\0" else False
+    return LOSSY_TIFF.get(compression, False) if form == "TIFF" else "JPEG" if form in LOSSY else False
 
 
 def turned(image):
