@@ -155,7 +155,9 @@ def _lossy(form, compression, content):
             place += 8 + (16 if kind == b"ANMF" else length + length % 2)  # a frame has parts of its own
             parts.append(kind)
         return "WebP" if b"VP8 " in parts else False
-    if form == "JPEG2000":  # the marker COD ends with the transformation; 0 is not reversible (ISO 15444-1, A.6.1)
+    if (
+        form == "JPEG2000"
+    ):  # the marker COD ends with the transformation; 0 is not reversible (ISO 15444-1, A.6.1)
         place = content.find(b"\xff\x52", max(content.find(b"\xff\x4f\xff\x51"), 0))
         return "JPEG 2000" if content[place + 13 : place + 14] == b"\0" else False
     return LOSSY_TIFF.get(compression, False) if form == "TIFF" else "JPEG" if form in LOSSY else False
