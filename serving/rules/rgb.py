@@ -83,6 +83,7 @@ def open_pages(content, name, max_pixels=MAX_PIXELS, page=None, several=False):
     kind, mend = kind_of(content)
     try:
         check_whole(content, name)
+        content = _without_notes(content)
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
             if page is None and count > 1 and not several:
@@ -155,7 +156,9 @@ def _lossy(form, compression, content):
             place += 8 + (16 if kind == b"ANMF" else length + length % 2)  # a frame has parts of its own
             parts.append(kind)
         return "WebP" if b"VP8 " in parts else False
-    if form == "JPEG2000":  # the marker COD ends with the transformation; 0 is not reversible (ISO 15444-1, A.6.1)
+    if (
+        form == "JPEG2000"
+    ):  # the marker COD ends with the transformation; 0 is not reversible (ISO 15444-1, A.6.1)
         place = content.find(b"\xff\x52", max(content.find(b"\xff\x4f\xff\x51"), 0))
         return "JPEG 2000" if content[place + 13 : place + 14] == b"\0" else False
     return LOSSY_TIFF.get(compression, False) if form == "TIFF" else "JPEG" if form in LOSSY else False
@@ -203,7 +206,7 @@ def _check_png(content, name):
             f"{name}: cannot be decoded (PNG {what}); expected a whole picture. Copy or export the file again."
         )
 
-    place, kinds = 8, []
+    place, kinds, palette = 8, [], 0
     while place + 12 <= len(content):
         length, kind = struct.unpack(">I4s", content[place : place + 8])
         end = place + 12 + length
@@ -213,12 +216,10 @@ def _check_png(content, name):
             raise damaged("with a wrong checksum")
         if not kinds and (kind != b"IHDR" or length != 13 or content[26:28] != b"\0\0"):
             raise damaged("with a wrong header")
-        if kinds and kind == b"IHDR":
-            raise damaged("with two headers")
-        if kind not in CRITICAL and not kind[0] & 32:
-            raise damaged(f"with an unknown part {kind.decode('latin-1')!a}")
-        if kind == b"IDAT" and content[25] == 3 and b"PLTE" not in kinds:
-            raise damaged("without its palette")
+        problem = kinds and _png_problem(kinds, kind, length, content, palette)
+        if problem:
+            raise damaged(problem)
+        palette = length // 3 if kind == b"PLTE" else palette
         kinds.append(kind)
         if kind == b"IEND":
             if b"IDAT" not in kinds:
@@ -230,6 +231,51 @@ def _check_png(content, name):
             return
         place = end
     raise damaged("that is cut off")
+
+
+SEEN = (*CRITICAL, b"tRNS", b"eXIf", b"acTL", b"fcTL", b"fdAT")
+"""The chunks of a PNG that change what is shown here: pixels, transparency, orientation, frames."""
+
+
+def _without_notes(content):
+    """A PNG without the chunks that change nothing, for one of which, long or damaged, Pillow would refuse the
+    picture; other content as it is."""
+    if content[:8] != b"\x89PNG\r\n\x1a\n":
+        return content
+    place, parts, dropped = 8, [content[:8]], False
+    while place + 12 <= len(content):
+        length, kind = struct.unpack(">I4s", content[place : place + 8])
+        if kind in SEEN:
+            parts.append(content[place : place + 12 + length])
+        else:
+            dropped = True
+        place += 12 + length
+    return b"".join(parts) if dropped else content
+
+
+def _png_problem(kinds, kind, length, content, palette):
+    """What is wrong with a chunk behind those of `kinds`, or None; decoders differ in what they make of each.
+
+    Args:
+        kinds: of the chunks before it. kind, length: its own. content: of the file. palette: number of colours.
+    """
+    bits, colour = content[24], content[25]
+    if kind == b"IHDR":
+        return "with two headers"
+    if kind not in CRITICAL and not kind[0] & 32:
+        return f"with an unknown part {kind.decode('latin-1')!a}"
+    if kind == b"PLTE":
+        most = 2**bits if colour == 3 else 256
+        wrong = length % 3 or not 1 <= length // 3 <= most
+        return "with a wrong palette" if wrong or b"PLTE" in kinds or b"IDAT" in kinds else None
+    if kind == b"tRNS":
+        fits = {0: length == 2, 2: length == 6, 3: 1 <= length <= palette}.get(colour, False)
+        return None if fits and not {b"IDAT", b"tRNS"} & set(kinds) else "with a wrong transparency (tRNS)"
+    if kind == b"IDAT":
+        if colour == 3 and b"PLTE" not in kinds:
+            return "without its palette"
+        return "with pixels in several places" if b"IDAT" in kinds and kinds[-1] != b"IDAT" else None
+    return None
 
 
 def _check_jpeg(content, name):

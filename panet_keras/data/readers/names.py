@@ -1,6 +1,7 @@
 """Which files of a folder are pictures, which are masks, and which are annotations in another format."""
 
 import re
+import unicodedata
 
 from panet_keras.errors import DataError
 from panet_keras.pictures.rules.kinds import kind_of
@@ -127,6 +128,8 @@ def pair(directory, files, stem_of):
 
 
 def _key(directory, path, stem):
-    """Where a file lies, without the folders that tell images and masks apart, and its stem."""
+    """Where a file lies, without the folders that tell images and masks apart, and its stem; accents composed,
+    for two programs may write one name in two ways."""
     folders = path.relative_to(directory).parts[:-1]
-    return (*(part for part in folders if part.lower() not in IMAGE_FOLDERS | MASK_FOLDERS), stem)
+    kept = (part for part in folders if part.lower() not in IMAGE_FOLDERS | MASK_FOLDERS)
+    return tuple(unicodedata.normalize("NFC", part) for part in (*kept, stem))

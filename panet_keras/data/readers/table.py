@@ -95,11 +95,12 @@ def warn_of_twins(where, patients):
     """Warns of patients who may be one: their images may be on two sides of a split."""
     spelled = {}
     for patient in patients:
-        spelled.setdefault("".join(patient.split()).casefold(), {})[patient] = None
+        seen = "".join(char for char in patient if not char.isspace() and unicodedata.category(char) != "Cf")
+        spelled.setdefault(seen.casefold(), {})[patient] = None
     twins = [" and ".join(map(repr, names)) for names in spelled.values() if len(names) > 1]
     if twins:
         warnings.warn(
-            f"{where}: patients {'; '.join(twins[:5])}{' ...' if len(twins) > 5 else ''} differ in case or spaces alone and count as "
+            f"{where}: patients {'; '.join(twins[:5])}{' ...' if len(twins) > 5 else ''} differ in case, spaces or invisible signs alone and count as "
             "several. Write one patient in one way.",
             DataWarning,
             stacklevel=3,
@@ -192,7 +193,9 @@ def read_rows(path, expected, delimiter=None):
         # A quote that is never closed would take all rows behind it into its cell.
         rows = list(enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), 1))
     except csv.Error as error:
-        raise DataError(path, [f"cannot be read as CSV ({error}); expected {expected}."]) from None
+        raise DataError(
+            path, [f"cannot be read as CSV ({error}); expected {expected}. Is a quote not closed?"]
+        ) from None
     rows = [(number, [cell.strip() for cell in cells]) for number, cells in rows]
     rows = [(number, cells) for number, cells in rows if any(cells)]
     return rows[1:] if said else rows

@@ -154,7 +154,7 @@ def _lesion(levels, name, lossy):
     if len(above) == 1 and not lossy:
         return inside, noise
     labels, support = np.unique(levels[inside & _filled(levels)], return_counts=True)
-    drawn = not lossy and np.isin(above, labels).all()
+    drawn = not lossy and (np.isin(above, labels).all() or len(above) > FEW and _one_level_each(levels))
     tolerance = NOISE * top if lossy or not drawn and len(above) > FEW else 0
     if values[0] > tolerance:
         raise MaskRefused(
@@ -232,6 +232,15 @@ def _check_shape(inside, name):
         raise MaskRefused(
             f"{name}: an outline, with {enclosed} black pixels inside; expected an area. Fill it (scipy.ndimage.binary_fill_holes)."
         )
+
+
+def _one_level_each(levels):
+    """Whether every region has a level of its own from edge to edge: instances, which no filter has seen."""
+    numbers, count = regions(levels > 0)
+    least, most = np.full(count + 1, np.iinfo(np.int64).max), np.zeros(count + 1, np.int64)
+    np.minimum.at(least, numbers.ravel(), levels.ravel())
+    np.maximum.at(most, numbers.ravel(), levels.ravel())
+    return bool((least[1:] == most[1:]).all())
 
 
 def _list(values):
