@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import os
 import pathlib
 import typing
@@ -275,15 +276,39 @@ def test_what_a_nested_section_refuses(settings, message):
         made(*settings)
 
 
-def test_a_table_changes_when_one_of_its_pictures_does(tmp_path):
+COCO = {"images": [{"id": 1, "file_name": "b.png"}], "annotations": []}
+
+
+@pytest.mark.parametrize(
+    ("index", "text"),
+    [
+        ("set.csv", "image,mask\npictures/a.png,pictures/b.png|nowhere.png\n"),
+        ("set.csv", "image;mask\npictures/a.png;pictures/b.png\n"),
+        ("set.csv", "image\tmask\npictures\\a.png\tpictures\\b.png\n"),
+        ("set.csv", "sep=;\nmask\n'pictures/b.png'\n".replace("'", '"')),
+        ("pictures.json", json.dumps(COCO).replace("b.png", "pictures/b.png")),
+        ("annotations/c.json", json.dumps(COCO).replace("b.png", "../pictures/b.png")),
+        ("annotations", json.dumps({"shapes": [], "imagePath": "..\\pictures\\b.png"})),
+        ("linked", None),
+    ],
+)
+def test_a_data_set_changes_when_one_of_its_pictures_does(tmp_path, index, text):
+    """What is read counts in the cache key, wherever it lies and however it is named."""
     from pipeline.orchestration.cache import digest_path
 
-    (tmp_path / "pictures").mkdir()
+    for folder in ("pictures", "annotations", "linked"):
+        (tmp_path / folder).mkdir()
     for name in ("a", "b", "other"):
         (tmp_path / "pictures" / f"{name}.png").write_text(name)
-    (tmp_path / "set.csv").write_text("image,mask\npictures/a.png,pictures/b.png|nowhere.png\n")
-    first = digest_path(tmp_path / "set.csv")
+    place = tmp_path / index
+    if text is None:
+        (place / "images").symlink_to(tmp_path / "pictures")
+        (place / "again").symlink_to(place)
+    else:
+        (place / "x.json" if place.is_dir() else place).write_text(text)
+    first = digest_path(place)
     (tmp_path / "pictures" / "other.png").write_text("changed")
-    assert digest_path(tmp_path / "set.csv") == first
+    assert (digest_path(place) == first) is (text is not None)
+    first = digest_path(place)
     (tmp_path / "pictures" / "b.png").write_text("changed")
-    assert digest_path(tmp_path / "set.csv") != first
+    assert digest_path(place) != first
