@@ -342,6 +342,7 @@ def write_tensor(proto, value):
             item.encode() if isinstance(item, str) else bytes(item) for item in array.ravel()
         )
         return
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     for number, dtype in DTYPES.items():
         if array.dtype == dtype:
             proto.dtype = number

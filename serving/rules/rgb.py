@@ -356,6 +356,7 @@ def array_to_rgb(array, name="image"):
         Refused: another shape, type or range.
     """
     array = np.asarray(array)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)  # of another machine's order
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[-1] not in (1, 2, 3, 4) or 0 in array.shape:

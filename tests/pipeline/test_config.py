@@ -87,6 +87,9 @@ def test_committed_configurations_load_and_round_trip(name, tmp_path):
             "data.sources has no share for B; expected one for each, or none",
         ),
         (["data.path=~no-such-user-here/x"], "there is no such user; expected a path"),
+        (["run.root=${NO_SUCH_THING}/x"], r"there is no variable \$\{NO_SUCH_THING\}; expected a path"),
+        (["trainer.steps=1:30"], r"trainer.recipe.steps is '1:30' \(str\); expected int"),
+        (["infra_validator.timeout=2:00"], r"infra_validator.timeout is '2:00' \(str\); expected float"),
     ],
 )
 def test_a_wrong_setting_is_blamed_on_the_command_line(settings, message, tmp_path):
@@ -117,6 +120,7 @@ def test_a_wrong_setting_is_blamed_on_the_command_line(settings, message, tmp_pa
         ("[a]: 1\n", "bad.yaml:1: a key is a list or a mapping; expected a name"),
         ("- a\n", "bad.yaml: found a list; expected sections: data, run"),
         ("trainer: [", "bad.yaml: not YAML"),
+        ("data: &d {path: *d}\n", "bad.yaml: a section that is part of itself .an alias"),
     ],
 )
 def test_a_wrong_file_is_blamed_with_its_line(text, message, tmp_path):
@@ -146,6 +150,9 @@ def test_a_wrong_file_is_blamed_with_its_line(text, message, tmp_path):
         ("beam.options=--a=1", ("--a=1",)),
         ("evaluator.shots=3", (3,)),
         ("evaluator.shots=[2,4]", (2, 4)),
+        ("evaluator.shots=[010,1_000]", (10, 1000)),
+        ("evaluator.seed=0x10", 16),
+        ("data.path=$HOME/x", os.path.expandvars("$HOME/x")),
         ("run.root=~/runs", os.path.expanduser("~/runs")),
         ("validator.schema=~/s.pbtxt", os.path.expanduser("~/s.pbtxt")),
         ("pusher.destination=~/served", os.path.expanduser("~/served")),

@@ -34,6 +34,7 @@ def test_pictures_follow_the_library_s_rules():
     "value",
     [
         np.arange(6, dtype="float32").reshape(2, 3),
+        np.arange(6, dtype=">f4").reshape(2, 3)[:, ::2],
         np.array([[1, 255]], "uint8"),
         np.array([[b"a", b""]], object),
     ],
