@@ -19,6 +19,7 @@ from .commands.files import write_whole
 from .commands.outputs import ENDINGS, plan_outputs
 from .commands.queries import describe, find_queries
 from .commands.table import name_unread, write_table
+from .commands.trouble import ended_by_signals, exit_code, told, unread
 from .pictures import (
     encode_png,
     enlarge,
@@ -399,12 +400,15 @@ def main(argv=None):
     segment.add_argument("--timeout", type=float, default=60.0, help="seconds for a request")
     arguments = parser.parse_args(argv)
     try:
-        return _segment(arguments)
-    except KeyboardInterrupt:
+        with ended_by_signals():
+            return _segment(arguments)
+    except KeyboardInterrupt as interrupt:
         print(f"{NAME}: interrupted; what was written is whole", file=sys.stderr)
-        return 130
+        return exit_code(interrupt)
+    except BrokenPipeError:
+        return unread()
     except (ServingError, OSError, ValueError, ImportError) as error:
-        print(f"{NAME}: {error}", file=sys.stderr)
+        print(f"{NAME}: {told(error) or error}", file=sys.stderr)
         return 1
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from panet_keras import DataError, DataWarning, FewShotSegmenter, ImageError
 from panet_keras.data import Record, decode_all, decode_image
 from panet_keras.data.records import MASK_COLOURS
-from panet_keras.pictures.decode import colours_to_classes, encode_png, resize_nearest
+from panet_keras.pictures.decode import colours_to_classes, encode_png, resize_nearest, to_uint8_rgb
 
 
 def png(image):
