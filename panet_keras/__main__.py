@@ -5,11 +5,12 @@ import sys
 
 from panet_keras.commands import annotate, check, explain, export, phantom, segment
 from panet_keras.commands.start import prepare_tensorflow
-from panet_keras.commands.trouble import ended_by_signals, exit_code, told, unread
+from panet_keras.commands.trouble import ended_by_signals, exit_code, open_streams, told, unread
 from panet_keras.errors import PANetError
 
 
 def main(argv=None):
+    open_streams()
     parser = argparse.ArgumentParser(
         prog="python -m panet_keras", description="Few-shot segmentation of ultrasound images."
     )

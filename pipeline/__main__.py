@@ -10,7 +10,7 @@ import sys
 from panet_keras.commands import arguments as options
 from panet_keras.commands.formats import add_format
 from panet_keras.commands.start import prepare_tensorflow
-from panet_keras.commands.trouble import ended_by_signals, exit_code, told, unread
+from panet_keras.commands.trouble import ended_by_signals, exit_code, open_streams, told, unread
 from panet_keras.errors import KerasSettingsError
 from pipeline.acceptance.command import add as add_accept
 from pipeline.errors import PipelineError
@@ -20,6 +20,7 @@ LOG = logging.getLogger("pipeline.command")
 
 
 def main(argv=None):
+    open_streams()
     parser = argparse.ArgumentParser(
         prog="python -m pipeline", description="From annotated images to a served model."
     )

@@ -19,7 +19,7 @@ from .commands.files import write_whole
 from .commands.outputs import ENDINGS, plan_outputs
 from .commands.queries import describe, find_queries
 from .commands.table import name_unread, write_table
-from .commands.trouble import ended_by_signals, exit_code, told, unread
+from .commands.trouble import ended_by_signals, exit_code, open_streams, told, unread
 from .pictures import (
     encode_png,
     enlarge,
@@ -373,6 +373,7 @@ def read_tensor(proto):
 
 
 def main(argv=None):
+    open_streams()
     parser = argparse.ArgumentParser(prog=COMMAND, description="Asks a server for masks.")
     commands = parser.add_subparsers(dest="command", required=True)
     segment = commands.add_parser("segment", help="write masks and overlays of the query images")

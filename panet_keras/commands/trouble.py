@@ -18,6 +18,19 @@ MENDS = {
 """What an operating system says, in its own words (TensorFlow and HDF5 repeat them), and what to do."""
 
 
+def open_streams():
+    """Gives a process that was started without standard streams (`2>&-`, some services) the null device in their
+    place: the next file that is opened would get their numbers, and what libraries print would be written into
+    it."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, mode, encoding="utf-8", errors="backslashreplace", closefd=False))
+
+
 class Terminated(KeyboardInterrupt):
     """A signal other than Ctrl-C's asked the command to end."""
 
