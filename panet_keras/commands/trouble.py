@@ -14,6 +14,7 @@ MENDS = {
     "Permission denied": "Name a folder that can be written and files that can be read",
     "Operation not permitted": "Name a folder that can be written and files that can be read",
     "Too many open files": "Raise the limit (ulimit -n)",
+    "Could not determine home directory": "Write the path out, or set HOME",
 }
 """What an operating system says, in its own words (TensorFlow and HDF5 repeat them), and what to do."""
 

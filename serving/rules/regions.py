@@ -142,7 +142,7 @@ def lesion(levels, name, lossy=False):
 def _lesion(levels, name, lossy):
     levels, noise = (levels, 0) if lossy else _without_noise(levels, name)
     inside = levels > 0
-    values, counts = np.unique(levels, return_counts=True)
+    values, counts = _counted(levels)
     above = values[values > 0]
     if not len(above):
         return inside, 0
@@ -175,6 +175,15 @@ def _lesion(levels, name, lossy):
     return (numbers > 0) & (2 * levels >= own), noise + int((inside & (levels != own)).sum())
 
 
+def _counted(levels):
+    """The levels that there are, and how many pixels have each."""
+    if levels.max() >= levels.size:
+        return np.unique(levels, return_counts=True)
+    counts = np.bincount(levels.ravel())
+    values = counts.nonzero()[0]
+    return values, counts[values]
+
+
 def _without_noise(levels, name):
     """Levels without the scattered ones that lie beside black or a label, as of a JPEG of high quality that was saved
     as PNG (0, 1, 254, 255); and how many pixels changed. A level that fills a region is a label, however dark.
@@ -182,7 +191,7 @@ def _without_noise(levels, name):
     Raises:
         MaskRefused: such a dark label among such noise.
     """
-    values, counts = np.unique(levels, return_counts=True)
+    values, counts = _counted(levels)
     top = int(values[-1])
     if top < FAINTEST or not 2 < len(values) <= FEW or values[0]:
         return levels, 0
@@ -216,8 +225,12 @@ def _check_shape(inside, name):
             f"{name}: its whole border is lesion, and {1 - inside.mean():.1%} within is background: black and white in exchanged places, or the "
             "white margin of a figure. Expected black for background: invert it, or cut the margin."
         )
-    core = inside & _filled(inside)
-    if not inside.any() or (core & _filled(core)).any():
+    rows, columns = (np.flatnonzero(inside.any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return
+    inside = inside[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    core = inside & _filled(np.pad(inside, 1))[1:-1, 1:-1]
+    if (core & _filled(np.pad(core, 1))[1:-1, 1:-1]).any():
         return
     # Background goes around corners that touch; a line of such corners is closed all the same, once it is
     # grown by a pixel to each side.

@@ -16,6 +16,7 @@ MAX_BYTES = 1 << 30
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
 """What Pillow may open; of an MPO (a phone's JPEG with previews behind it) the picture that viewers show is
 read."""
+BYTES = (bytes, bytearray, memoryview)
 LOSSY = ("JPEG", "MPO")
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -47,7 +48,7 @@ def read_bytes(source, name):
     Raises:
         Refused: no such file, a folder, or a file that cannot be read.
     """
-    if isinstance(source, (bytes, bytearray, memoryview)):
+    if isinstance(source, BYTES):
         return bytes(source)
     try:
         if os.path.getsize(source) > MAX_BYTES:
