@@ -82,7 +82,7 @@ def _seen(levels, alpha, opaque, name):
 
 def array_levels(array, name):
     """Levels int64 [H, W] of an array [H, W] or [H, W, C] of bool or any number; 0 stays 0, and nothing else
-    becomes 0.
+    becomes 0 but, of fractions, what a resampling leaves: less than 1 / 510 of the greatest.
 
     Raises:
         MaskRefused: another shape or type, or a value that is not finite.
@@ -110,7 +110,7 @@ def array_levels(array, name):
             )
         array = np.abs(array.astype(np.float64))
         if (array != np.rint(array)).any():
-            array = np.ceil(array / array.max() * 255)
+            array = np.rint(array / array.max() * 255)
     return np.abs(array.astype(np.int64))
 
 

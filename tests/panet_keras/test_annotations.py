@@ -205,6 +205,32 @@ def test_nifti(tmp_path):
     )
 
 
+def test_nifti_masks_are_read_as_all_masks_are(tmp_path):
+    """A resampled mask has a fringe; a map of probabilities, and a mask that would lie mirrored, are refused."""
+    import nibabel
+
+    volume = np.stack([FRAME.T, FRAME.T], -1)
+    fringe = np.stack([INSIDE.T, INSIDE.T], -1) * 0.999 + 0.001
+    fringe[1:, :, 1] = (fringe[1:, :, 1] + fringe[:-1, :, 1]) / 2
+    nifti(tmp_path / "a.nii.gz", volume)
+    nifti(tmp_path / "a_mask.nii.gz", fringe)
+    with pytest.warns(
+        DataWarning, match="1 slice.s. of masks have values between .*: a_mask.nii.gz, slice 1$"
+    ):
+        first, second = load_nifti(tmp_path)
+    np.testing.assert_array_equal(first.decode().mask > 0, INSIDE)
+    assert 0 < (second.decode().mask.astype(bool) ^ INSIDE).sum() <= 2 * INSIDE.any(1).sum()
+    nifti(tmp_path / "a_mask.nii.gz", np.random.default_rng(0).random(volume.shape))
+    with pytest.raises(DataError, match="a_mask.nii.gz, slice 0.*a photograph, or a map of probabilities"):
+        load_nifti(tmp_path)
+    turned = nibabel.Nifti1Image(np.stack([INSIDE.T, INSIDE.T], -1).astype(np.uint8), np.diag([-1, -1, 1, 1]))
+    nibabel.save(turned, tmp_path / "a_mask.nii.gz")
+    with pytest.raises(
+        DataError, match="a_mask.nii.gz is stored with its axes to LPS, a.nii.gz to RAS.*save it with"
+    ):
+        load_nifti(tmp_path)
+
+
 def test_nifti_problems_are_all_named(tmp_path):
     nifti(tmp_path / "a.nii.gz", FRAME.T)
     nifti(tmp_path / "a_mask.nii.gz", INSIDE.astype(np.uint8))
