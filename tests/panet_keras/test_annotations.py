@@ -93,6 +93,8 @@ def test_coco_problems_are_all_named(tmp_path):
     (tmp_path / "c.png").unlink()
     data["annotations"][0] |= {"segmentation": [], "bbox": [1, 2, 3, 4]}
     data["annotations"].append({"id": 5, "image_id": 99, "category_id": 7, "segmentation": [SQUARE]})
+    data["images"].append(data["images"][0] | {"file_name": "d.png"})
+    frame(tmp_path / "d.png")
     (tmp_path / "set.json").write_text(json.dumps(data))
     with pytest.raises(DataError) as caught:
         load_coco(tmp_path)
@@ -100,6 +102,7 @@ def test_coco_problems_are_all_named(tmp_path):
         "set.json: image 'c.png' is no file beside it or in images/",
         "image 'a.png': annotation 1 has no outline (a box is no mask)",
         "1 annotation(s) of image_id 99, which is none of `images`",
+        f"2 images have the id {data['images'][0]['id']}; expected one, for annotations name it",
     ):
         assert message in str(caught.value)
     (tmp_path / "set.json").write_text("{}")
@@ -157,6 +160,8 @@ def test_labelme_problems_are_all_named(tmp_path):
     labelme(tmp_path, "b", [])
     (tmp_path / "b.png").unlink()
     frame(tmp_path / "c.png")
+    labelme(tmp_path, "e", [])
+    (tmp_path / "f.json").write_bytes((tmp_path / "e.json").read_bytes())
     (tmp_path / "d.json").write_text("{")
     with pytest.raises(DataError) as caught:
         load_labelme(tmp_path)
@@ -165,6 +170,7 @@ def test_labelme_problems_are_all_named(tmp_path):
         "b.json: its picture 'b.png' is no file, and it holds none",
         "c.png: no c.json names it",
         "d.json: no JSON",
+        "f.json: its picture e.png has another .json file, too. Bring their shapes into one",
     ):
         assert message in str(caught.value)
 
