@@ -52,6 +52,8 @@ def test_json_becomes_exactly_these_tensors(value, dtype, expected):
         ([1, [2]], tf.float32, "expected numbers alone"),
         ([1, 0], tf.bool, "found 1; expected true and false alone"),
         ([1], tf.string, "found int; expected a string"),
+        (["a", ["b"]], tf.string, "lists of different lengths or depths"),
+        ([["a"], ["b", "c"]], tf.string, "lists of different lengths or depths"),
         ([{"b64": "?"}], tf.string, "'[?]' and is no base64; expected letters, digits, . and /"),
         ([{"b64": "_-8="}], tf.string, "'_-8=' and is no base64; .*not - and _"),
         (
