@@ -19,8 +19,8 @@ def check_keras_settings():
     KERAS_BACKEND.
 
     Raises:
-        KerasSettingsError: another backend, image_data_format or floatx, or a file that Keras cannot take; names the
-            file or variable, and the mend.
+        KerasSettingsError: another backend, image_data_format or floatx, or a file that Keras cannot take;
+            names the file or variable, and the mend.
     """
     file = settings_file()
     stored = _read(file)

@@ -21,8 +21,8 @@ MENDS = {
 
 def open_streams():
     """Gives a process that was started without standard streams (`2>&-`, some services) the null device in their
-    place: the next file that is opened would get their numbers, and what libraries print would be written into
-    it."""
+    place: the next file that is opened would get their numbers, and what libraries print would be written
+    into it."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)

@@ -26,8 +26,8 @@ def plan_outputs(queries, out, endings, inputs=(), overwrite=False, tables=(), k
         Dictionary of `Query` to the list of its paths, in the order of `endings`.
 
     Raises:
-        ValueError: outputs of one name, outputs in place of an input, older outputs without `overwrite`, or a folder
-            that may not be written; says which.
+        ValueError: outputs of one name, outputs in place of an input, older outputs without `overwrite`, or a
+            folder that may not be written; says which.
     """
     out = pathlib.Path(out)
     if out.exists() and not out.is_dir():

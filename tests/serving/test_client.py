@@ -47,7 +47,8 @@ def test_tensors_cross_the_wire_and_are_tensorflow_s(value):
     np.testing.assert_array_equal(read_tensor(ours), value)
     theirs = type(tf.make_tensor_proto(0)).FromString(ours.SerializeToString())
     np.testing.assert_array_equal(tf.make_ndarray(theirs), value)
-    native = value.astype(value.dtype.newbyteorder("="))  # TensorFlow writes another order's bytes as they are
+    # TensorFlow writes another order's bytes as they are.
+    native = value.astype(value.dtype.newbyteorder("="))
     back = wire_pb2.Tensor.FromString(tf.make_tensor_proto(native).SerializeToString())
     np.testing.assert_array_equal(read_tensor(back), value)
 

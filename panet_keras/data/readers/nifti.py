@@ -24,8 +24,8 @@ def load_nifti(directory, patient=None):
     `load_folder`; nnU-Net's, too).
 
     A volume becomes one record a slice along its last axis, `x_z007.png`; slices without lesion are Normal.
-    Rows and columns are the second and first axis, as viewers of slices show them. Masks are read as every mask is (`pictures.masks`): not 0
-    is lesion, a map of probabilities is refused. Whole
+    Rows and columns are the second and first axis, as viewers of slices show them. Masks are read as every
+    mask is (`pictures.masks`): not 0 is lesion, a map of probabilities is refused. Whole
     numbers from 0 to 255 and colours are kept; other values are scaled from the volume's least to its
     greatest, and that is said.
 
