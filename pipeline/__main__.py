@@ -10,6 +10,7 @@ import sys
 from panet_keras.commands import arguments as options
 from panet_keras.commands.formats import add_format
 from panet_keras.commands.start import prepare_tensorflow
+from panet_keras.commands.trouble import ended_by_signals, exit_code, open_streams, told, unread
 from panet_keras.errors import KerasSettingsError
 from pipeline.acceptance.command import add as add_accept
 from pipeline.errors import PipelineError
@@ -19,6 +20,7 @@ LOG = logging.getLogger("pipeline.command")
 
 
 def main(argv=None):
+    open_streams()
     parser = argparse.ArgumentParser(
         prog="python -m pipeline", description="From annotated images to a served model."
     )
@@ -98,13 +100,21 @@ def main(argv=None):
 
     show_log()
     try:
-        prepare_tensorflow()
-        return arguments.run(arguments)
-    except KeyboardInterrupt:
+        with ended_by_signals():
+            prepare_tensorflow()
+            return arguments.run(arguments)
+    except KeyboardInterrupt as interrupt:
         LOG.error("pipeline %s: interrupted; run the same command again to go on", arguments.command)
-        return 130
-    except (PipelineError, ValueError, OSError, KerasSettingsError) as error:
+        return exit_code(interrupt)
+    except BrokenPipeError:
+        return unread()
+    except (PipelineError, ValueError, KerasSettingsError) as error:
         LOG.error("pipeline %s: %s", arguments.command, error)
+        return 1
+    except Exception as error:
+        if told(error) is None:
+            raise
+        LOG.error("pipeline %s: %s", arguments.command, told(error))
         return 1
 
 

@@ -210,8 +210,16 @@ def _record(out, name):
 
 
 def _done(out, query):
+    """Whether an earlier run has segmented this very picture, and not another one of its name."""
     files = [_record(out, query.name), *(out / f"{query.stem}{ending}" for ending in ENDINGS)]
-    return all(file.is_file() for file in files)
+    if not all(file.is_file() for file in files):
+        return False
+    return json.loads(files[0].read_text("utf-8")).get("picture") == _picture(query.path)
+
+
+def _picture(path):
+    """Digest of a picture's file, as answers have it."""
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()[:DIGITS]
 
 
 def _map(function, items, engine, out):
@@ -252,7 +260,7 @@ def _segment(request, out, asked, item):
     targets = [out / f"{query.stem}{ending}" for ending in ENDINGS]
     row = write_answer(_segmenter(request), query, targets, _provenance(request))
     if not row["error"]:
-        row["picture"] = hashlib.sha256(query.path.read_bytes()).hexdigest()[:DIGITS]
+        row["picture"] = _picture(query.path)
         row["answer"] = answer_id(asked, row["picture"])
     text = json.dumps(row)
     if not row["error"]:

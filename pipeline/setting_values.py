@@ -18,6 +18,28 @@ ITEM = re.compile(r"""\s*(?:('(?:[^']|'')*'|"(?:[^"\\]|\\.)*")\s*|([^,]*))(?:,|$
 """An item of a list on the command line: quoted, or all up to the comma."""
 
 
+VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
+
+
+class Loader(yaml.SafeLoader):
+    """YAML, with the numbers of YAML 1.2: 010 is ten and no octal eight, 1:30 is a text and no ninety."""
+
+
+def _decimal(loader, node):
+    if ":" in node.value:
+        return node.value
+    digits = node.value.replace("_", "")
+    return int(digits) if digits.lstrip("+-").isdecimal() else loader.construct_yaml_int(node)
+
+
+def _fraction(loader, node):
+    return node.value if ":" in node.value else loader.construct_yaml_float(node)
+
+
+Loader.add_constructor("tag:yaml.org,2002:int", _decimal)
+Loader.add_constructor("tag:yaml.org,2002:float", _fraction)
+
+
 class WrongType(Exception):
     """What was written is nothing of the declared type."""
 
@@ -25,7 +47,7 @@ class WrongType(Exception):
 def node_of(text, where):
     """The YAML node of a text on the command line; `where` is to blame for what is no YAML."""
     try:
-        return yaml.compose(text, yaml.SafeLoader) or yaml.ScalarNode("tag:yaml.org,2002:null", "")
+        return yaml.compose(text, Loader) or yaml.ScalarNode("tag:yaml.org,2002:null", "")
     except yaml.YAMLError as error:
         raise ConfigError(f"{where}: the value is not YAML: {error}") from None
 
@@ -33,7 +55,7 @@ def node_of(text, where):
 def yaml_value(node):
     """What YAML makes of a node."""
     try:
-        return yaml.SafeLoader("").construct_document(node)
+        return Loader("").construct_document(node)
     except (yaml.YAMLError, ValueError):
         return node.value
 
@@ -177,7 +199,7 @@ def described(hint):
 
 
 def checked(value, rules, name, where):
-    """The value, with `~` in a path expanded.
+    """The value, with `~` and `$VARIABLE` in a path expanded.
 
     Raises:
         ConfigError: it breaks a rule of the field.
@@ -212,6 +234,14 @@ def checked(value, rules, name, where):
         refuse(f"is {value!r}", "a plain name, without slashes and without a dot in front")
     if rules.get("path") and isinstance(value, (str, pathlib.PurePath)):
         expanded = os.path.expanduser(value)
+        if "$" in str(expanded) and not os.path.exists(expanded):
+            expanded = os.path.expandvars(expanded)
+            left = VARIABLE.search(str(expanded))
+            if left:
+                refuse(
+                    f"is {str(value)!r}, and there is no variable {left[0]}",
+                    "a path; set the variable, or write it out",
+                )
         if str(expanded).startswith("~"):
             refuse(
                 f"is {str(value)!r}, and there is no such user",

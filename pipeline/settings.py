@@ -28,7 +28,16 @@ import typing
 import yaml
 
 from pipeline.errors import ConfigError
-from pipeline.setting_values import WrongType, checked, described, node_of, shown, typed_value, yaml_value
+from pipeline.setting_values import (
+    Loader,
+    WrongType,
+    checked,
+    described,
+    node_of,
+    shown,
+    typed_value,
+    yaml_value,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +66,7 @@ def read_file(path, kind):
     """
     path = pathlib.Path(path).expanduser()
     try:
-        node = yaml.compose(path.read_text("utf-8"), yaml.SafeLoader)
+        node = yaml.compose(path.read_text("utf-8"), Loader)
     except FileNotFoundError:
         raise ConfigError(
             f"{path}: no such file; expected a YAML configuration, such as pipeline/configs/bus_uclm.yaml."
@@ -71,7 +80,12 @@ def read_file(path, kind):
     if not isinstance(node, yaml.MappingNode):
         found = type(yaml_value(node)).__name__
         raise ConfigError(f"{path}: found a {found}; expected sections: {', '.join(_fields(kind))}.")
-    return list(_flat(node, (), path))
+    try:
+        return list(_flat(node, (), path))
+    except RecursionError:
+        raise ConfigError(
+            f"{path}: a section that is part of itself (an alias, *NAME); expected values. Write them out."
+        ) from None
 
 
 def _flat(node, keys, path):
@@ -86,7 +100,7 @@ def _flat(node, keys, path):
                 f"{path}:{line}: {name} is there already in line {seen[key.value]}; expected each key once."
             )
         seen[key.value] = line
-    yaml.SafeLoader("").flatten_mapping(node)
+    Loader("").flatten_mapping(node)
     for key, value in node.value:
         if isinstance(value, yaml.MappingNode) and value.value:
             yield from _flat(value, (*keys, str(key.value)), path)

@@ -7,11 +7,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # EfficientNet-Lite0 answers in half the time without oneDNN: benchmarks/results/speed.json.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
+from serving.commands.trouble import open_streams  # noqa: E402
 from serving.server import serve  # noqa: E402
 
 
 def main():
     """Ends the process with the exit code of `serve`, whatever TensorFlow's threads are doing."""
+    open_streams()
     try:
         code = serve()
     except SystemExit as end:

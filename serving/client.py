@@ -21,6 +21,7 @@ from .commands.files import write_whole
 from .commands.outputs import ENDINGS, plan_outputs
 from .commands.queries import describe, find_queries
 from .commands.table import name_unread, write_table
+from .commands.trouble import ended_by_signals, exit_code, open_streams, told, unread
 from .pictures import (
     encode_png,
     enlarge,
@@ -351,6 +352,7 @@ def write_tensor(proto, value):
             item.encode() if isinstance(item, str) else bytes(item) for item in array.ravel()
         )
         return
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     for number, dtype in DTYPES.items():
         if array.dtype == dtype:
             proto.dtype = number
@@ -380,6 +382,7 @@ def read_tensor(proto):
 
 
 def main(argv=None):
+    open_streams()
     parser = argparse.ArgumentParser(prog=COMMAND, description="Asks a server for masks.")
     commands = parser.add_subparsers(dest="command", required=True)
     segment = commands.add_parser("segment", help="write masks and overlays of the query images")
@@ -408,12 +411,15 @@ def main(argv=None):
     arguments = parser.parse_args(argv)
     tracing.start("panet-client", logging.getLogger("serving"))
     try:
-        return _segment(arguments)
-    except KeyboardInterrupt:
+        with ended_by_signals():
+            return _segment(arguments)
+    except KeyboardInterrupt as interrupt:
         print(f"{NAME}: interrupted; what was written is whole", file=sys.stderr)
-        return 130
+        return exit_code(interrupt)
+    except BrokenPipeError:
+        return unread()
     except (ServingError, OSError, ValueError, ImportError) as error:
-        print(f"{NAME}: {error}", file=sys.stderr)
+        print(f"{NAME}: {told(error) or error}", file=sys.stderr)
         return 1
     finally:
         tracing.stop()

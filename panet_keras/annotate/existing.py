@@ -1,6 +1,7 @@
 """Masks that lie in a folder already: `x_mask.png` beside `x.png`, `masks/x.png`, COCO and LabelMe."""
 
 import json
+import unicodedata
 
 import numpy as np
 
@@ -60,12 +61,13 @@ def _pictures(folder, labels, problems):
             for path in sorted(place.iterdir()) if place.is_dir() else ():
                 if path.suffix.lower() in PICTURES:
                     match = MASK.match(path.stem)
-                    found.setdefault((match["stem"] if match else path.stem, bool(match)), []).append(path)
+                    stem = unicodedata.normalize("NFC", match["stem"] if match else path.stem)
+                    found.setdefault((stem, bool(match)), []).append(path)
         return listed[place]
 
     around = {}
     for frame in folder.frames.values():
-        parent, stem = frame.path.parent, frame.stem.rpartition("/")[2]
+        parent, stem = frame.path.parent, unicodedata.normalize("NFC", frame.stem.rpartition("/")[2])
         if parent not in around:
             masks = [parent / "masks"]
             if parent.name.lower() in ("images", "image", "imgs"):
@@ -111,7 +113,14 @@ def _labelme(folder, labels, problems):
         if frame is None:
             problems.append(f"{path.name}: LabelMe of {named or 'no picture'}, which is not in the folder")
             continue
-        yield frame, lambda size, data=data: _filled(data["shapes"], size, labels)
+        drawn = _size(data.get("imageHeight"), data.get("imageWidth"))
+        yield frame, lambda size, data=data, drawn=drawn: _filled(data["shapes"], drawn or size, labels)
+
+
+def _size(height, width):
+    """(height, width) of the picture that somebody drew on, or None where the file does not say; on a picture of another
+    size the outlines would lie elsewhere."""
+    return (int(height), int(width)) if height and width else None
 
 
 def _filled(shapes, size, labels):
@@ -136,14 +145,26 @@ def _coco(folder, labels, problems):
         of_image = {}
         for annotation in data["annotations"]:
             of_image.setdefault(annotation.get("image_id"), []).append(annotation)
+        ids = [repr(image.get("id")) for image in data["images"]]
         for image in data["images"]:
+            if ids.count(repr(image.get("id"))) > 1:
+                problems.append(
+                    f"{path.name}: several images have the id {image.get('id')!r}; none of them is used"
+                )
+                continue
             name = str(image.get("file_name", "")).replace("\\", "/")
             frame = by_name.get(name) or by_name.get(name.rpartition("/")[2])
             if frame is None:
                 problems.append(f"{path.name}: COCO of {name}, which is not in the folder")
                 continue
             mine = of_image.get(image.get("id"), [])
-            yield frame, lambda size, mine=mine, names=names: _painted(mine, size, labels, names)
+            drawn = _size(image.get("height"), image.get("width"))
+            yield (
+                frame,
+                lambda size, mine=mine, names=names, drawn=drawn: _painted(
+                    mine, drawn or size, labels, names
+                ),
+            )
 
 
 def _painted(annotations, size, labels, names):

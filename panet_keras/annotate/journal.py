@@ -24,6 +24,8 @@ def write_durable(path, content):
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:  # a write tells no name
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -52,15 +54,28 @@ class Journal:
                     f"{self.path}, line {number}: no JSON ({error}); expected what this program wrote. Restore the "
                     "file from a copy, or delete the line."
                 ) from None
-        self._file = open(self.path, "ab")
+        # Without a buffer, which would keep what a full disk refused and write it with the next entry.
+        self._file = open(self.path, "ab", buffering=0)
+        self._size = len(whole)
         if len(whole) < len(content):
-            self._file.truncate(len(whole))
+            self._file.truncate(self._size)
 
     def append(self, *entries):
-        """Adds dictionaries, a line each, and waits for the disk."""
-        self._file.write(b"".join(json.dumps(entry).encode() + b"\n" for entry in entries))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Adds dictionaries, a line each, and waits for the disk.
+
+        Raises:
+            OSError: it cannot be written; none of the entries is in the journal then.
+        """
+        lines = b"".join(json.dumps(entry).encode() + b"\n" for entry in entries)
+        try:
+            left = memoryview(lines)
+            while left:
+                left = left[self._file.write(left) :]
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self._file.truncate(self._size)
+            raise OSError(error.errno, error.strerror, os.fspath(self.path)) from None
+        self._size += len(lines)
 
     def close(self):
         self._file.close()

@@ -19,8 +19,8 @@ def check_keras_settings():
     KERAS_BACKEND.
 
     Raises:
-        KerasSettingsError: another backend, image_data_format or floatx; names the file or variable, and the
-            mend.
+        KerasSettingsError: another backend, image_data_format or floatx, or a file that Keras cannot take;
+            names the file or variable, and the mend.
     """
     file = settings_file()
     stored = _read(file)
@@ -38,18 +38,37 @@ def check_keras_settings():
 
 
 def settings_file():
-    """The file that Keras reads its settings from: `KERAS_HOME/keras.json`, else `~/.keras/keras.json`."""
-    home = os.environ.get("KERAS_HOME")
-    return pathlib.Path(home) / "keras.json" if home else pathlib.Path.home() / ".keras" / "keras.json"
+    """The file that Keras reads its settings from: `KERAS_HOME/keras.json`, else `~/.keras/keras.json`, or that of
+    `/tmp` where the home folder may not be written."""
+    folder = os.environ.get("KERAS_HOME")
+    if folder is None:
+        home = os.path.expanduser("~")
+        folder = os.path.join(home if os.access(home, os.W_OK) else "/tmp", ".keras")
+    return pathlib.Path(os.path.expanduser(os.path.join(folder, "keras.json")))
 
 
 def _read(file):
+    """The settings in the file; where there are none, Keras' own hold.
+
+    Raises:
+        KerasSettingsError: a file at which Keras itself would fail, without a word about it.
+    """
+    mend = "Mend or delete the file, or point KERAS_HOME at another folder for this project."
     try:
-        stored = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError):
-        # Keras passes over a file that it cannot read, too.
-        return {}
-    return stored if isinstance(stored, dict) else {}
+        stored = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    except ValueError:
+        return {}  # Keras passes over it, too
+    except OSError as error:
+        raise KerasSettingsError(
+            f"{file} cannot be read ({error.strerror}), and Keras reads it. {mend}"
+        ) from None
+    if not isinstance(stored, dict):
+        raise KerasSettingsError(f"{file} holds a {type(stored).__name__}; expected a JSON object. {mend}")
+    if not isinstance(stored.get("epsilon", 1e-7), float):
+        raise KerasSettingsError(
+            f'{file}: "epsilon" is {stored["epsilon"]!r}; expected a float such as 1e-07. {mend}'
+        )
+    return stored
 
 
 def _line(name, found, file, stored, loaded):

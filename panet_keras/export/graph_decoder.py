@@ -3,7 +3,7 @@ refusals."""
 
 import tensorflow as tf
 
-from panet_keras.export.orientation import jpeg_frame, number, oriented, png_chunk
+from panet_keras.export.orientation import MOST_PARTS, contains, jpeg_frame, number, oriented, png_chunk
 from panet_keras.pictures.limits import MAX_PIXELS
 from panet_keras.pictures.resize import resize_images
 from panet_keras.pictures.rules.kinds import MAGIC
@@ -90,29 +90,25 @@ def _check_pixels(height, width):
     )
 
 
-def _contains(data, wanted):
-    """Whether bytes [L] hold the wanted ones in a row."""
-    last = len(wanted) - 1
-    rows = [
-        tf.equal(data[place : tf.maximum(tf.size(data) - last + place, place)], byte)
-        for place, byte in enumerate(wanted)
-    ]
-    return tf.reduce_any(tf.reduce_all(tf.stack(rows), 0))
-
-
 def _decode_png(content):
     data = tf.io.decode_raw(content, tf.uint8)
     bits, colour = number(data, 24, 1), number(data, 25, 1)
     place, [animated, _] = png_chunk(data, b"acTL", b"IDAT")
     _, [framed, _] = png_chunk(data, b"fcTL", b"IDAT")
-    _, [transparent, _] = png_chunk(data, b"tRNS", b"IDAT")
+    _, [transparent, reached] = png_chunk(data, b"tRNS", b"IDAT")
     # The picture of a file without frame control before its pixels is none of the frames.
     frames = tf.where(animated, number(data, place + 8, 4) + tf.cast(~framed, tf.int64), 1)
     with (
         _check_pixels(number(data, 20, 4), number(data, 16, 4)),
         _checked(
-            _contains(data, b"IEND"),
+            contains(data, b"IEND"),
             "query_bytes: PNG that is cut off: its end (IEND) is missing; send the whole file",
+        ),
+        _checked(
+            transparent | reached,
+            "query_bytes: PNG of more than",
+            MOST_PARTS,
+            "parts before its pixels; open and save it anew",
         ),
         _checked(
             frames <= 1,
@@ -148,7 +144,7 @@ def _decode_jpeg(content):
         ),
         _checked(components != INKS, "query_bytes: JPEG in colours of four inks (CMYK); export it as RGB"),
         _checked(
-            _contains(data, b"\xff\xd9"),
+            contains(data, b"\xff\xd9"),
             "query_bytes: JPEG that is cut off: its end is missing; send the whole file",
         ),
     ):

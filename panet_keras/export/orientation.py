@@ -42,6 +42,16 @@ def number(data, places, size, little=False):
     return tf.reduce_sum(found * tf.where(little, tf.reverse(powers, [0]), powers), -1)
 
 
+def contains(data, wanted):
+    """Whether bytes [L] hold the wanted ones in a row."""
+    last = len(wanted) - 1
+    rows = [
+        tf.equal(data[place : tf.maximum(tf.size(data) - last + place, place)], byte)
+        for place, byte in enumerate(wanted)
+    ]
+    return tf.reduce_any(tf.reduce_all(tf.stack(rows), 0))
+
+
 def _walk(goes_on, following, start):
     """Place at which a walk from part to part of a file ends; not endless in a file that a stranger made of
     tiny parts."""
@@ -104,7 +114,16 @@ def _in_png(data):
     """Where the TIFF header of a PNG file's eXIf chunk begins; -1 without one (PNG, third edition,
     11.3.4.4)."""
     place, [found] = png_chunk(data, b"eXIf")
-    return tf.where(found, place + 8, -1)
+    # A large file may have as many parts of pixels alone.
+    cut = ~found & (place + 8 < tf.size(data, tf.int64))
+    unseen = tf.cond(cut, lambda: contains(data, b"eXIf"), lambda: tf.constant(False))
+    message = [
+        "query_bytes: PNG with an orientation behind more than",
+        MOST_PARTS,
+        "parts; open and save it anew",
+    ]
+    with tf.control_dependencies([tf.debugging.Assert(~unseen, message)]):
+        return tf.where(found, place + 8, -1)
 
 
 def _orientation(data, start):

@@ -5,8 +5,6 @@ import hashlib
 import json
 import os
 import pathlib
-import shutil
-import tempfile
 
 import keras
 import numpy as np
@@ -16,6 +14,7 @@ from panet_keras.errors import PANetError
 from panet_keras.export.answer import answer
 from panet_keras.export.checks import checked_images, checked_query, checked_support, require
 from panet_keras.export.graph_decoder import decode_batch
+from panet_keras.files import build_beside
 from panet_keras.pictures.decode import encode_png
 
 SIGNATURES = ("serving_default", "encode_support", "segment", "segment_encoded")
@@ -78,13 +77,11 @@ def export_saved_model(
         raise FileExistsError(
             f"{directory} exists; expected a new folder for the SavedModel. Name another or remove it."
         )
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    building = pathlib.Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-    try:
+    with build_beside(directory) as building:
         version = fingerprint(model, weights_dtype)
         archive = _archive(model, tuple(image_size), version, weights_dtype, presence_threshold)
-        archive.write_out(os.fspath(building / "model"), verbose=False)
-        count = write_warmup(model, building / "model", image_size, version)
+        archive.write_out(os.fspath(building), verbose=False)
+        count = write_warmup(model, building, image_size, version)
         facts = {
             "image_size": [int(side) for side in image_size],
             "temperature": float(model.temperature),
@@ -93,10 +90,7 @@ def export_saved_model(
             "weights_dtype": weights_dtype,
             "model_version": version,
         }
-        (building / "model" / FACTS).write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
-        os.replace(building / "model", directory)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+        (building / FACTS).write_text(json.dumps(facts, indent=1) + "\n", "utf-8")
     return directory
 
 

@@ -53,7 +53,7 @@ def decode_image(source, name=None, page=None):
             name = name or getattr(source, "filename", "") or "image"
             source.load()
             return rgb.to_rgb(rgb.turned(source), name)
-        name = name or (f"<{len(source)} bytes>" if isinstance(source, bytes) else os.fspath(source))
+        name = name or (f"<{len(source)} bytes>" if isinstance(source, rgb.BYTES) else os.fspath(source))
         content = rgb.read_bytes(source, name)
         if kind_of(content[:512])[0] == "DICOM":
             from panet_keras.pictures.dicom import decode_dicom
@@ -88,8 +88,8 @@ def to_uint8_rgb(array, name="image"):
 def read_image(source, name):
     """uint8 RGB [H, W, 3] from a path, the bytes of a file, an array or a PIL image, see `decode_image` and
     `to_uint8_rgb`."""
-    if isinstance(source, (str, bytes, os.PathLike, Image.Image)):
-        return decode_image(source, name if isinstance(source, (bytes, Image.Image)) else None)
+    if isinstance(source, (str, *rgb.BYTES, os.PathLike, Image.Image)):
+        return decode_image(source, name if isinstance(source, (*rgb.BYTES, Image.Image)) else None)
     return to_uint8_rgb(source, name)
 
 

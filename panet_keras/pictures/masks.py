@@ -36,9 +36,9 @@ def decode_mask(source, name=None):
             page = rgb.turned(source)
             page.format = source.format
             return regions.mask_pages([page], name or "mask")
-        if not isinstance(source, (str, bytes, os.PathLike)):
+        if not isinstance(source, (str, *rgb.BYTES, os.PathLike)):
             return regions.lesion(regions.array_levels(source, name or "mask"), name or "mask")
-        name = name or (f"<{len(source)} bytes>" if isinstance(source, bytes) else os.fspath(source))
+        name = name or (f"<{len(source)} bytes>" if isinstance(source, rgb.BYTES) else os.fspath(source))
         content = rgb.read_bytes(source, name)
         if kind_of(content[:512])[0] == "DICOM":
             return dicom.decode_mask(content, name, limits.MAX_PIXELS)
@@ -55,7 +55,9 @@ def read_mask(source, name):
     Warns:
         MixedColourWarning: how many pixels.
     """
-    mask, mixed = decode_mask(source, name if isinstance(source, (bytes, Image.Image, np.ndarray)) else None)
+    mask, mixed = decode_mask(
+        source, name if isinstance(source, (*rgb.BYTES, Image.Image, np.ndarray)) else None
+    )
     if mixed:
         warnings.warn(mixed_text(name, mixed), MixedColourWarning, stacklevel=3)
     return mask

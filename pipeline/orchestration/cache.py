@@ -8,7 +8,6 @@ the outputs to be on disk with the digest they were recorded with. What failed i
 and neither is what a stage itself calls a failure of the machine (`{"keep": False}`).
 """
 
-import csv
 import functools
 import hashlib
 import importlib.metadata
@@ -18,25 +17,29 @@ import os
 import pathlib
 import platform
 
+from panet_keras.walk import files_under
+
 PROJECT = pathlib.Path(__file__).resolve().parent.parent.parent
 PACKAGES = ("tensorflow", "keras", "tensorflow-data-validation", "ml-metadata", "numpy")
 
 
 def digest_path(path):
-    """SHA-256 of a file's bytes, or of the names and bytes of all files of a folder, hidden ones left out.
+    """SHA-256 of a file's bytes, or of the names and bytes of all files of a folder, hidden ones left out; links are
+    followed.
 
-    Of a CSV file, also of every file that one of its cells names: a table of pictures changes when a picture
-    does.
+    Of a table or an annotation (CSV, COCO, LabelMe), alone or in the folder, also of every file that it names and
+    that lies elsewhere: a data set changes when one of its pictures does.
     """
     path = pathlib.Path(path)
     digest = hashlib.sha256()
     if path.is_file():
         digest.update(hashlib.sha256(path.read_bytes()).digest())
-        files = _named_files(path) if path.suffix.lower() == ".csv" else []
+        inside, files = [path], []
     else:
-        files = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
-    for file in files:
-        digest.update(os.path.relpath(file, path).encode() + b"\0")
+        inside = [file for file in files_under(path, hidden=True) if not file.name.startswith(".")]
+        files = inside = [file for file in inside if file.is_file()]
+    for file in [*files, *_named_elsewhere(inside)]:
+        digest.update(os.path.relpath(file, path).encode(errors="surrogateescape") + b"\0")
         with open(file, "rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()
@@ -52,12 +55,14 @@ def is_whole(artifact):
     return artifact.path.is_dir() and digest_path(artifact.path) == artifact.digest
 
 
-def _named_files(table):
-    with open(table, encoding="utf-8-sig", errors="replace", newline="") as stream:
-        names = {
-            name for row in csv.reader(stream) for cell in row for name in cell.split("|") if name.strip()
-        }
-    return sorted(file for file in (table.parent / name.strip() for name in names) if file.is_file())
+def _named_elsewhere(files):
+    """Files that the tables and annotations among `files` name and that are none of these, sorted."""
+    indices = [file for file in files if file.suffix.lower() in (".csv", ".json")]
+    if not indices:
+        return []
+    from panet_keras.data.readers.named import named_files
+
+    return sorted({file for index in indices for file in named_files(index)} - set(files))
 
 
 @functools.cache

@@ -91,7 +91,10 @@ def read_tensor(alias, value, dtype):
     """
     try:
         if dtype == tf.string:
-            return np.array(_bytes(value), object)
+            strings = np.array(_bytes(value), object)
+            if not all(isinstance(item, bytes) for item in strings.flat):
+                raise ValueError("lists of different lengths or depths")
+            return strings
         return _numbers(value, dtype)
     except (ValueError, TypeError, OverflowError, RecursionError, binascii.Error) as error:
         raise RpcError.invalid(f"input {alias}: not a {dtype.name} tensor ({error}).") from None

@@ -140,11 +140,10 @@ def _tensor(alias, proto, shape):
     dtype = tf.dtypes.as_dtype(proto.dtype)
     try:
         field = _field(proto, dtype)
+        _check_count(proto, field, dtype, math.prod(shape))
         if field == "tensor_content":
             # One copy, into TensorFlow; tf.make_ndarray makes another.
             return tf.constant(np.frombuffer(proto.tensor_content, dtype.as_numpy_dtype).reshape(shape))
-        if math.prod(shape) > 0 and not field:
-            raise ValueError("it has no values")
         if field == "int_val" and dtype != tf.int32:
             check_range(np.array(proto.int_val, np.int64), dtype)
         return tf.constant(tf.make_ndarray(proto), dtype, shape)
@@ -168,6 +167,24 @@ def _field(proto, dtype):
             f"its values are in {' and '.join(filled)}; those of a {dtype.name} tensor belong in {' or '.join(map(str, accepted))}"
         )
     return filled[0] if filled else ""
+
+
+def _check_count(proto, field, dtype, elements):
+    """Refuses more values than a shape has elements, and fewer where TensorFlow would not repeat the last one.
+
+    Raises:
+        ValueError: says how many came and are expected.
+    """
+    if field == "tensor_content":
+        found, wanted = len(proto.tensor_content), elements * dtype.size
+        if found != wanted:
+            raise ValueError(f"it has {found} bytes; expected {wanted}: {elements} numbers of {dtype.name}")
+    elif not field and elements:
+        raise ValueError("it has no values")
+    elif field and len(getattr(proto, field)) > elements:
+        raise ValueError(
+            f"it has {len(getattr(proto, field))} values; expected {elements}, as its shape says"
+        )
 
 
 def check_range(values, dtype):

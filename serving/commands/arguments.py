@@ -5,6 +5,7 @@ import argparse
 import dataclasses
 import pathlib
 import re
+import unicodedata
 
 from .queries import DICOM, PICTURES, find_queries, is_picture, stem_of
 
@@ -151,18 +152,20 @@ def read_support_folder(folder):
         raise ValueError(
             f"--support-dir {folder}: no such folder; expected one with pictures x.png and masks x_mask.png."
         )
-    masks, images = {}, []
+    masks, images, problems = {}, [], []
     for path in sorted(folder.iterdir()):
+        if path.is_symlink() and not path.exists() and not path.name.startswith("."):
+            problems.append(f"{path.name} is a link that leads nowhere")
         if path.name.startswith(".") or not path.is_file():
             continue
         match = MASK.match(path.stem)
         if match and path.suffix.lower() in PICTURES | DICOM:
-            masks.setdefault(match["stem"], []).append(str(path))
+            masks.setdefault(_composed(match["stem"]), []).append(str(path))
         elif is_picture(path):
             images.append(path)
-    pairs, problems = [], []
+    pairs = []
     for path in images:
-        own = masks.pop(stem_of(path.name), None)
+        own = masks.pop(_composed(stem_of(path.name)), None)
         if own:
             pairs.append((str(path), tuple(own)))
         else:
@@ -181,6 +184,11 @@ def read_support_folder(folder):
         [str(query.path) for query in find_queries([normals], option="--support-dir")[0]] if filled else []
     )
     return pairs, frames
+
+
+def _composed(name):
+    """A name with its accents composed: two programs may write one name in two ways."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _probability(text):

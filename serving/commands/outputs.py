@@ -1,6 +1,7 @@
 """Where the outputs go, and what they may not replace: the code of panet_keras/commands/outputs.py."""
 
 import collections
+import os
 import pathlib
 
 ENDINGS = ("_mask.png", "_overlay.png")
@@ -25,12 +26,18 @@ def plan_outputs(queries, out, endings, inputs=(), overwrite=False, tables=(), k
         Dictionary of `Query` to the list of its paths, in the order of `endings`.
 
     Raises:
-        ValueError: outputs of one name, outputs in place of an input, or older outputs without `overwrite`;
-            says which.
+        ValueError: outputs of one name, outputs in place of an input, older outputs without `overwrite`, or a
+            folder that may not be written; says which.
     """
     out = pathlib.Path(out)
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out} is a file; expected a folder, or the name of a new one.")
+    for place in (out, *(pathlib.Path(table).parent for table in tables if table)):
+        there = next(folder for folder in (place.absolute(), *place.absolute().parents) if folder.exists())
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise ValueError(
+                f"{there} may not be written; name a folder for the outputs that may. Nothing was written."
+            )
     planned = {query: [out / f"{query.stem}{ending}" for ending in endings] for query in queries}
 
     writers = collections.defaultdict(list)

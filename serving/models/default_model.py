@@ -25,11 +25,17 @@ def model_base_path():
         raise OSError(
             f"--model_base_path is not given and the preset {PRESET} is not installed; give a folder with version folders."
         )
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache"))
     files = [folder / "preset.json", folder / "weights.npz", *sorted(folder.parent.parent.rglob("*.py"))]
     digest = hashlib.sha256(b"".join(file.read_bytes() for file in files))
     base = cache / "panet-bus" / digest.hexdigest()[:16]
     if not (base / "1").is_dir():
+        there = next(place for place in (base.absolute(), *base.absolute().parents) if place.exists())
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise OSError(
+                f"the shipped preset is exported once to {base}, and {there} may not be written; set XDG_CACHE_HOME to a folder that may, or "
+                "give --model_base_path."
+            )
         command = [sys.executable, "-m", "panet_keras", "export", "--model", PRESET, "--out", str(base / "1")]
         print(
             f"serving: exporting the shipped preset {PRESET} to {base}, once ...", file=sys.stderr, flush=True

@@ -94,7 +94,9 @@ def _print(folder):
         for file in sorted(place.iterdir())
         if file.is_file()
     ]
-    return [(str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    told = [(str(file.relative_to(folder)), file.stat()) for file in files]
+    # The time of the last change to an entry cannot be set back, as cp -p and rsync set that of its content.
+    return [(name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for name, stat in told]
 
 
 def read_set(folder, size):

@@ -106,7 +106,7 @@ def decode_mask(source, name, max_pixels=MAX_PIXELS):
                 - 1
                 - levels.astype(np.int64)
             )
-    return lesion(array_levels(levels, name), name, syntax in LOSSY)
+    return lesion(array_levels(levels, name), name, "JPEG" if syntax in LOSSY else False)
 
 
 def is_dicom(path):

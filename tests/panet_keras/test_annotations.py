@@ -93,6 +93,8 @@ def test_coco_problems_are_all_named(tmp_path):
     (tmp_path / "c.png").unlink()
     data["annotations"][0] |= {"segmentation": [], "bbox": [1, 2, 3, 4]}
     data["annotations"].append({"id": 5, "image_id": 99, "category_id": 7, "segmentation": [SQUARE]})
+    data["images"].append(data["images"][0] | {"file_name": "d.png"})
+    frame(tmp_path / "d.png")
     (tmp_path / "set.json").write_text(json.dumps(data))
     with pytest.raises(DataError) as caught:
         load_coco(tmp_path)
@@ -100,6 +102,7 @@ def test_coco_problems_are_all_named(tmp_path):
         "set.json: image 'c.png' is no file beside it or in images/",
         "image 'a.png': annotation 1 has no outline (a box is no mask)",
         "1 annotation(s) of image_id 99, which is none of `images`",
+        f"2 images have the id {data['images'][0]['id']}; expected one, for annotations name it",
     ):
         assert message in str(caught.value)
     (tmp_path / "set.json").write_text("{}")
@@ -157,6 +160,8 @@ def test_labelme_problems_are_all_named(tmp_path):
     labelme(tmp_path, "b", [])
     (tmp_path / "b.png").unlink()
     frame(tmp_path / "c.png")
+    labelme(tmp_path, "e", [])
+    (tmp_path / "f.json").write_bytes((tmp_path / "e.json").read_bytes())
     (tmp_path / "d.json").write_text("{")
     with pytest.raises(DataError) as caught:
         load_labelme(tmp_path)
@@ -165,6 +170,7 @@ def test_labelme_problems_are_all_named(tmp_path):
         "b.json: its picture 'b.png' is no file, and it holds none",
         "c.png: no c.json names it",
         "d.json: no JSON",
+        "f.json: its picture e.png has another .json file, too. Bring their shapes into one",
     ):
         assert message in str(caught.value)
 
@@ -203,6 +209,32 @@ def test_nifti(tmp_path):
     np.testing.assert_allclose(
         flat.decode().image[..., 0], (FRAME.astype(float) - low) / (high - low) * 255, atol=0.51
     )
+
+
+def test_nifti_masks_are_read_as_all_masks_are(tmp_path):
+    """A resampled mask has a fringe; a map of probabilities, and a mask that would lie mirrored, are refused."""
+    import nibabel
+
+    volume = np.stack([FRAME.T, FRAME.T], -1)
+    fringe = np.stack([INSIDE.T, INSIDE.T], -1) * 0.999 + 0.001
+    fringe[1:, :, 1] = (fringe[1:, :, 1] + fringe[:-1, :, 1]) / 2
+    nifti(tmp_path / "a.nii.gz", volume)
+    nifti(tmp_path / "a_mask.nii.gz", fringe)
+    with pytest.warns(
+        DataWarning, match="1 slice.s. of masks have values between .*: a_mask.nii.gz, slice 1$"
+    ):
+        first, second = load_nifti(tmp_path)
+    np.testing.assert_array_equal(first.decode().mask > 0, INSIDE)
+    assert 0 < (second.decode().mask.astype(bool) ^ INSIDE).sum() <= 2 * INSIDE.any(1).sum()
+    nifti(tmp_path / "a_mask.nii.gz", np.random.default_rng(0).random(volume.shape))
+    with pytest.raises(DataError, match="a_mask.nii.gz, slice 0.*a photograph, or a map of probabilities"):
+        load_nifti(tmp_path)
+    turned = nibabel.Nifti1Image(np.stack([INSIDE.T, INSIDE.T], -1).astype(np.uint8), np.diag([-1, -1, 1, 1]))
+    nibabel.save(turned, tmp_path / "a_mask.nii.gz")
+    with pytest.raises(
+        DataError, match="a_mask.nii.gz is stored with its axes to LPS, a.nii.gz to RAS.*save it with"
+    ):
+        load_nifti(tmp_path)
 
 
 def test_nifti_problems_are_all_named(tmp_path):

@@ -1,5 +1,6 @@
 """What the commands find, name and refuse before a model is loaded."""
 
+import contextlib
 import json
 import re
 import subprocess
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from panet_keras.checks.keras_settings import check_keras_settings
+from panet_keras.checks.keras_settings import check_keras_settings, settings_file
 from panet_keras.commands.arguments import read_support_folder, split_pair
 from panet_keras.commands.outputs import ENDINGS, plan_outputs
 from panet_keras.commands.queries import PICTURES, Query, describe, find_queries, stem_of
@@ -254,3 +255,31 @@ def test_settings_of_keras_that_cannot_work_are_named_with_their_place(
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
     if not stored.keys() - {"backend"}:
         check_keras_settings()
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        (
+            "[]",
+            "keras.json holds a list; expected a JSON object. Mend or delete the file, or point KERAS_HOME",
+        ),
+        ('{"epsilon": 1}', 'keras.json: "epsilon" is 1; expected a float'),
+        (None, "keras.json cannot be read .Is a directory., and Keras reads it"),
+        ("{", None),
+    ],
+)
+def test_a_file_that_keras_would_fail_at_is_named(tmp_path, monkeypatch, stored, message):
+    home = tmp_path / "home"
+    file = home / ".keras" / "keras.json"
+    file.parent.mkdir(parents=True)
+    file.mkdir() if stored is None else file.write_text(stored)
+    monkeypatch.delenv("KERAS_HOME", raising=False)
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delitem(sys.modules, "keras")
+    with pytest.raises(KerasSettingsError, match=message) if message else contextlib.nullcontext():
+        check_keras_settings()
+    # Where the home folder may not be written Keras reads another file.
+    monkeypatch.setattr("os.access", lambda path, _: path != str(home))
+    assert str(settings_file()) == "/tmp/.keras/keras.json"

@@ -115,6 +115,14 @@ def png_rows():
 
 
 PIXELS = RNG.integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+NOTES = {
+    "long text": chunk(b"tEXt", b"a\0" + b"x" * 2_000_000),
+    "packed text": chunk(b"iTXt", b"a\0\1\0\0\0" + zlib.compress(bytes(3_000_000))),
+    "packed colour profile": chunk(b"iCCP", b"a\0\0" + zlib.compress(bytes(3_000_000))),
+    "half a gamma": chunk(b"gAMA", b"1"),
+    "half a size": chunk(b"pHYs", b"1"),
+}
+"""Parts of a PNG that change no pixel, and that one of the decoders stumbles over."""
 SMOOTH = np.asarray(Image.fromarray(PIXELS[:4, :5]).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC))
 DEEP = RNG.integers(0, 65536, (HEIGHT, WIDTH)).astype(np.uint16)
 
@@ -158,6 +166,10 @@ def other_rows():
     yield "TIFF 16 white is zero", white_is_zero(), grey((65535 - DEEP.astype(int) + 128) // 257)
     yield "TIFF 32", tiff(DEEP.astype(np.int32)), grey(deep)
     yield "TIFF 1", tiff(PIXELS[..., 0] > 127), grey((PIXELS[..., 0] > 127) * 255)
+    for name, part in NOTES.items():
+        yield f"PNG with {name}", png(PIXELS, 8, 2, [part]), PIXELS
+    yield "PNG of 1 x 1", png(PIXELS[:1, :1], 8, 2), PIXELS[:1, :1]
+    yield "PNG of 60,000 x 1", png(np.zeros((1, 60_000, 1), int), 1, 0), np.zeros((1, 60_000, 3), np.uint8)
     yield "TIFF turned", tiff(PIXELS, tiffinfo={274: 6}), np.rot90(PIXELS, -1)
 
 
@@ -198,6 +210,31 @@ REFUSED = {
         None,
     ),
     "PNG without palette": (png(PIXELS[..., :1], 8, 3), DAMAGED.format("without its palette"), None),
+    "PNG of two palettes": (
+        png(PIXELS[..., :1] % 2, 8, 3, [chunk(b"PLTE", bytes(6))] * 2),
+        DAMAGED.format("with a wrong palette"),
+        None,
+    ),
+    "PNG with half a palette": (
+        png(PIXELS[..., :1] % 2, 8, 3, [chunk(b"PLTE", bytes(5))]),
+        DAMAGED.format("with a wrong palette"),
+        None,
+    ),
+    "PNG with more transparency than colours": (
+        png(PIXELS[..., :1] % 2, 8, 3, [chunk(b"PLTE", bytes(6)), chunk(b"tRNS", bytes(9))]),
+        DAMAGED.format(r"with a wrong transparency .tRNS."),
+        None,
+    ),
+    "PNG with half a transparent colour": (
+        png(PIXELS, 8, 2, [chunk(b"tRNS", bytes(3))]),
+        DAMAGED.format(r"with a wrong transparency .tRNS."),
+        None,
+    ),
+    "PNG with pixels in two places": (
+        png(PIXELS, 8, 2, after=chunk(b"tEXt", b"a\0b") + chunk(b"IDAT", b"")),
+        DAMAGED.format("with pixels in several places"),
+        None,
+    ),
     "PNG without pixels": (WHOLE[:33] + chunk(b"IEND", b""), DAMAGED.format("without pixels"), None),
     "PNG with a wrong zlib stream": (
         WHOLE[:33] + chunk(b"IDAT", b"x\x9cnonsense" * 9) + chunk(b"IEND", b""),
@@ -380,6 +417,18 @@ def as_server(graph, content):
         raise refusal(error, inputs) or error from None
 
 
+def test_what_lies_too_deep_in_a_file_is_refused_and_not_passed_over(graph):
+    """A graph that looks at a part after the other cannot look at any number of them."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turn, notes = chunk(b"eXIf", exif.tobytes()[6:]), [chunk(b"tEXt", b"a\0b")] * 1001
+    np.testing.assert_array_equal(decode_image(png(PIXELS, 8, 2, [*notes, turn])), np.rot90(PIXELS, -1))
+    for content in (png(PIXELS, 8, 2, [*notes, turn]), png(PIXELS, 8, 2, after=b"".join([*notes, turn]))):
+        with pytest.raises(Exception, match="PNG .*more than.*1000.*parts.*open and save it anew"):
+            graph(content)
+    np.testing.assert_array_equal(graph(png(PIXELS, 8, 2, after=b"".join(notes))), PIXELS)
+
+
 def test_a_page_can_be_named():
     content = tiff(PIXELS, PIXELS[::-1])
     np.testing.assert_array_equal(decode_image(content, page=1), PIXELS[::-1])
@@ -412,10 +461,15 @@ def labels(*values, dtype=np.uint8):
     ).astype(dtype)
 
 
+def palette(*colours):
+    """A picture of indices 0, 1, 2 ..."""
+    image = Image.fromarray(labels(*range(1, len(colours))))
+    image.putpalette([*sum(colours, ())])
+    return image
+
+
 def palette_mask(*colours):
-    image = Image.fromarray(labels(*range(1, len(colours) + 1)))
-    image.putpalette([0, 0, 0, *sum(colours, ())])
-    return saved(image, "PNG")
+    return saved(palette((0, 0, 0), *colours), "PNG")
 
 
 MASKS = {
@@ -438,6 +492,11 @@ MASKS = {
     ),
     "two pages": tiff(labels(255), labels(0, 255)),
     "GIF": saved(labels(255, 255), "GIF"),
+    "dark, half transparent": saved(np.dstack([labels(1, 1)] * 3 + [labels(90, 40)]), "PNG"),
+    "palette, transparent white ground": saved(
+        palette((255, 255, 255), (255, 0, 0), (0, 0, 9)), "PNG", transparency=0
+    ),
+    "lossless WebP 0/1": saved(np.dstack([labels(1, 1)] * 3), "WEBP", lossless=True),
 }
 
 
@@ -457,10 +516,43 @@ def test_not_black_is_lesion_at_every_door(tmp_path, row):
     expected = BOTH | SMALL if "3" in row.split("/")[0] or "170" in row or "int32" in row else BOTH
     for name, door in mask_doors(path).items():
         np.testing.assert_array_equal(door(), expected, err_msg=name)
-    if row not in ("two pages", "transparent background", "dark red and green", "four bits, palette"):
+    if row not in (
+        "two pages",
+        "dark red and green",
+        "four bits, palette",
+        "palette, transparent white ground",
+    ):
         array = np.asarray(Image.open(path))
         np.testing.assert_array_equal(decode_mask(array, "mask")[0], expected)
         np.testing.assert_array_equal(open_mask(array), expected)
+
+
+@pytest.mark.parametrize("values", [(255, 255), (255, 254), (85, 255)])
+@pytest.mark.parametrize("kind", [100, 98, 95, "scattered"])
+def test_noise_around_a_mask_is_no_lesion(values, kind):
+    """A JPEG of high quality that was saved as PNG, or 1 and 254 scattered over a mask of 0 and 255."""
+    if kind == "scattered":
+        noisy = labels(*values).astype(int)
+        noisy += np.where(noisy > 250, -1, 1) * (RNG.random(noisy.shape) < 0.3)
+    else:
+        noisy = np.asarray(Image.open(io.BytesIO(saved(labels(*values), "JPEG", quality=kind))))
+    changed = int((noisy != labels(*values)).sum())
+    for source in (noisy.astype(np.uint8), saved(noisy.astype(np.uint8), "PNG")):
+        mask, count = decode_mask(source, "mask")
+        np.testing.assert_array_equal(mask, BOTH)
+        assert changed / 2 < count <= changed + BOTH.sum()
+        with pytest.warns(UserWarning, match=f"{count} pixels have mixed colours"):
+            np.testing.assert_array_equal(open_mask(source), BOTH)
+
+
+def test_few_pixels_of_many_labels_are_no_noise():
+    mask = np.zeros((60, 200), np.uint8)
+    for label in range(1, 41):
+        mask[10 + label % 3 * 9 : 12 + label % 3 * 9, 4 * label : 4 * label + 2] = label
+    np.testing.assert_array_equal(decode_mask(mask)[0], mask > 0)
+    mask = np.where(mask == 1, 1, 255 * (mask > 9)).astype(np.uint8)
+    mask[40:50, 40:50] = 1  # a label that fills a region is one, however dark
+    np.testing.assert_array_equal(decode_mask(mask)[0], mask > 0)
 
 
 @pytest.mark.parametrize("values", [(255, 255), (85, 255)])
@@ -492,12 +584,65 @@ def test_edges_go_to_the_nearer_side_and_are_counted(values, kind):
             "a photograph, or a map of probabilities.*change places",
         ),
         (saved(labels(50, 80) + np.uint8(100), "PNG"), "no black pixel, values 100, 150, 180"),
+        (saved(np.dstack([labels(1, 1)] * 3), "WEBP", quality=60), "a WebP whose brightest value is 1"),
+        (tiff(labels(1, 1), compression="jpeg"), "a JPEG whose brightest value is 1"),
+        (
+            saved(np.dstack([labels(0)] * 3 + [labels(255, 255)]), "PNG"),
+            "all that is seen is black, and only the transparency differs",
+        ),
+        (np.dstack([labels(0), labels(255, 255)]), "all that is seen is black, and only the transparency"),
+        (saved(labels(255, 255), "PNG", transparency=255), "all that is seen is black"),
+        (saved(labels(9, 9, dtype=np.uint16), "PNG", transparency=9), "all that is seen is black"),
+        (
+            png(np.dstack([labels(9, 9), labels(255, 255)]).astype(int) * 257, 16, 4),
+            "colours of 16 bits.*Save it as grey",
+        ),
+        (palette_mask((0, 0, 0), (0, 0, 0)), "a palette that shows the indices 0, 1, 2 as black"),
+        (
+            png(labels(1, 2)[..., None].astype(int), 8, 3, [chunk(b"PLTE", bytes([0, 0, 0, 255, 0, 0]))]),
+            "a palette of 2 colours, and pixels of index 2",
+        ),
+        (
+            saved(255 - labels(255, 255), "PNG"),
+            "its whole border is lesion, and 2.*% within is background: black and white in exch",
+        ),
+        (
+            np.pad(labels(255)[5:-5, 5:-5], 5, constant_values=255),
+            "or the white margin of a figure.*cut the margin",
+        ),
+        (
+            LEFT & ~np.roll(LEFT, 1, 0)
+            | LEFT & ~np.roll(LEFT, -1, 0)
+            | LEFT & ~np.roll(LEFT, 1, 1)
+            | LEFT & ~np.roll(LEFT, -1, 1),
+            "an outline, with 1[67].. black pixels inside",
+        ),
         (np.where(BOTH, np.nan, 0.0), "pixel x=.*is nan; expected finite numbers"),
         (tiff(labels(255), labels(255)[:50]), "page 1 is 160 x 50, the first 160 x 120"),
         (REFUSED["LabelMe"][0], "LabelMe annotation.*load_labelme"),
         (bytes(128) + b"DICM", "no DICOM image that can be read"),
     ],
-    ids=["0/1 as JPEG", "photograph", "no black", "NaN", "pages of two sizes", "LabelMe", "DICOM"],
+    ids=[
+        "0/1 as JPEG",
+        "photograph",
+        "no black",
+        "0/1 as WebP",
+        "0/1 as JPEG in TIFF",
+        "alpha",
+        "alpha of an array",
+        "white is clear",
+        "16 bits, clear",
+        "alpha of 16 bits",
+        "black palette",
+        "short palette",
+        "black on white",
+        "margin",
+        "outline",
+        "NaN",
+        "pages of two sizes",
+        "LabelMe",
+        "DICOM",
+    ],
 )
 def test_masks_that_mean_nothing_certain_are_refused(source, message):
     for door in (lambda: decode_mask(source, "mask"), lambda: open_mask(source)):

@@ -9,7 +9,7 @@ from PIL import Image
 from panet_keras import DataError, DataWarning, FewShotSegmenter, ImageError
 from panet_keras.data import Record, decode_all, decode_image
 from panet_keras.data.records import MASK_COLOURS
-from panet_keras.pictures.decode import colours_to_classes, encode_png, resize_nearest
+from panet_keras.pictures.decode import colours_to_classes, encode_png, resize_nearest, to_uint8_rgb
 
 
 def png(image):
@@ -194,6 +194,6 @@ def test_arrays_of_wrong_kind_are_refused():
         (np.zeros((4, 4), np.int32), "dtype int32"),
     ):
         with pytest.raises(ImageError, match=message):
-            from panet_keras.pictures.decode import to_uint8_rgb
-
             to_uint8_rgb(array)
+    deep = np.arange(0, 65536, 257, np.uint16).reshape(16, 16)
+    np.testing.assert_array_equal(to_uint8_rgb(deep.astype(">u2"))[..., 0].ravel(), np.arange(256))

@@ -77,3 +77,70 @@ def test_cells_may_hold_any_character(tmp_path):
     (tmp_path / "set.csv").write_text("image,mask,patient,label\np/a.png,p/m.png,7,Benign,more\n")
     with pytest.raises(DataError, match="row 2: 5 fields; the header has 4"):
         load_csv(tmp_path / "set.csv")
+
+
+HEAD = "image,mask,patient,label\n"
+ROW = "p/a.png,p/m.png,7,Benign\n"
+NOTED = "image,mask,patient,label,note\n"
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ((HEAD + ROW).encode("utf-16"), 1),
+        ("sep=;\r\n" + (HEAD + ROW).replace(",", ";"), 1),
+        ("\n\n" + (HEAD + ROW).replace(",", "\t"), 1),
+        ("Image, MASK ,Patient,label\n" + ROW, 1),
+        (HEAD + "p\\a.png,p\\m.png | p/m2.png,7,Benign\n", 2),
+        (HEAD + "p/a%20b.png,p/m.png,7,Benign\n", 1),
+        (HEAD + "p/a\u0308.png,p/m.png,7,Benign\n", 1),
+        (HEAD + "p/a.png,NaN,7,Normal\n", 0),
+        (
+            "image,mask,mask,patient,label\np/a.png,p/m.png,p/m2.png,7,Benign\n",
+            r"columns \['mask'\] come twice",
+        ),
+        (
+            HEAD.replace("mask", "mask,Mask") + "p/a.png,p/m.png,p/m2.png,7,Benign\n",
+            r"columns \['mask'\] come twice",
+        ),
+        (
+            HEAD + ROW.replace("7", "nan") + "p/b.png,,None,Normal\n",
+            "row 2, field patient: empty.*\n.*row 3, field pat",
+        ),
+        (
+            HEAD + ROW + "./p/a.png,p/m2.png,7,Benign\n",
+            "row 3, field image: ./p/a.png has a row already, 2. Keep one",
+        ),
+        (NOTED + ROW[:-1] + ',"5 cm\np/b.png,,8,Normal,\n', "unexpected end of data.*Is a quote not closed"),
+        ((HEAD + ROW).encode("utf-16-le"), "not UTF-8 .zero bytes"),
+        (HEAD + ROW.replace("p/a", "x" * 400), "is no file in"),
+    ],
+)
+def test_tables_as_programs_write_them(tmp_path, table, expected):
+    """Either every row is read as it was meant, or none."""
+    for name in ("a", "b", "a b", "\u00e4"):
+        picture(tmp_path / "p" / f"{name}.png")
+    picture(tmp_path / "p" / "m.png", (3, 3))
+    picture(tmp_path / "p" / "m2.png", (30, 40))
+    (tmp_path / "set.csv").write_bytes(table if isinstance(table, bytes) else table.encode())
+    if isinstance(expected, str):
+        with pytest.raises(DataError, match=expected):
+            load_csv(tmp_path / "set.csv")
+    else:
+        [record] = load_csv(tmp_path / "set.csv")
+        assert (record.patient, record.decode().lesion_count) == ("7", expected)
+
+
+def test_patients_that_may_be_one_are_said(tmp_path):
+    for name in ("a", "b", "c", "d"):
+        picture(tmp_path / f"{name}.png")
+    patients = ("P 1", "p1\u200b", "P2", "M\u00fc")
+    rows = [f"{name}.png,,{patient},Normal" for name, patient in zip("abcd", patients)]
+    (tmp_path / "set.csv").write_text(HEAD + "\n".join(rows), "utf-8")
+    with pytest.warns(
+        UserWarning, match="patients 'P 1' and 'p1.u200b' differ in case, spaces or invisible signs"
+    ):
+        load_csv(tmp_path / "set.csv")
+    rows[1:3] = ["b.png,,Mu\u0308,Normal"]
+    (tmp_path / "set.csv").write_text(HEAD + "\n".join(rows), "utf-8")
+    assert [record.patient for record in load_csv(tmp_path / "set.csv")] == ["P 1", "M\u00fc", "M\u00fc"]

@@ -77,6 +77,14 @@ def test_same_masks_on_every_engine(saved, folder, phantom, tmp_path, capsys):
     assert (here / "a_mask.png").read_bytes() == b"corrected" and (here / "c_mask.png").is_file()
     assert not any(row["error"] for row in csv.DictReader((here / "predictions.csv").open()))
 
+    # Another picture of a name that is done gets no old mask.
+    shutil.copy(folder / "deep" / "b.png", folder / "c.png")
+    assert main([*command, "--out", str(here)]) == 1
+    assert (
+        "c_mask.png" in (said := capsys.readouterr().err) and "there already" in said and "a_mask" not in said
+    )
+    shutil.copy(folder / "a.png", folder / "c.png")
+
     # Another support must not mix in, and neither must foreign files or a mask from elsewhere.
     other = [*command, "--support", f"{lesion.image}={lesion.masks[0]}", "--out", str(here)]
     assert main(other) == 1

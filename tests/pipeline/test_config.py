@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import os
 import pathlib
 import typing
@@ -86,6 +87,9 @@ def test_committed_configurations_load_and_round_trip(name, tmp_path):
             "data.sources has no share for B; expected one for each, or none",
         ),
         (["data.path=~no-such-user-here/x"], "there is no such user; expected a path"),
+        (["run.root=${NO_SUCH_THING}/x"], r"there is no variable \$\{NO_SUCH_THING\}; expected a path"),
+        (["trainer.steps=1:30"], r"trainer.recipe.steps is '1:30' \(str\); expected int"),
+        (["infra_validator.timeout=2:00"], r"infra_validator.timeout is '2:00' \(str\); expected float"),
     ],
 )
 def test_a_wrong_setting_is_blamed_on_the_command_line(settings, message, tmp_path):
@@ -116,6 +120,7 @@ def test_a_wrong_setting_is_blamed_on_the_command_line(settings, message, tmp_pa
         ("[a]: 1\n", "bad.yaml:1: a key is a list or a mapping; expected a name"),
         ("- a\n", "bad.yaml: found a list; expected sections: data, run"),
         ("trainer: [", "bad.yaml: not YAML"),
+        ("data: &d {path: *d}\n", "bad.yaml: a section that is part of itself .an alias"),
     ],
 )
 def test_a_wrong_file_is_blamed_with_its_line(text, message, tmp_path):
@@ -145,6 +150,9 @@ def test_a_wrong_file_is_blamed_with_its_line(text, message, tmp_path):
         ("beam.options=--a=1", ("--a=1",)),
         ("evaluator.shots=3", (3,)),
         ("evaluator.shots=[2,4]", (2, 4)),
+        ("evaluator.shots=[010,1_000]", (10, 1000)),
+        ("evaluator.seed=0x10", 16),
+        ("data.path=$HOME/x", os.path.expandvars("$HOME/x")),
         ("run.root=~/runs", os.path.expanduser("~/runs")),
         ("validator.schema=~/s.pbtxt", os.path.expanduser("~/s.pbtxt")),
         ("pusher.destination=~/served", os.path.expanduser("~/served")),
@@ -275,15 +283,39 @@ def test_what_a_nested_section_refuses(settings, message):
         made(*settings)
 
 
-def test_a_table_changes_when_one_of_its_pictures_does(tmp_path):
+COCO = {"images": [{"id": 1, "file_name": "b.png"}], "annotations": []}
+
+
+@pytest.mark.parametrize(
+    ("index", "text"),
+    [
+        ("set.csv", "image,mask\npictures/a.png,pictures/b.png|nowhere.png\n"),
+        ("set.csv", "image;mask\npictures/a.png;pictures/b.png\n"),
+        ("set.csv", "image\tmask\npictures\\a.png\tpictures\\b.png\n"),
+        ("set.csv", "sep=;\nmask\n'pictures/b.png'\n".replace("'", '"')),
+        ("pictures.json", json.dumps(COCO).replace("b.png", "pictures/b.png")),
+        ("annotations/c.json", json.dumps(COCO).replace("b.png", "../pictures/b.png")),
+        ("annotations", json.dumps({"shapes": [], "imagePath": "..\\pictures\\b.png"})),
+        ("linked", None),
+    ],
+)
+def test_a_data_set_changes_when_one_of_its_pictures_does(tmp_path, index, text):
+    """What is read counts in the cache key, wherever it lies and however it is named."""
     from pipeline.orchestration.cache import digest_path
 
-    (tmp_path / "pictures").mkdir()
+    for folder in ("pictures", "annotations", "linked"):
+        (tmp_path / folder).mkdir()
     for name in ("a", "b", "other"):
         (tmp_path / "pictures" / f"{name}.png").write_text(name)
-    (tmp_path / "set.csv").write_text("image,mask\npictures/a.png,pictures/b.png|nowhere.png\n")
-    first = digest_path(tmp_path / "set.csv")
+    place = tmp_path / index
+    if text is None:
+        (place / "images").symlink_to(tmp_path / "pictures")
+        (place / "again").symlink_to(place)
+    else:
+        (place / "x.json" if place.is_dir() else place).write_text(text)
+    first = digest_path(place)
     (tmp_path / "pictures" / "other.png").write_text("changed")
-    assert digest_path(tmp_path / "set.csv") == first
+    assert (digest_path(place) == first) is (text is not None)
+    first = digest_path(place)
     (tmp_path / "pictures" / "b.png").write_text("changed")
-    assert digest_path(tmp_path / "set.csv") != first
+    assert digest_path(place) != first

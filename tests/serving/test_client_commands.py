@@ -32,7 +32,7 @@ def parts(file):
     return found
 
 
-@pytest.mark.parametrize("name", ["arguments", "files", "outputs", "queries", "table"])
+@pytest.mark.parametrize("name", ["arguments", "files", "outputs", "queries", "table", "trouble"])
 def test_the_code_is_the_library_s(name):
     ours = parts(PROJECT / "serving" / "commands" / f"{name}.py")
     folder = PROJECT / "panet_keras" / ("" if name == "files" else "commands")

@@ -52,6 +52,8 @@ def test_json_becomes_exactly_these_tensors(value, dtype, expected):
         ([1, [2]], tf.float32, "expected numbers alone"),
         ([1, 0], tf.bool, "found 1; expected true and false alone"),
         ([1], tf.string, "found int; expected a string"),
+        (["a", ["b"]], tf.string, "lists of different lengths or depths"),
+        ([["a"], ["b", "c"]], tf.string, "lists of different lengths or depths"),
         ([{"b64": "?"}], tf.string, "'[?]' and is no base64; expected letters, digits, . and /"),
         ([{"b64": "_-8="}], tf.string, "'_-8=' and is no base64; .*not - and _"),
         (
@@ -155,6 +157,10 @@ def test_tensor_protos_are_read(tensor, expected):
             "its values are in float_val and tensor_content",
         ),
         (proto(tf.float32, [1]), "it has no values"),
+        (proto(tf.float32, [2], float_val=[1, 2, 3]), "it has 3 values; expected 2, as its shape says"),
+        (proto(tf.float32, [0], float_val=[1]), "it has 1 values; expected 0"),
+        (proto(tf.float32, [2], tensor_content=b"abcd"), "it has 4 bytes; expected 8: 2 numbers of float32"),
+        (proto(tf.string, [1], string_val=[b"a", b"b"]), "it has 2 values; expected 1"),
     ],
 )
 def test_values_in_the_wrong_field_or_out_of_range_are_refused(tensor, message):

@@ -5,7 +5,7 @@ import pathlib
 import re
 import warnings
 
-from panet_keras.data.readers.table import read_rows
+from panet_keras.data.readers.table import read_rows, warn_of_twins
 from panet_keras.data.records import Record
 from panet_keras.errors import DataError, DataWarning
 
@@ -78,6 +78,7 @@ def load_bus_uclm(directory):
         raise DataError(directory, problems + orphans)
     for orphan in orphans:
         warnings.warn(f"{directory}/{orphan}", DataWarning, stacklevel=2)
+    warn_of_twins(directory, (FILENAME.match(name)[1] for name in sorted(rows)))
     return [
         Record(
             filename=name,

@@ -6,6 +6,7 @@ import pathlib
 
 import numpy as np
 
+from panet_keras.data.readers.named import find_file
 from panet_keras.data.readers.names import visible_files
 from panet_keras.data.readers.outlines import record_of
 from panet_keras.errors import DataError
@@ -79,9 +80,17 @@ def _records(file, data, root, patient):
     of_image = {}
     for annotation in data["annotations"]:
         of_image.setdefault(annotation.get("image_id"), []).append(annotation)
+    ids = [repr(entry.get("id")) for entry in data["images"]]
+    for number in sorted(
+        {number for number in ids if ids.count(number) > 1} if len(set(ids)) < len(ids) else ()
+    ):
+        yield (
+            None,
+            f"{ids.count(number)} images have the id {number}; expected one, for annotations name it. Give each its own.",
+        )
     for entry in data["images"]:
         name = str(entry.get("file_name", "")).replace("\\", "/")
-        place = _picture(file, name)
+        place = picture_of(file, entry)
         mine = of_image.pop(entry.get("id"), [])
         if place is None:
             yield (
@@ -108,10 +117,13 @@ def _records(file, data, root, patient):
         )
 
 
-def _picture(file, name):
-    choices = [file.parent / name, file.parent / "images" / name, file.parent.parent / "images" / name]
-    choices += [file.parent / pathlib.Path(name).name, file.parent / "images" / pathlib.Path(name).name]
-    return next((choice for choice in choices if name and choice.is_file()), None)
+def picture_of(file, entry):
+    """The picture of an entry of `images`, or None."""
+    name = str(entry.get("file_name", "")).replace("\\", "/")
+    bare = pathlib.PurePosixPath(name).name
+    places = [(file.parent, name), (file.parent / "images", name), (file.parent.parent / "images", name)]
+    places += [(file.parent, bare), (file.parent / "images", bare)]
+    return next((found for place in places if (found := find_file(*place))), None)
 
 
 def region(annotation, shape):

@@ -9,6 +9,7 @@ import pathlib
 import numpy as np
 
 from panet_keras.data.readers.folder import label_of
+from panet_keras.data.readers.named import find_file
 from panet_keras.data.readers.names import SUFFIXES, visible_files
 from panet_keras.data.readers.outlines import fill_polygon, record_of
 from panet_keras.data.records import Record
@@ -73,12 +74,16 @@ def load_labelme(directory, patient=None):
 
 def _record(file, data, directory, patient, used):
     named = str(data.get("imagePath") or "").replace("\\", "/")
-    choices = [file.parent / named] if named else []
+    choices = [find_file(file.parent, named) or file.parent / named] if named else []
     choices += [
         file.with_suffix(ending) for suffix in sorted(SUFFIXES) for ending in (suffix, suffix.upper())
     ]
     place = next((choice for choice in choices if choice.is_file()), None)
     if place is not None:
+        if place.resolve() in used:
+            raise ValueError(
+                f"its picture {place.name} has another .json file, too. Bring their shapes into one."
+            )
         used.add(place.resolve())
         image = os.fspath(place)
     elif data.get("imageData"):

@@ -1,10 +1,11 @@
 """Which files of a folder are pictures, which are masks, and which are annotations in another format."""
 
-import os
-import pathlib
 import re
+import unicodedata
 
+from panet_keras.errors import DataError
 from panet_keras.pictures.rules.kinds import kind_of
+from panet_keras.walk import files_under
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp"}
 MASK = re.compile(r"^(?P<stem>.+?)(_f(?P<frame>\d+))?_mask(_\d+)?$", re.IGNORECASE)
@@ -15,7 +16,6 @@ OTHER_MASK = re.compile(
 )
 """Names that other tools give to masks; they count where the image of that stem lies beside them."""
 ANNOTATIONS = (".json", ".xml", ".csv", ".nii", ".nii.gz")
-HIDDEN = ("__MACOSX",)
 IMAGE_FOLDERS = {"images", "image", "imgs", "img", "imagestr", "imagests", "jpegimages"}
 MASK_FOLDERS = {
     "masks",
@@ -36,13 +36,28 @@ MASK_FOLDERS = {
 
 def visible_files(directory):
     """Sorted files of a folder and its sub-folders, without hidden ones (`.x`, `._x`) and those of
-    `__MACOSX`."""
-    directory = pathlib.Path(directory)
-    found = []
-    for folder, folders, files in os.walk(directory):
-        folders[:] = [name for name in folders if not name.startswith(".") and name not in HIDDEN]
-        found += [pathlib.Path(folder) / name for name in files if not name.startswith(".")]
-    return sorted(path for path in found if path.is_file())
+    `__MACOSX`; links are followed.
+
+    Raises:
+        DataError: links that lead nowhere, all of them named, or a folder that cannot be read.
+    """
+    try:
+        found = files_under(directory)
+    except OSError as error:
+        raise DataError(
+            directory,
+            [f"{error.filename}: cannot be read ({error.strerror}). Let it be read, or move it away."],
+        ) from None
+    lost = [path for path in found if not path.exists()]
+    if lost:
+        raise DataError(
+            directory,
+            [
+                f"{path}: a link to {path.readlink()}, where nothing is. Bring the file, or delete the link."
+                for path in lost
+            ],
+        )
+    return [path for path in found if path.is_file()]
 
 
 def pictures(directory):
@@ -113,6 +128,8 @@ def pair(directory, files, stem_of):
 
 
 def _key(directory, path, stem):
-    """Where a file lies, without the folders that tell images and masks apart, and its stem."""
+    """Where a file lies, without the folders that tell images and masks apart, and its stem; accents composed,
+    for two programs may write one name in two ways."""
     folders = path.relative_to(directory).parts[:-1]
-    return (*(part for part in folders if part.lower() not in IMAGE_FOLDERS | MASK_FOLDERS), stem)
+    kept = (part for part in folders if part.lower() not in IMAGE_FOLDERS | MASK_FOLDERS)
+    return tuple(unicodedata.normalize("NFC", part) for part in (*kept, stem))

@@ -10,8 +10,9 @@ import numpy as np
 from panet_keras.data.readers.folder import label_of
 from panet_keras.data.readers.names import pair, visible_files
 from panet_keras.data.records import Record
-from panet_keras.errors import DataError, DataWarning, ImageError
+from panet_keras.errors import DataError, DataWarning, ImageError, MixedColourWarning
 from panet_keras.pictures.decode import encode_png
+from panet_keras.pictures.masks import decode_mask
 
 ENDINGS = re.compile(r"\.nii(\.gz)?$", re.IGNORECASE)
 CHANNEL = re.compile(r"_0000$")
@@ -23,7 +24,8 @@ def load_nifti(directory, patient=None):
     `load_folder`; nnU-Net's, too).
 
     A volume becomes one record a slice along its last axis, `x_z007.png`; slices without lesion are Normal.
-    Rows and columns are the second and first axis, as viewers of slices show them. Not 0 is lesion. Whole
+    Rows and columns are the second and first axis, as viewers of slices show them. Masks are read as every
+    mask is (`pictures.masks`): not 0 is lesion, a map of probabilities is refused. Whole
     numbers from 0 to 255 and colours are kept; other values are scaled from the volume's least to its
     greatest, and that is said.
 
@@ -36,11 +38,12 @@ def load_nifti(directory, patient=None):
         List of `Record`, sorted by name, whose pictures are PNG bytes.
 
     Raises:
-        DataError: no NIfTI files, images without masks, masks without images, other shapes; lists all.
+        DataError: no NIfTI files, images without masks, masks without images, other shapes
+            or axes, masks whose values stand for nothing certain; lists all.
         ImportError: nibabel is missing.
 
     Warns:
-        DataWarning: files whose values were scaled.
+        DataWarning: files whose values were scaled; slices of masks with values between background and lesion.
     """
     try:
         import nibabel
@@ -55,7 +58,7 @@ def load_nifti(directory, patient=None):
     ]
     if not files:
         problems.append("no NIfTI files; expected x.nii.gz with x_mask.nii.gz.")
-    records, scaled = [], []
+    records, scaled, fringes = [], [], []
     for path, masks in images:
         name = path.relative_to(directory).as_posix()
         label = label_of(path, directory)
@@ -65,17 +68,25 @@ def load_nifti(directory, patient=None):
             )
             continue
         try:
-            slices = _slices(_array(nibabel, path), name)
+            array, axes = _array(nibabel, path)
+            slices = _slices(array, name)
             inside = np.zeros(slices.shape[:3], bool)
             for mask in masks:
-                part = _slices(_array(nibabel, mask), mask.name)
+                array, own = _array(nibabel, mask)
+                if axes and own and axes != own:
+                    raise ImageError(
+                        f"{mask.name} is stored with its axes to {own}, {name} to {axes}: one would lie mirrored or turned on the other. "
+                        "Resample the mask to the image, or, if their voxels agree as stored, save it with the image's affine."
+                    )
+                part = _slices(array, mask.name)
                 if part.shape != inside.shape:
                     raise ImageError(
                         f"{mask.name} has shape {part.shape[::-1]}, {name} {inside.shape[::-1]}; expected the same."
                     )
-                if not np.isfinite(part).all():
-                    raise ImageError(f"{mask.name}: values that are not finite; expected 0 for background.")
-                inside |= part != 0
+                for number, level in enumerate(part):
+                    drawn, mixed = decode_mask(level, f"{mask.name}, slice {number}")
+                    inside[number] |= drawn
+                    fringes += [f"{mask.name}, slice {number}"] if mixed else []
             pictures, changed = _eight_bits(slices, name)
         except ImageError as error:
             problems.append(str(error))
@@ -102,6 +113,13 @@ def load_nifti(directory, patient=None):
             DataWarning,
             stacklevel=2,
         )
+    if fringes:
+        warnings.warn(
+            f"{directory}: {len(fringes)} slice(s) of masks have values between background and lesion, each taken to the nearer: "
+            f"{'; '.join(fringes[:5])}{' ...' if len(fringes) > 5 else ''}",
+            MixedColourWarning,
+            stacklevel=2,
+        )
     return sorted(records, key=lambda record: record.filename)
 
 
@@ -110,10 +128,12 @@ def _stem(path):
 
 
 def _array(nibabel, path):
+    """The values, and the directions of the axes, such as LPS; 0 where the file does not know them."""
     try:
         # Scaling of the header is part of the values; colours have none.
         image = nibabel.load(path)
-        return np.asanyarray(image.dataobj)
+        known = image.header["sform_code"] or image.header["qform_code"]
+        return np.asanyarray(image.dataobj), known and "".join(nibabel.aff2axcodes(image.affine))
     except Exception as error:  # nibabel raises what gzip, struct and itself do
         raise ImageError(f"{path}: no NIfTI file that can be read ({error}); export it again.") from None
 

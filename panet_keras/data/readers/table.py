@@ -1,47 +1,58 @@
 """Data sets that a CSV file describes: one of one's own, and BUS-BRA."""
 
+import codecs
 import csv
 import io
 import os
 import pathlib
+import re
+import unicodedata
+import warnings
 
+from panet_keras.data.readers.named import find_file
 from panet_keras.data.records import LABELS, Record
-from panet_keras.errors import DataError
+from panet_keras.errors import DataError, DataWarning
 
 COLUMNS = ("image", "mask", "patient", "label")
 OPTIONAL = ("source",)
 BUS_BRA_COLUMNS = ("ID", "Case", "Pathology")
+NOTHING = {"nan", "null", "none", "n/a", "#n/a", "<na>"}
+"""What programs write for an empty cell: as a patient it would put all unknown ones into one."""
 
 
 def load_csv(path):
-    """Reads a CSV file with the columns `image`, `mask`, `patient` and `label`, in any order; further ones
-    are left alone.
+    """Reads a CSV file with the columns `image`, `mask`, `patient` and `label`, in any order and case; further
+    ones are left alone.
 
     A column `source` (hospital or device) is kept, where there is one.
 
-    Paths are relative to the file's folder, or absolute. Several masks of an image are joined by `|`; none is
+    Paths are relative to the file's folder, or absolute; those of Windows are found, too
+    (`readers.named.find_file`). Several masks of an image are joined by `|`; none is
     allowed where the label is Normal. Masks are black and white: white is lesion. Labels are Normal, Benign,
-    Malignant or Unknown, in any case.
+    Malignant or Unknown, in any case. `nan`, `null` and the like are empty cells.
 
     Args:
-        path: the CSV file, UTF-8, separated by commas, semicolons or tabs.
+        path: the CSV file, UTF-8 or UTF-16 with its mark, separated by commas, semicolons or tabs.
 
     Returns:
         List of `Record`, in the file's order.
 
     Raises:
         DataError: lists every missing column, file, value and repeated image with its row.
+
+    Warns:
+        DataWarning: patients whose identifiers differ in case or spaces alone.
     """
     path = pathlib.Path(path)
     rows = _read(path, COLUMNS, OPTIONAL)
-    records, problems, seen = [], [], set()
+    records, problems, seen = [], [], {}
     for number, row in rows:
         label = {name.lower(): name for name in LABELS}.get(row["label"].lower())
         if label is None:
             problems.append(
                 f"row {number}, field label: found {row['label']!r}; expected one of {', '.join(LABELS)}."
             )
-        masks = [mask for mask in row["mask"].split("|") if mask]
+        masks = [mask.strip() for mask in row["mask"].split("|") if mask.strip()]
         if not masks and label != "Normal":
             problems.append(
                 f"row {number}, field mask: empty; expected the path of a mask, or the label Normal."
@@ -50,29 +61,50 @@ def load_csv(path):
             problems.append(
                 f"row {number}, field patient: empty; expected an identifier, for splits go by patient."
             )
-        if row["image"] in seen:
-            problems.append(f"row {number}, field image: {row['image']} has a row already. Delete one.")
-        seen.add(row["image"])
-        for field, names in (("image", [row["image"]]), ("mask", masks)):
-            problems += [
-                f"row {number}, field {field}: {name!r} is no file in {path.parent}. Correct the path."
-                for name in names
-                if not name or not (path.parent / name).is_file()
-            ]
+        places = {name: find_file(path.parent, name) for name in (row["image"], *masks)}
+        problems += [
+            f"row {number}, field {field}: {name!r} is no file in {path.parent}. Correct the path."
+            for field, names in (("image", [row["image"]]), ("mask", masks))
+            for name in names
+            if not places[name]
+        ]
+        image = places[row["image"]] or path.parent / row["image"]
+        first = seen.setdefault(os.path.realpath(image), number)
+        if first != number:
+            problems.append(
+                f"row {number}, field image: {row['image']} has a row already, {first}. Keep one row, with all its masks joined by '|'."
+            )
         records.append(
             Record(
                 filename=row["image"],
                 patient=row["patient"],
                 label=label or "Unknown",
-                image=os.fspath(path.parent / row["image"]),
-                masks=tuple(os.fspath(path.parent / mask) for mask in masks),
+                image=os.fspath(image),
+                masks=tuple(os.fspath(places[mask]) for mask in masks if places[mask]),
                 mask_format="binary",
                 source=row["source"],
             )
         )
     if problems:
         raise DataError(path, problems)
+    warn_of_twins(path, (record.patient for record in records))
     return records
+
+
+def warn_of_twins(where, patients):
+    """Warns of patients who may be one: their images may be on two sides of a split."""
+    spelled = {}
+    for patient in patients:
+        seen = "".join(char for char in patient if not char.isspace() and unicodedata.category(char) != "Cf")
+        spelled.setdefault(seen.casefold(), {})[patient] = None
+    twins = [" and ".join(map(repr, names)) for names in spelled.values() if len(names) > 1]
+    if twins:
+        warnings.warn(
+            f"{where}: patients {'; '.join(twins[:5])}{' ...' if len(twins) > 5 else ''} differ in case, spaces or invisible signs alone and count as "
+            "several. Write one patient in one way.",
+            DataWarning,
+            stacklevel=3,
+        )
 
 
 def load_bus_bra(directory):
@@ -92,8 +124,17 @@ def load_bus_bra(directory):
     """
     directory = pathlib.Path(directory)
     rows = _read(directory / "bus_data.csv", BUS_BRA_COLUMNS)
-    records, problems = [], []
+    records, problems, seen = [], [], {}
     for number, row in rows:
+        first = seen.setdefault(row["ID"], number)
+        if first != number:
+            problems.append(
+                f"bus_data.csv row {number}, field ID: {row['ID']} has a row already, {first}. Delete one."
+            )
+        if not row["Case"]:
+            problems.append(
+                f"bus_data.csv row {number}, field Case: empty; expected the patient, for splits go by it."
+            )
         label = row["Pathology"].capitalize()
         if label not in ("Benign", "Malignant"):
             problems.append(
@@ -118,6 +159,7 @@ def load_bus_bra(directory):
         )
     if problems:
         raise DataError(directory, problems)
+    warn_of_twins(directory, (record.patient for record in records))
     return records
 
 
@@ -134,20 +176,29 @@ def read_rows(path, expected, delimiter=None):
         DataError: no such file, not UTF-8, or no CSV.
     """
     try:
-        # utf-8-sig: what spreadsheets write begins with a mark that would become part of the first column's
-        # name.
-        text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        content = path.read_bytes()
+        # What spreadsheets write begins with a mark that would become part of the first column's name.
+        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = content.decode("utf-16" if wide else "utf-8-sig")
+        if "\0" in text:
+            raise ValueError("zero bytes")
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or f"not UTF-8 ({error})"
         raise DataError(path, [f"{reason}; expected {expected}. Save it as CSV, UTF-8."]) from None
-    header = text[: min((text + "\n").index("\n"), (text + "\r").index("\r"))]
-    delimiter = delimiter or max(",;\t", key=header.count)
+    header = next((line for line in re.split("[\r\n]", text) if line.strip()), "")
+    # A line of Excel's own, which says what separates.
+    said = header[4:5] if header.lower().startswith("sep=") and len(header.strip()) <= 5 else ""
+    delimiter = delimiter or said or max(",;\t", key=header.count)
     try:
-        rows = list(enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), 1))
+        # A quote that is never closed would take all rows behind it into its cell.
+        rows = list(enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), 1))
     except csv.Error as error:
-        raise DataError(path, [f"cannot be read as CSV ({error}); expected {expected}."]) from None
+        raise DataError(
+            path, [f"cannot be read as CSV ({error}); expected {expected}. Is a quote not closed?"]
+        ) from None
     rows = [(number, [cell.strip() for cell in cells]) for number, cells in rows]
-    return [(number, cells) for number, cells in rows if any(cells)]
+    rows = [(number, cells) for number, cells in rows if any(cells)]
+    return rows[1:] if said else rows
 
 
 def _read(path, columns, optional=()):
@@ -155,7 +206,15 @@ def _read(path, columns, optional=()):
     ones are "" without."""
     rows = read_rows(path, f"a CSV file with the columns {', '.join(columns)}")
     header = rows[0][1] if rows else []
-    missing = [name for name in columns if name not in header]
+    wanted = {name.casefold(): name for name in (*columns, *optional)}
+    named = [wanted.get(cell.casefold(), cell) for cell in header]
+    missing = [name for name in columns if name not in named]
+    twice = [name for name in wanted.values() if named.count(name) > 1]
+    if twice:
+        raise DataError(
+            path,
+            [f"columns {twice} come twice in {header}; expected one of each. Rename or delete the others."],
+        )
     if missing:
         raise DataError(
             path,
@@ -174,6 +233,9 @@ def _read(path, columns, optional=()):
         raise DataError(path, long)
     read = []
     for number, cells in rows[1:]:
-        row = dict(zip(header, cells))
-        read.append((number, {name: row.get(name, "") for name in (*columns, *optional)}))
+        row = dict(zip(named, (unicodedata.normalize("NFC", cell) for cell in cells)))
+        values = {name: row.get(name, "") for name in wanted.values()}
+        read.append(
+            (number, {name: "" if text.lower() in NOTHING else text for name, text in values.items()})
+        )
     return read

@@ -16,6 +16,7 @@ MAX_BYTES = 1 << 30
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000")
 """What Pillow may open; of an MPO (a phone's JPEG with previews behind it) the picture that viewers show is
 read."""
+BYTES = (bytes, bytearray, memoryview)
 LOSSY = ("JPEG", "MPO")
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -27,8 +28,10 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """What undoes each value of the EXIF tag Orientation (Exif 2.32, section 4.6.4)."""
-BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339
+BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, SAMPLE_FORMAT = 258, 259, 262, 339
 """Tags of TIFF 6.0."""
+LOSSY_TIFF = {6: "JPEG", 7: "JPEG", 33003: "JPEG 2000", 33005: "JPEG 2000", 34712: "JPEG 2000", 50001: "WebP"}
+"""Values of the tag Compression (TIFF 6.0, its technical note 2, and libtiff's tiff.h)."""
 BASELINE = {0xC0, 0xC1, 0xC2}
 """Starts of frame of JPEG (ITU T.81, table B.1) that every decoder reads: Huffman-coded, baseline, extended
 and progressive."""
@@ -45,7 +48,7 @@ def read_bytes(source, name):
     Raises:
         Refused: no such file, a folder, or a file that cannot be read.
     """
-    if isinstance(source, (bytes, bytearray, memoryview)):
+    if isinstance(source, BYTES):
         return bytes(source)
     try:
         if os.path.getsize(source) > MAX_BYTES:
@@ -81,6 +84,7 @@ def open_pages(content, name, max_pixels=MAX_PIXELS, page=None, several=False):
     kind, mend = kind_of(content)
     try:
         check_whole(content, name)
+        content = _without_notes(content)
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
             if page is None and count > 1 and not several:
@@ -119,8 +123,8 @@ def open_pages(content, name, max_pixels=MAX_PIXELS, page=None, several=False):
 
 def _loaded(image, content):
     """A copy of the present page with what Pillow leaves to the caller: orientation, 16-bit white,
-    transparent grey of few bits."""
-    wanted = (BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT) if image.format == "TIFF" else ()
+    transparent grey of few bits; and whether it was compressed with loss."""
+    wanted = (BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, SAMPLE_FORMAT) if image.format == "TIFF" else ()
     tags = {tag: image.tag_v2[tag] for tag in wanted if tag in image.tag_v2}
     inverted = tags.get(PHOTOMETRIC) == 0 and image.mode.startswith("I;16")
     if image.mode == "L" and 2 in tags.get(SAMPLE_FORMAT, ()):
@@ -129,6 +133,7 @@ def _loaded(image, content):
     page = turned(image) if image.format != "TIFF" else image.copy()  # Pillow has turned a TIFF
     page.format = image.format
     bits = tags.get(BITS_PER_SAMPLE, ()) or (content[24],) * (image.format == "PNG")
+    page.info["lossy"] = _lossy(image.format, tags.get(COMPRESSION), content)
     page.info["deep_colour"] = (
         page.mode not in ("1", "L", "P") and not page.mode.startswith(("I", "F")) and 16 in bits
     )
@@ -141,6 +146,23 @@ def _loaded(image, content):
     if image.format == "PNG" and isinstance(grey, int) and page.mode == "L" and content[24] in (2, 4):
         page.info["transparency"] = grey * (255 // (2 ** content[24] - 1))
     return page
+
+
+def _lossy(form, compression, content):
+    """Name of the compression with loss of a picture of Pillow's format `form`; False where there was none."""
+    if form == "WEBP":  # RIFF: an even number of bytes behind name and length of each part
+        place, parts = 12, []
+        while place + 8 <= len(content):
+            kind, length = struct.unpack("<4sI", content[place : place + 8])
+            place += 8 + (16 if kind == b"ANMF" else length + length % 2)  # a frame has parts of its own
+            parts.append(kind)
+        return "WebP" if b"VP8 " in parts else False
+    if (
+        form == "JPEG2000"
+    ):  # the marker COD ends with the transformation; 0 is not reversible (ISO 15444-1, A.6.1)
+        place = content.find(b"\xff\x52", max(content.find(b"\xff\x4f\xff\x51"), 0))
+        return "JPEG 2000" if content[place + 13 : place + 14] == b"\0" else False
+    return LOSSY_TIFF.get(compression, False) if form == "TIFF" else "JPEG" if form in LOSSY else False
 
 
 def turned(image):
@@ -185,7 +207,7 @@ def _check_png(content, name):
             f"{name}: cannot be decoded (PNG {what}); expected a whole picture. Copy or export the file again."
         )
 
-    place, kinds = 8, []
+    place, kinds, palette = 8, [], 0
     while place + 12 <= len(content):
         length, kind = struct.unpack(">I4s", content[place : place + 8])
         end = place + 12 + length
@@ -195,12 +217,10 @@ def _check_png(content, name):
             raise damaged("with a wrong checksum")
         if not kinds and (kind != b"IHDR" or length != 13 or content[26:28] != b"\0\0"):
             raise damaged("with a wrong header")
-        if kinds and kind == b"IHDR":
-            raise damaged("with two headers")
-        if kind not in CRITICAL and not kind[0] & 32:
-            raise damaged(f"with an unknown part {kind.decode('latin-1')!a}")
-        if kind == b"IDAT" and content[25] == 3 and b"PLTE" not in kinds:
-            raise damaged("without its palette")
+        problem = kinds and _png_problem(kinds, kind, length, content, palette)
+        if problem:
+            raise damaged(problem)
+        palette = length // 3 if kind == b"PLTE" else palette
         kinds.append(kind)
         if kind == b"IEND":
             if b"IDAT" not in kinds:
@@ -212,6 +232,51 @@ def _check_png(content, name):
             return
         place = end
     raise damaged("that is cut off")
+
+
+SEEN = (*CRITICAL, b"tRNS", b"eXIf", b"acTL", b"fcTL", b"fdAT")
+"""The chunks of a PNG that change what is shown here: pixels, transparency, orientation, frames."""
+
+
+def _without_notes(content):
+    """A PNG without the chunks that change nothing, for one of which, long or damaged, Pillow would refuse the
+    picture; other content as it is."""
+    if content[:8] != b"\x89PNG\r\n\x1a\n":
+        return content
+    place, parts, dropped = 8, [content[:8]], False
+    while place + 12 <= len(content):
+        length, kind = struct.unpack(">I4s", content[place : place + 8])
+        if kind in SEEN:
+            parts.append(content[place : place + 12 + length])
+        else:
+            dropped = True
+        place += 12 + length
+    return b"".join(parts) if dropped else content
+
+
+def _png_problem(kinds, kind, length, content, palette):
+    """What is wrong with a chunk behind those of `kinds`, or None; decoders differ in what they make of each.
+
+    Args:
+        kinds: of the chunks before it. kind, length: its own. content: of the file. palette: number of colours.
+    """
+    bits, colour = content[24], content[25]
+    if kind == b"IHDR":
+        return "with two headers"
+    if kind not in CRITICAL and not kind[0] & 32:
+        return f"with an unknown part {kind.decode('latin-1')!a}"
+    if kind == b"PLTE":
+        most = 2**bits if colour == 3 else 256
+        wrong = length % 3 or not 1 <= length // 3 <= most
+        return "with a wrong palette" if wrong or b"PLTE" in kinds or b"IDAT" in kinds else None
+    if kind == b"tRNS":
+        fits = {0: length == 2, 2: length == 6, 3: 1 <= length <= palette}.get(colour, False)
+        return None if fits and not {b"IDAT", b"tRNS"} & set(kinds) else "with a wrong transparency (tRNS)"
+    if kind == b"IDAT":
+        if colour == 3 and b"PLTE" not in kinds:
+            return "without its palette"
+        return "with pixels in several places" if b"IDAT" in kinds and kinds[-1] != b"IDAT" else None
+    return None
 
 
 def _check_jpeg(content, name):
@@ -292,6 +357,7 @@ def array_to_rgb(array, name="image"):
         Refused: another shape, type or range.
     """
     array = np.asarray(array)
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)  # of another machine's order
     if array.ndim == 2:
         array = array[..., None]
     if array.ndim != 3 or array.shape[-1] not in (1, 2, 3, 4) or 0 in array.shape:

@@ -57,3 +57,30 @@ def test_masks_of_every_kind_come_in_once(pictures, tmp_path):
     store, *_ = server.open_folder(place, tmp_path / "out", say=said.append)
     assert store.state(frames["a_1.png"]) == "rejected" and store.labels == ["Lesion", "Cyst"]
     store.close()
+
+
+def test_outlines_that_were_drawn_on_another_size_are_not_used(pictures, tmp_path):
+    """Made smaller afterwards, a picture has its lesion elsewhere."""
+    folder, _ = pictures
+    place = tmp_path / "ward"
+    place.mkdir()
+    for path in folder.glob("a_*.png"):
+        (place / path.name).write_bytes(path.read_bytes())
+    shape = {"label": "cyst", "shape_type": "rectangle", "points": [[10, 5], [19, 14]]}
+    large = {"imagePath": "a_1.png", "imageHeight": 96, "imageWidth": 128, "shapes": [shape]}
+    (place / "a_1.json").write_text(json.dumps(large))
+    outline = {"category_id": 7, "segmentation": [[20, 8, 30, 8, 30, 20, 20, 20]]}
+    images = [{"id": 1, "file_name": "a_2.png", "height": 96, "width": 128}]
+    images += [{"id": 2, "file_name": f"a_{number}.png", "height": 48, "width": 64} for number in (3, 4)]
+    annotations = [{"id": number, "image_id": number, **outline} for number in (1, 2)]
+    (place / "coco.json").write_text(json.dumps({"images": images, "annotations": annotations}))
+    said = []
+    store, opened, _ = server.open_folder(place, tmp_path / "out", say=said.append)
+    assert {store.state(frame) for frame in opened.frames.values()} == {"unseen"}
+    store.close()
+    for line in (
+        "a_1.png: its mask is 128 x 96",
+        "a_2.png: its mask is 128 x 96",
+        "several images have the id 2",
+    ):
+        assert any(line in told for told in said), said

@@ -131,6 +131,34 @@ def test_a_line_cut_off_by_a_kill_is_forgotten(opened):
     store.close()
 
 
+def test_what_a_full_disk_refused_does_not_come_back(opened, monkeypatch):
+    """A stroke of which the person was told that it is not saved, drawn again."""
+    store, folder, _, frames, _ = opened
+    frame = frames["a_1.png"]
+    store.stroke(frame, png(square(SIZE, 1, 5)), store.version(frame))
+    file = store._journal._file
+
+    class Full:
+        def write(self, content):
+            if len(content) < 9:
+                raise OSError(28, "No space left on device")
+            return file.write(content[:-8])
+
+        def __getattr__(self, name):
+            return getattr(file, name)
+
+    monkeypatch.setattr(store._journal, "_file", Full())
+    with pytest.raises(OSError, match="No space left on device: .*journal.jsonl"):
+        store.stroke(frame, png(square(SIZE, 2, 5)), store.version(frame))
+    monkeypatch.undo()
+    store.stroke(frame, png(square(SIZE, 3, 5)), store.version(frame))
+    store = reopened(store, folder)
+    assert store.history(frame).undo == 2 and (store.mask(frame) == square(SIZE, 3, 5)).all()
+    store.undo(frame, store.version(frame))
+    assert (store.mask(frame) == square(SIZE, 1, 5)).all()
+    store.close()
+
+
 def test_refused_folders(opened, pictures):
     store, *_ = opened
     with pytest.raises(PANetError, match=f"process {os.getpid()} on "):
