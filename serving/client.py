@@ -32,7 +32,7 @@ from .pictures import (
 )
 from .protos import wire_pb2
 from .rules.dicom import is_dicom
-from .segmentations import seg_bytes
+from .segmentations import png_bytes, seg_bytes
 
 DTYPES = {1: np.float32, 2: np.float64, 3: np.int32, 4: np.uint8, 6: np.int8, 9: np.int64, 10: np.bool_}
 """tensorflow.DataType numbers of fixed-size types; 7 is a string."""
@@ -448,7 +448,7 @@ def _segment(arguments):
                     flush=True,
                 )
     if arguments.csv:
-        write_table(arguments.csv, rows, ("answer",))
+        write_table(arguments.csv, rows)
     return name_unread(NAME, rows)
 
 
@@ -474,8 +474,8 @@ def _endings(form, queries):
 
 
 def _write_answer(client, query, targets, supports):
-    """Segments a picture and writes its mask (255 = lesion), its overlay, and its SEG where a third target is;
-    its row of the table."""
+    """Segments a picture and writes its mask (255 = lesion, with its provenance in text chunks), its overlay,
+    and its SEG where a third target is; its row of the table."""
     try:
         picture = open_rgb(query.path)
     except ValueError as error:
@@ -488,7 +488,7 @@ def _write_answer(client, query, targets, supports):
     except ValueError as error:
         return {"file": query.name, "presence": "", "area": "", "error": str(error), "answer": ""}
     mask.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(mask, encode_png(answer.mask.astype(np.uint8) * 255))
+    write_whole(mask, png_bytes(client, answer, _bare(supports)))
     write_whole(drawn, encode_png(overlay(picture, answer.mask)))
     for path, made in zip(seg, content):
         write_whole(path, made)

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from serving.client import Client, ServingError, main, read_tensor, write_tensor
+from serving.commands.provenance import read_provenance
 from serving.pictures import enlarge, open_rgb, shrink
 from serving.protos import wire_pb2
 from tests.panet_keras.test_images import half_transparent, ramp16, same_picture_five_ways
@@ -205,6 +206,14 @@ def test_a_support_folder_with_normal_frames_is_the_segmenter_s(server, model, p
         ("deep/PHAC_001.png", False),
     ]
     assert float(rows[1]["presence"]) == pytest.approx(served.presence, abs=1e-5)
+    told = read_provenance(out / "deep" / "PHAC_001_mask.png")
+    assert told.pop("presence") == pytest.approx(served.presence, abs=1e-5) and len(rows[1]["answer"]) == 36
+    assert told == {
+        "id": rows[1]["answer"],
+        "model": "panet",
+        "model_version": "1",
+        "supports": ["a.png"],
+    }
     found = np.asarray(Image.open(out / "deep" / "PHAC_001_mask.png")) > 0
     np.testing.assert_array_equal(found, served.mask)
     assert float(rows[1]["area"]) == pytest.approx(found.mean(), abs=1e-8)
