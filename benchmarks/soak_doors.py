@@ -4,6 +4,7 @@ the answer names (None where it names none) and its id; and what each door is se
 import base64
 import http.client
 import json
+import re
 import socket
 import threading
 import time
@@ -250,15 +251,13 @@ class DicomDoor:
             if made.is_file():
                 data = pydicom.dcmread(made)
                 identified = data.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0]
-                told = dict(
-                    pair.split("=", 1) for pair in identified.AlgorithmParameters.split(", ") if "=" in pair
-                )
+                presence = re.search(r"presence=([0-9.e-]+)", identified.AlgorithmParameters)
                 made.unlink()
                 return (
                     data.pixel_array.reshape(-1, data.Rows, data.Columns).any(0),
                     int(identified.AlgorithmVersion),
                     data.ContentDescription.rpartition("mask ")[2],
-                    float(told["presence"]),
+                    float(presence[1]),
                 )
             time.sleep(0.05)
         return None
