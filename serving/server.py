@@ -17,6 +17,8 @@ from concurrent import futures
 
 from serving.address import bare, check_free, joined, refusal
 from serving.flags import QUEUE, parse_flags, warn_without_effect
+from serving.logs import without_traceback
+from serving.models import memory
 
 log = logging.getLogger("serving")
 GRACE = 20.0
@@ -264,6 +266,9 @@ def serve(argv=None):
     """
     flags = parse_flags(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    # For each request that is no message.
+    logging.getLogger("grpc._common").addFilter(without_traceback)
+    memory.limit_arenas()
     stop = threading.Event()
 
     def leave(*_):
@@ -288,6 +293,7 @@ def serve(argv=None):
             check_free("rest_api_port", flags.host, flags.rest_api_port)
         _set_threads(flags)
         running = _listen(flags)
+        memory.settle()
         where = joined(flags.host, running.port)
         log.info(
             "listening at %s%s; models load", where, f", REST {running.rest_port}" if running.rest else ""
