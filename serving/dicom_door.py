@@ -73,7 +73,7 @@ class Door:
     """
 
     def __init__(self, client, output, supports=(), send=None, max_waiting=1000, pauses=PAUSES):
-        self.client, self.supports, self.send = client, list(supports), send
+        self.client, self.told, self.send = client, {"supports": list(supports)}, send
         self.max_waiting, self.pauses = max_waiting, pauses
         self.output = pathlib.Path(output)
         self.incoming, self.failed = self.output / ".incoming", self.output / "failed"
@@ -155,7 +155,7 @@ class Door:
             if answer is None:
                 return
             number, ending = (None, "_mask.dcm") if frames == 1 else (frame, f"_f{frame}_mask.dcm")
-            made = seg_bytes(self.client, path, answer, path.name, self.supports, number, frame + 1)
+            made = seg_bytes(self.client, path, answer, path.name, self.told, number, frame + 1)
             write_whole(self.output / f"{path.stem}{ending}", made)
         path.unlink()
         log.info("%s: answered, %d frame(s)", path.stem, frames)
