@@ -268,7 +268,6 @@ def serve(argv=None):
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     # For each request that is no message.
     logging.getLogger("grpc._common").addFilter(without_traceback)
-    memory.limit_arenas()
     stop = threading.Event()
 
     def leave(*_):

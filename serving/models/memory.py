@@ -1,33 +1,16 @@
 """Memory that stays flat however many versions come and go.
 
-Nothing of a version is leaked when it unloads, yet memory grew, for three reasons, each with its remedy:
+Nothing of a version is leaked when it unloads, yet memory grew:
 
 - A loaded SavedModel is a cycle of objects, which waits for a full garbage collection, and those become rare as a
   process grows: `give_back` collects when a version has ended. `settle` takes what is there for good (TensorFlow's
   modules, a third of a million objects) out of the collections, which hold up the requests otherwise.
-- What is freed stays with the C library, in holes between what is in use: `give_back` returns it (malloc_trim(3)).
-- The C library keeps a heap, an arena, for each thread up to eight times the number of cores, and each grows to
-  what the largest request and the loading of a version need: `limit_arenas` allows fewer (mallopt(3)).
-
-Elsewhere than on glibc the last two do nothing.
+- What is freed stays with the C library, in holes between what is in use: `give_back` returns it (malloc_trim(3);
+  where the C library is not glibc, it stays).
 """
 
 import ctypes
 import gc
-import os
-
-ARENA_MAX = -8
-"""M_ARENA_MAX of malloc.h."""
-FEWEST = 2
-"""Arenas at least: one for the thread that loads a version, one for those that answer."""
-
-
-def limit_arenas():
-    """As many arenas as cores. To be called before other threads are there; `MALLOC_ARENA_MAX` in the
-    environment wins."""
-    mallopt = _function("mallopt")
-    if mallopt and "MALLOC_ARENA_MAX" not in os.environ:
-        mallopt(ARENA_MAX, max(FEWEST, os.cpu_count() or 1))
 
 
 def settle():
