@@ -1,6 +1,7 @@
 """What a sender may take of the DICOM door: bytes of an object, bytes of a message, and time."""
 
 import logging
+import math
 import weakref
 
 log = logging.getLogger("serving.dicom_door")
@@ -38,7 +39,8 @@ def limits(max_bytes):
 
     def came(event):
         received[event.assoc] = received.get(event.assoc, 0) + len(event.data)
-        if received[event.assoc] > max_bytes and not event.assoc.is_aborted:
+        if received[event.assoc] > max_bytes:
+            received[event.assoc] = -math.inf  # what is on its way already is no second offence
             log.error("%s sends an object of more than %d bytes; aborted", _caller(event), max_bytes)
             event.assoc.abort(block=False)
 
