@@ -36,6 +36,8 @@ CLOSE, APART = 1e-4, 1e-2
 """Probabilities that agree, and those of two variants, which must not."""
 LARGE = 20
 """Shots of 256 x 256."""
+HANGS = 300.0
+"""Seconds after which an answer that has not come will not."""
 SETTLING = 60.0
 """Seconds in which everything is loaded once; memory is judged from there."""
 
@@ -203,13 +205,14 @@ class Soak:
 
     def dicom_loop(self, door, seed):
         """Sends objects, until the end; waits for each answer."""
-        rng, large = random.Random(seed), np.tile(self.known.picture, (8, 8))
+        rng = random.Random(seed)
+        door.record(door.made(np.tile(self.known.picture, (8, 8))))
         while time.monotonic() < self.end:
             [kind] = rng.choices(("picture", "broken", "cut"), (80, 10, 10))
-            data, start = door.made(large if kind == "cut" else self.known.picture), time.perf_counter()
+            data, start = door.made(self.known.picture), time.perf_counter()
             try:
                 if kind == "cut":
-                    door.cut(data, rng.random() * 0.05)
+                    door.cut(rng.uniform(0.01, 0.99))
                     self.note(door.name, kind, "OK")
                     continue
                 if kind == "broken":
@@ -218,7 +221,7 @@ class Soak:
             except Refused as refused:
                 self.note(door.name, kind, str(refused))
                 continue
-            answer = door.answer(data.SOPInstanceUID, 120)
+            answer = door.answer(data.SOPInstanceUID, HANGS)
             if answer is None or (kind == "picture") == isinstance(answer, str):
                 self.note(door.name, kind, "no answer" if answer is None else "answered wrongly")
                 self.failures.append(
@@ -368,8 +371,8 @@ def run(source, seconds, folder):
     dicom = DicomDoor(int(door.line().rpartition(":")[2]), output)
     end = time.monotonic() + seconds
     soak = Soak(known, versions, address, rest, end)
-    workers = [threading.Thread(target=soak.loop, args=(seed,)) for seed in range(THREADS)]
-    workers.append(threading.Thread(target=soak.dicom_loop, args=(dicom, THREADS)))
+    workers = [threading.Thread(target=soak.loop, args=(seed,), daemon=True) for seed in range(THREADS)]
+    workers.append(threading.Thread(target=soak.dicom_loop, args=(dicom, THREADS), daemon=True))
     coming = versions.start(end)
     for worker in workers:
         worker.start()
@@ -377,9 +380,9 @@ def run(source, seconds, folder):
         for process in (server, door):
             process.sample()
         time.sleep(1)
-    for worker in workers:
-        worker.join()
-    coming.join()
+    for worker in (*workers, coming):
+        worker.join(HANGS)
+    hung = sum(worker.is_alive() for worker in (*workers, coming))
     from serving.client import Client
 
     with Client(address) as client:
@@ -394,6 +397,7 @@ def run(source, seconds, folder):
     wrong["broken versions that were AVAILABLE at the end"] = sum(
         state == 30 and number in versions.broken for number, state, _ in states
     )
+    wrong["threads of this process that hang"] = hung
     wrong["tracebacks in the logs"] = tracebacks + door_tracebacks
     if tracebacks + door_tracebacks or soak.failures:
         print(*soak.failures[:20], server.log.read_text()[-5000:], sep="\n", file=sys.stderr)
