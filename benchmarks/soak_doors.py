@@ -16,6 +16,8 @@ from serving.client import PREDICT, read_tensor, write_tensor
 from serving.protos import wire_pb2
 
 NAME = "panet"
+PATIENCE = 300.0
+"""Seconds for a request: the machine may be busy."""
 ID = "panet-answer-id"
 UNLIMITED = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 DATATYPES = {"float32": "FP32", "uint8": "UINT8", "object": "BYTES"}
@@ -44,7 +46,7 @@ class TfServingGrpc:
         for alias, value in inputs.items():
             write_tensor(request.inputs[alias], value)
         try:
-            response, call = self.predict.with_call(request, timeout=60)
+            response, call = self.predict.with_call(request, timeout=PATIENCE)
         except grpc.RpcError as error:
             raise Refused(error.code().name) from None
         outputs = {alias: read_tensor(tensor) for alias, tensor in response.outputs.items()}
@@ -52,12 +54,12 @@ class TfServingGrpc:
 
     def garbage(self, content):
         try:
-            self.raw(content, timeout=60)
+            self.raw(content, timeout=PATIENCE)
         except grpc.RpcError as error:
             raise Refused(error.code().name) from None
 
     def cut(self, content, seconds):
-        call = self.raw.future(content, timeout=60)
+        call = self.raw.future(content, timeout=PATIENCE)
         time.sleep(seconds)
         call.cancel()
 
@@ -78,7 +80,7 @@ class TfServingRest:
         return outputs, None, headers[ID]
 
     def _post(self, body, headers=()):
-        connection = http.client.HTTPConnection(self.rest, timeout=60)
+        connection = http.client.HTTPConnection(self.rest, timeout=PATIENCE)
         try:
             connection.request("POST", self.path, body, dict(headers))
             response = connection.getresponse()
@@ -117,7 +119,7 @@ class OpenInferenceGrpc:
         parameters = None if signature == "serving_default" else {"signature_name": signature}
         try:
             result = self.client.infer(
-                NAME, _triton(self.triton, inputs), parameters=parameters, client_timeout=60
+                NAME, _triton(self.triton, inputs), parameters=parameters, client_timeout=PATIENCE
             )
         except self.triton.InferenceServerException as error:
             raise Refused(str(error.status()).removeprefix("StatusCode.")) from None
@@ -238,7 +240,7 @@ class DicomDoor:
         pynetdicom's own requestor may hang for ever when its connection ends under it.
         """
         content = b"".join(self.sending)
-        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as connection:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=PATIENCE) as connection:
             connection.sendall(self.asking)
             if not connection.recv(1 << 16):
                 raise Refused("no association")
