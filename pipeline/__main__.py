@@ -149,11 +149,13 @@ def _run(arguments):
     from pipeline.config import load_config
 
     config = load_config(arguments.config, arguments.set)
+    from pipeline.orchestration import built_before
+    from pipeline.orchestration.local_runner import LocalRunner
+
     try:
-        config.trainer.recipe.check()
+        built_before.check(config.trainer.recipe, config.run.root)
     except ValueError as error:
         raise PipelineError(f"trainer.recipe.model: {error}") from None
-    from pipeline.orchestration.local_runner import LocalRunner
     from serving import tracing
 
     tracing.start("panet-pipeline", LOG)

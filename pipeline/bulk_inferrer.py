@@ -21,7 +21,6 @@ import os
 import pathlib
 import shutil
 import tempfile
-import uuid
 
 from panet_keras.commands.arguments import Support
 from panet_keras.commands.formats import FILES, check_format, write_format
@@ -125,7 +124,7 @@ def infer(request, query, out, engine, recursive=True, overwrite=False, table=No
     work = _decided(request, segmenter, adapted)
     source = _source(request)
     rows = _map(
-        functools.partial(_segment, work, str(out), json.dumps(source["asked"], sort_keys=True)),
+        functools.partial(_segment, work, str(out)),
         [(str(item.path), item.name) for item in queries],
         engine,
         out,
@@ -134,25 +133,24 @@ def infer(request, query, out, engine, recursive=True, overwrite=False, table=No
     from panet_keras.commands.table import write_table
 
     write_format(format, queries, rows, out)
-    write_table(table or out / "predictions.csv", [_told(row) for row in rows], ("answer",))
+    write_table(table or out / "predictions.csv", [_told(row) for row in rows])
     write_answers(out / "answers.jsonl", rows, source)
     return rows, skipped
 
 
 def _told(row):
     """A row as the table has it."""
-    return {"answer": "", **{name: value for name, value in row.items() if name != "picture"}}
+    return {name: value for name, value in row.items() if name != "picture"}
 
 
 def _source(request):
-    """What all answers of a request have in common: `asked`, its fingerprint, and digests of its supports."""
+    """What the lines of all answers of a request have in common."""
     from panet_keras.data.records import digests
     from panet_keras.pictures.decode import read_image
 
     pictures = [read_image(path, path) for path in (*request.support.images, *request.support.normals)]
     asked = request.fingerprint()
     return {
-        "asked": asked,
         "model": request.model,
         "model_digest": asked["model"],
         "signature": "infer",
@@ -161,24 +159,14 @@ def _source(request):
     }
 
 
-def answer_id(asked, picture):
-    """Id of an answer: the same request about the same picture has the same mask, and the same id.
-
-    Args:
-        asked: fingerprint of the request, as JSON text. picture: digest of the file.
-    """
-    return str(uuid.uuid5(uuid.NAMESPACE_URL, f"panet-bus:{asked}:{picture}"))
-
-
 def write_answers(path, rows, source):
     """Writes the lines that `pipeline.lineage.answers` reads, in the form of the server's audit log."""
-    told = {name: value for name, value in source.items() if name != "asked"}
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     lines = [
         {
             "id": row["answer"],
             "time": now,
-            **told,
+            **source,
             "pictures": [row["picture"]],
             "presence": [row["presence"]],
             "marked": [row["area"]],
@@ -249,7 +237,7 @@ def _provenance(request):
     return of_run(_segmenter(request), request.model, request.support)
 
 
-def _segment(request, out, asked, item):
+def _segment(request, out, item):
     """Segments one picture, given as (path, name); JSON text of its row, with the answer's id."""
     from panet_keras.commands.answer import write_answer
 
@@ -261,7 +249,6 @@ def _segment(request, out, asked, item):
     row = write_answer(_segmenter(request), query, targets, _provenance(request))
     if not row["error"]:
         row["picture"] = _picture(query.path)
-        row["answer"] = answer_id(asked, row["picture"])
     text = json.dumps(row)
     if not row["error"]:
         record.parent.mkdir(parents=True, exist_ok=True)

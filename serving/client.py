@@ -35,7 +35,7 @@ from .pictures import (
 )
 from .protos import wire_pb2
 from .rules.dicom import is_dicom
-from .segmentations import seg_bytes
+from .segmentations import png_bytes, seg_bytes
 
 DTYPES = {1: np.float32, 2: np.float64, 3: np.int32, 4: np.uint8, 6: np.int8, 9: np.int64, 10: np.bool_}
 """tensorflow.DataType numbers of fixed-size types; 7 is a string."""
@@ -66,12 +66,14 @@ class ServingError(Exception):
 @dataclasses.dataclass(frozen=True)
 class Segmentation:
     """As `panet_keras.Segmentation`, for one way: mask bool [H, W], probability float32 [H, W], presence in
-    [0, 1]; and the id by which the server's audit log knows the answer, empty from other servers."""
+    [0, 1]; the id by which the server's audit log knows the answer, empty from other servers; and the
+    threshold below which a presence leaves the mask empty."""
 
     mask: np.ndarray
     probability: np.ndarray
     presence: float
     answer_id: str = ""
+    presence_threshold: float = 0.0
 
 
 class Client:
@@ -310,7 +312,8 @@ class Client:
         threshold = exported if self.presence_threshold is None else self.presence_threshold
         picture = open_rgb(image)
         full = enlarge(small, picture.shape[:2])
-        return Segmentation((full > 0.5) & (presence >= threshold), full, presence, answer_id)
+        mask = (full > 0.5) & (presence >= threshold)
+        return Segmentation(mask, full, presence, answer_id, float(threshold))
 
     def _send(self, method, request):
         return self._answered(method, request)[0]
@@ -456,9 +459,10 @@ def _segment(arguments):
             masks = [masks[0] if len(masks) == 1 else unite_masks(masks) for masks in support.masks]
             client.set_support(support.images, masks, support.normals)
         pathlib.Path(arguments.out).mkdir(parents=True, exist_ok=True)
-        rows, names = [], [arguments.support_set] if arguments.support_set else support.images
+        rows, names = [], [arguments.support_set] if arguments.support_set else _bare(support.images)
+        told = {"supports": names} | ({} if arguments.support_set else {"support_digest": _digest(support)})
         for query in queries:
-            rows.append(_write_answer(client, query, outputs[query], names))
+            rows.append(_write_answer(client, query, outputs[query], told))
             row = rows[-1]
             if not row["error"]:
                 print(
@@ -466,7 +470,7 @@ def _segment(arguments):
                     flush=True,
                 )
     if arguments.csv:
-        write_table(arguments.csv, rows, ("answer",))
+        write_table(arguments.csv, rows)
     return name_unread(NAME, rows)
 
 
@@ -491,9 +495,17 @@ def _endings(form, queries):
     return (*ENDINGS, "_mask.dcm")
 
 
-def _write_answer(client, query, targets, supports):
-    """Segments a picture and writes its mask (255 = lesion), its overlay, and its SEG where a third target is;
-    its row of the table."""
+def _digest(support):
+    """As `panet_keras segment` says it of the same files: SHA-256 of their contents, shortened."""
+    files = hashlib.sha256()
+    for path in support.files:
+        files.update(hashlib.sha256(pathlib.Path(path).read_bytes()).digest())
+    return f"sha256:{files.hexdigest()[:16]}"
+
+
+def _write_answer(client, query, targets, told):
+    """Segments a picture and writes its mask (255 = lesion, with its provenance in text chunks), its overlay,
+    and its SEG where a third target is; its row of the table."""
     try:
         picture = open_rgb(query.path)
     except ValueError as error:
@@ -502,11 +514,11 @@ def _write_answer(client, query, targets, supports):
     mask, drawn, *seg = targets
     try:
         # Nothing of a picture is written that lacks what a SEG refers to.
-        content = [seg_bytes(client, query.path, answer, str(query.path), _bare(supports)) for _ in seg]
+        content = [seg_bytes(client, query.path, answer, str(query.path), told) for _ in seg]
     except ValueError as error:
         return {"file": query.name, "presence": "", "area": "", "error": str(error), "answer": ""}
     mask.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(mask, encode_png(answer.mask.astype(np.uint8) * 255))
+    write_whole(mask, png_bytes(client, answer, told))
     write_whole(drawn, encode_png(overlay(picture, answer.mask)))
     for path, made in zip(seg, content):
         write_whole(path, made)

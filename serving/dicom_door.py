@@ -7,6 +7,8 @@ sender ──C-STORE──> DIR/.incoming/UID.dcm ──worker──> model serv
 
 An object is on disk before its sender is told so, and what waits there is taken up again at the next start. A
 frame is in memory at a time; objects beyond `--max-waiting` are refused for now (0xA700), which senders repeat.
+Who may send, how much and how many at once: `--caller`, `--max-object-bytes`, `--max-associations`; with
+`--ssl_config_file` the door speaks TLS alone (`serving.dicom_tls`).
 """
 
 import argparse
@@ -28,6 +30,10 @@ from serving import tracing
 from serving.address import bare, joined
 from serving.client import Client, ServingError
 from serving.commands.files import write_whole
+from serving.dicom_limits import limits
+from serving.dicom_tls import client_context, server_context
+from serving.logs import without_traceback
+from serving.models.config_files import read_ssl
 from serving.rules.dicom import decode_frame, frame_count, is_segmentation, read_dicom
 from serving.segmentations import seg_bytes
 
@@ -45,6 +51,10 @@ CLASSES = (
 )
 """Ultrasound images of one and of several frames; secondary captures, grey and coloured."""
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
+MAX_OBJECT = 2 << 30
+"""Bytes; a minute of colour at 1024 x 768 and 15 frames a second, uncompressed, is 2.1e9."""
+LEFT_AFTER = 300.0
+"""Seconds after which a file that is not received any more is what a cut connection left."""
 
 
 class Door:
@@ -64,7 +74,7 @@ class Door:
     """
 
     def __init__(self, client, output, supports=(), send=None, max_waiting=1000, pauses=PAUSES):
-        self.client, self.supports, self.send = client, list(supports), send
+        self.client, self.told, self.send = client, {"supports": list(supports)}, send
         self.max_waiting, self.pauses = max_waiting, pauses
         self.output = pathlib.Path(output)
         self.incoming, self.failed = self.output / ".incoming", self.output / "failed"
@@ -76,6 +86,7 @@ class Door:
         self.receiving = self.incoming / "receiving"
         shutil.rmtree(self.receiving, ignore_errors=True)
         self.receiving.mkdir()
+        self._swept = time.monotonic()
         self.waiting, self.stop = queue.Queue(), threading.Event()
         for path in sorted(self.incoming.glob("*.dcm")):
             self.waiting.put(path)
@@ -128,6 +139,7 @@ class Door:
                         self._answer(path)
                 if self.send:
                     self._deliver()
+                self._sweep()
             except Exception as error:  # one bad object never stops the rest
                 if path is None:
                     log.exception("the door goes on")
@@ -151,7 +163,7 @@ class Door:
                 return
             number, ending = (None, "_mask.dcm") if frames == 1 else (frame, f"_f{frame}_mask.dcm")
             with tracing.stage("encode", answer_id=answer.answer_id):
-                made = seg_bytes(self.client, path, answer, path.name, self.supports, number, frame + 1)
+                made = seg_bytes(self.client, path, answer, path.name, self.told, number, frame + 1)
                 write_whole(self.output / f"{path.stem}{ending}", made)
         path.unlink()
         log.info("%s: answered, %d frame(s)", path.stem, frames)
@@ -185,6 +197,18 @@ class Door:
                 os.replace(path, self.failed / path.name)
                 log.error("%s was refused with status 0x%04X; it lies in failed/", path.name, status)
 
+    def _sweep(self):
+        """Removes, once a minute, what connections that were cut have left of objects."""
+        if time.monotonic() < self._swept + 60:
+            return
+        self._swept = time.monotonic()
+        for path in self.receiving.iterdir():
+            try:
+                if time.time() - path.stat().st_mtime > LEFT_AFTER:
+                    path.unlink()
+            except FileNotFoundError:  # it has come meanwhile
+                pass
+
     def _refuse(self, path, error):
         log.error("%s: no answer: %s", path.stem, error)
         try:
@@ -194,12 +218,16 @@ class Door:
             log.error("%s: %s", path.stem, other)
 
 
-def listen(door, host, port, title="PANET", callers=()):
+def listen(
+    door, host, port, title="PANET", callers=(), tls=None, max_associations=10, max_object_bytes=MAX_OBJECT
+):
     """Opens the port.
 
     Args:
         door: `Door`. host, port: where to listen; port 0 takes a free one. title: our AE title.
         callers: AE titles that may send; all where there are none.
+        tls: `ssl.SSLContext` of `serving.dicom_tls.server_context`; None: plain text.
+        max_associations: at once; more are rejected for now. max_object_bytes: of an object on the wire.
 
     Returns:
         The running server, with `shutdown()`, and its port.
@@ -211,21 +239,22 @@ def listen(door, host, port, title="PANET", callers=()):
     # An object goes to disk as it comes, and never whole into memory.
     pynetdicom._config.STORE_RECV_CHUNKED_DATASET = True
     entity = pynetdicom.AE(ae_title=title)
-    entity.maximum_associations = 10
+    entity.maximum_associations = max_associations
     entity.require_calling_aet = list(callers)
     for name in CLASSES:
         entity.add_supported_context(name, pynetdicom.ALL_TRANSFER_SYNTAXES)
     entity.add_supported_context(pynetdicom.sop_class.Verification)
-    handlers = [(pynetdicom.evt.EVT_C_STORE, door.take)]
-    server = entity.start_server((bare(host), port), block=False, evt_handlers=handlers)
+    handlers = [(pynetdicom.evt.EVT_C_STORE, door.take), *limits(max_object_bytes)]
+    server = entity.start_server((bare(host), port), block=False, evt_handlers=handlers, ssl_context=tls)
     return server, server.server_address[1]
 
 
-def sender(target, title="PANET"):
+def sender(target, title="PANET", tls=None):
     """A function that sends a file by C-STORE; see `Door`.
 
     Args:
-        target: `AE@HOST:PORT`. title: our AE title.
+        target: `AE@HOST:PORT`. title: our AE title. tls: `ssl.SSLContext` of
+            `serving.dicom_tls.client_context`; None: plain text.
 
     Raises:
         ValueError: another form. ImportError: pynetdicom is missing.
@@ -239,7 +268,10 @@ def sender(target, title="PANET"):
     entity.connection_timeout = 10
 
     def send(path):
-        association = entity.associate(bare(match["host"]), int(match["port"]), ae_title=match["ae"])
+        host = bare(match["host"])
+        association = entity.associate(
+            host, int(match["port"]), ae_title=match["ae"], tls_args=tls and (tls, host)
+        )
         if not association.is_established:
             return None
         try:
@@ -273,14 +305,38 @@ def main(argv=None):
     parser.add_argument(
         "--caller", action="append", default=[], metavar="AE", help="who may send; repeat; all without it"
     )
+    parser.add_argument(
+        "--max-associations", type=_count, default=10, metavar="N", help="at once (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--max-object-bytes",
+        type=_count,
+        default=MAX_OBJECT,
+        metavar="N",
+        help="a sender of a larger object is aborted (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--ssl_config_file",
+        "--ssl-config-file",
+        metavar="FILE",
+        help="text file with an SSLConfig, as of `python -m serving`: senders must speak TLS, at least 1.2",
+    )
     parser.add_argument("--output", required=True, metavar="DIR", help="folder of the answers")
     parser.add_argument("--send-to", metavar="AE@HOST:PORT", help="where the answers go, and then leave DIR")
     parser.add_argument(
-        "--max-waiting", type=int, default=1000, metavar="N", help="objects on disk (default: %(default)s)"
+        "--send-ssl-root",
+        metavar="PEM",
+        help="certificate of the authority of --send-to: TLS, with the certificate of --ssl_config_file as our own",
+    )
+    parser.add_argument(
+        "--max-waiting", type=_count, default=1000, metavar="N", help="objects on disk (default: %(default)s)"
     )
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("pynetdicom").setLevel(logging.WARNING)
+    for name in ("pynetdicom", "highdicom"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # For each connection that is cut.
+    logging.getLogger("pynetdicom.dul").addFilter(without_traceback)
     tracing.start("panet-dicom-door", log)
     root = arguments.ssl_root and pathlib.Path(arguments.ssl_root).read_bytes()
     client = Client(
@@ -293,22 +349,51 @@ def main(argv=None):
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     try:
-        send = sender(arguments.send_to, arguments.ae_title) if arguments.send_to else None
+        config = read_ssl(arguments.ssl_config_file)
+        tls = config and server_context(config, arguments.ssl_config_file)
+        send = _sender(arguments, config)
         door = Door(client, arguments.output, [arguments.support_set], send, arguments.max_waiting)
-        server, port = listen(door, arguments.host, arguments.port, arguments.ae_title, arguments.caller)
+        server, port = listen(
+            door,
+            arguments.host,
+            arguments.port,
+            arguments.ae_title,
+            arguments.caller,
+            tls,
+            arguments.max_associations,
+            arguments.max_object_bytes,
+        )
     except (OSError, ValueError, ImportError) as error:
         print(f"serving.dicom_door: {error}", file=sys.stderr)
         return 1
     # pynetdicom receives into temporary files: patients' data stays in one place, and nothing of it is left.
     tempfile.tempdir = os.fspath(door.receiving)
     door.start()
-    print(f"Listening as {arguments.ae_title} on {joined(arguments.host, port)}", flush=True)
+    how = " with TLS" if tls else ""
+    print(f"Listening as {arguments.ae_title} on {joined(arguments.host, port)}{how}", flush=True)
     ended.wait()
     server.shutdown()
     door.close()
     client.close()
     tracing.stop()
     return 0
+
+
+def _sender(arguments, config):
+    if not arguments.send_to:
+        if arguments.send_ssl_root:
+            raise ValueError("--send-ssl-root needs --send-to: nothing is sent without it.")
+        return None
+    tls = None
+    if arguments.send_ssl_root:
+        tls = client_context(arguments.send_ssl_root, config, arguments.ssl_config_file)
+    return sender(arguments.send_to, arguments.ae_title, tls)
+
+
+def _count(text):
+    if not text.isascii() or not text.isdigit() or not 0 < int(text):
+        raise argparse.ArgumentTypeError(f"found {text!r}; expected a whole number of at least 1")
+    return int(text)
 
 
 if __name__ == "__main__":

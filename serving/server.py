@@ -18,6 +18,8 @@ from concurrent import futures
 from serving import tracing
 from serving.address import bare, check_free, joined, refusal
 from serving.flags import QUEUE, parse_flags, warn_without_effect
+from serving.logs import without_traceback
+from serving.models import memory
 
 log = logging.getLogger("serving")
 GRACE = 20.0
@@ -270,6 +272,8 @@ def serve(argv=None):
     """
     flags = parse_flags(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    # For each request that is no message.
+    logging.getLogger("grpc._common").addFilter(without_traceback)
     tracing.start("panet-serving", log)
     stop = threading.Event()
 
@@ -295,6 +299,7 @@ def serve(argv=None):
             check_free("rest_api_port", flags.host, flags.rest_api_port)
         _set_threads(flags)
         running = _listen(flags)
+        memory.settle()
         where = joined(flags.host, running.port)
         log.info(
             "listening at %s%s; models load", where, f", REST {running.rest_port}" if running.rest else ""

@@ -28,7 +28,7 @@ def write_answer(segmenter, query, targets, run):
     try:
         picture = read_image(str(query.path), str(query.path))
     except ImageError as error:
-        return {"file": query.name, "presence": "", "area": "", "error": str(error)}
+        return {"file": query.name, "presence": "", "area": "", "error": str(error), "answer": ""}
     answer = segmenter.predict(picture)
     mask, overlay = targets
     mask.parent.mkdir(parents=True, exist_ok=True)
@@ -36,4 +36,10 @@ def write_answer(segmenter, query, targets, run):
     write_whole(mask, encode(answer.mask.astype(np.uint8) * np.uint8(255), told))
     write_whole(overlay, encode_png(draw_mask(picture, answer.mask)))
     area = round(float(answer.mask.mean()), 8)
-    return {"file": query.name, "presence": round(answer.presence, 6), "area": area, "error": ""}
+    return {
+        "file": query.name,
+        "presence": round(answer.presence, 6),
+        "area": area,
+        "error": "",
+        "answer": told["id"],
+    }

@@ -91,7 +91,7 @@ def add_answers(command):
         "pictures with normal frames, else the model's own",
     )
     command.add_argument(
-        "--csv", metavar="FILE", help="table of file, presence, area and error of every picture"
+        "--csv", metavar="FILE", help="table of file, presence, area, error and answer's id of every picture"
     )
 
 

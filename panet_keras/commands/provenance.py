@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pathlib
+import uuid
 
 from panet_keras import presets
 
@@ -39,10 +40,16 @@ def of_run(segmenter, model, support):
 def of_mask(run, picture, presence):
     """What is known of one mask: the run's dictionary, `presence`, and `id`.
 
-    The id is made of the run and the picture's pixels, so that the same question has the same one.
+    The id is made of the run and the picture's pixels, so that the same question has the same one: a UUID of
+    version 5 (RFC 9562), as `python -m pipeline lineage` takes it.
 
     Args:
         run: of `of_run`. picture: uint8 [H, W, 3]. presence: in [0, 1].
     """
     asked = json.dumps([run, list(picture.shape)], sort_keys=True).encode() + picture.tobytes()
-    return {"id": hashlib.sha256(asked).hexdigest()[:32], **run, "presence": round(float(presence), 6)}
+    digest = hashlib.sha256(asked).hexdigest()
+    return {
+        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"panet-bus:{digest}")),
+        **run,
+        "presence": round(float(presence), 6),
+    }

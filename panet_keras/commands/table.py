@@ -7,19 +7,19 @@ import sys
 
 from panet_keras.files import write_whole
 
-FIELDS = ("file", "presence", "area", "error")
+FIELDS = ("file", "presence", "area", "error", "answer")
 """The picture's place in its folder; presence in [0, 1]; area, share of the frame; why the picture could not
-be read."""
+be read; id of the answer, which is in the mask's file, too."""
 
 
-def write_table(path, rows, more=()):
-    """Writes rows, dictionaries of `FIELDS` and of `more` behind them, as a CSV file; makes its folder.
+def write_table(path, rows):
+    """Writes rows, dictionaries of `FIELDS`, as a CSV file; makes its folder.
 
     Raises:
         OSError: it cannot be written.
     """
     text = io.StringIO()
-    writer = csv.DictWriter(text, (*FIELDS, *more), lineterminator="\n")
+    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)

@@ -21,6 +21,8 @@ FEATURES = {
     "lesion/count": tf.io.FixedLenFeature([], tf.int64),
     "mask/classes": tf.io.FixedLenFeature([], tf.int64),
     "image/brightness": tf.io.FixedLenFeature([], tf.float32),
+    # Examples of older versions lack it.
+    "image/contrast": tf.io.FixedLenFeature([], tf.float32, default_value=0.0),
     "image/digest": tf.io.FixedLenFeature([], tf.string),
     "image/doppler": tf.io.FixedLenFeature([], tf.int64),
     "image/marks": tf.io.FixedLenFeature([], tf.int64),
@@ -56,6 +58,7 @@ def to_example(sample):
         "lesion/count": sample.lesion_count,
         "mask/classes": sample.mask_classes,
         "image/brightness": sample.brightness,
+        "image/contrast": sample.contrast,
         "image/digest": sample.digest,
         "image/doppler": int(record.doppler),
         "image/marks": int(record.marks),

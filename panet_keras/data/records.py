@@ -123,6 +123,12 @@ class Sample:
         return float(self.image.mean() / 255.0)
 
     @property
+    def contrast(self):
+        """Standard deviation of the frame's grey, 0 (flat) to 0.5 (half black, half white): RMS contrast (Peli,
+        1990, Contrast in complex images, J. Opt. Soc. Am. A 7, equation 3)."""
+        return float(self.image.std() / 255.0)
+
+    @property
     def digest(self):
         """SHA-256 of the decoded pixels, hexadecimal: the same for the same picture in another file or
         format."""

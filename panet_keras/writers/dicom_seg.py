@@ -26,7 +26,7 @@ def write(annotations, folder, overwrite=False):
     (AUTOMATIC as a model made it, SEMIAUTOMATIC corrected by a person, MANUAL without a model), version and
     parameters (id of the mask, supports) in the identification of the algorithm, `ContentCreatorName` (the
     author, if there is one), and a tracking identifier, the mask's id, for each segment. The same mask with
-    the same provenance has the same SOPInstanceUID.
+    the same provenance, whatever its id, has the same SOPInstanceUID.
 
     Args:
         annotations: list of `Annotation`. folder: where to.

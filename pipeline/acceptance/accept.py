@@ -200,7 +200,7 @@ def _work_folder(output, place, pictures, request, limits):
         "model": content_digest(place),
         "pictures": _data_digest(pictures),
         **{name: getattr(request, name) for name in ("shots", "repeats", "seed", "most")},
-        "support": pictures.digests[len(pictures.records) :].tolist(),
+        "support": _support_digests(pictures),
     }
     text = json.dumps(asked, indent=1)
     file = work / "request.json"
@@ -209,6 +209,15 @@ def _work_folder(output, place, pictures, request, limits):
     work.mkdir(parents=True, exist_ok=True)
     file.write_text(text, "utf-8")
     return work
+
+
+def _support_digests(pictures):
+    """Of the frames of a fixed support set, and of their masks, which somebody may have corrected."""
+    first = len(pictures.records)
+    return [
+        [str(digest), hashlib.sha256(mask.tobytes()).hexdigest()]
+        for digest, mask in zip(pictures.digests[first:], pictures.masks[first:])
+    ]
 
 
 def _data_digest(pictures):

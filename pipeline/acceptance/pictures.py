@@ -84,6 +84,7 @@ class Pictures:
 
 FACTS = {
     "image/brightness": lambda sample: sample.brightness,
+    "image/contrast": lambda sample: sample.contrast,
     "image/height": lambda sample: sample.mask.shape[0],
     "image/width": lambda sample: sample.mask.shape[1],
     "lesion/area_fraction": lambda sample: sample.area_fraction,

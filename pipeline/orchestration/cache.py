@@ -75,7 +75,8 @@ def versions():
 
 
 @functools.cache
-def _library_digest():
+def library_digest():
+    """SHA-256 of the code that shapes results, whichever component runs."""
     digest = hashlib.sha256()
     for package in ("panet_keras", "serving"):
         for file in sorted((PROJECT / package).rglob("*.py")):
@@ -115,7 +116,7 @@ def cache_key(node, inputs, root=None):
         "parameters": {name: _from_root(node.arguments.get(name), root) for name in component.parameters},
         "paths": {name: digest_paths(node.arguments[name]) for name in component.paths},
         "code": hashlib.sha256(pathlib.Path(inspect.getfile(component.function)).read_bytes()).hexdigest(),
-        "library": _library_digest(),
+        "library": library_digest(),
         "versions": versions(),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=list).encode()).hexdigest()

@@ -39,6 +39,7 @@ FIELDS = {
     "image/filename": ("sc:Text", "Name of the file that it was read from."),
     "image/digest": ("sc:Text", "Hash of the decoded pixels."),
     "image/brightness": ("sc:Float", "Mean of the frame, 0 to 1."),
+    "image/contrast": ("sc:Float", "Standard deviation of the frame, 0 to 0.5."),
     "image/doppler": ("sc:Integer", "1 where colour Doppler is overlaid."),
     "image/marks": ("sc:Integer", "1 where marks are burnt in."),
     "image/combined": ("sc:Integer", "1 where two views are in one frame."),

@@ -1,9 +1,14 @@
 """Prometheus metrics under the names of tensorflow_model_server."""
 
+import collections
+import contextlib
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 BUCKETS = tuple(10 * 1.8**i for i in range(33))
 """Microseconds, the exponential buckets of TensorFlow Serving's latency."""
+VERSIONS = 64
+"""Models' versions that `AnswerMetrics` tells of, those that answered last."""
 
 
 class Metrics:
@@ -56,6 +61,7 @@ class AnswerMetrics:
     """
 
     def __init__(self, registry):
+        self._told = collections.OrderedDict()
         labels = ("model_name", "version")
         self._empty = Counter(
             ":panet_bus:serving:empty_masks", "Answers without any marked pixel", labels, registry=registry
@@ -67,11 +73,22 @@ class AnswerMetrics:
 
     def observe(self, model, version, facts):
         """Takes note of facts, dictionary of feature to value."""
+        self._bound((model, str(version)))
         for feature, histogram in self._histograms.items():
             if feature in facts:
                 histogram.labels(model, version).observe(float(facts[feature]))
         if facts.get("mask/empty"):
             self._empty.labels(model, version).inc()
+
+    def _bound(self, place):
+        """Versions come and go for as long as the server runs; their time series must not pile up."""
+        self._told[place] = None
+        self._told.move_to_end(place)
+        if len(self._told) > VERSIONS:
+            oldest, _ = self._told.popitem(last=False)
+            for metric in (self._empty, *self._histograms.values()):
+                with contextlib.suppress(KeyError):  # it had nothing of this kind
+                    metric.remove(*oldest)
 
 
 _TENTHS = tuple(number / 10 for number in range(1, 11))

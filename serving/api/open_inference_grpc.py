@@ -8,6 +8,7 @@ import tensorflow as tf
 from google.protobuf import descriptor_pb2, descriptor_pool, text_format
 
 from serving import tracing
+from serving.api import provenance
 from serving.api.open_inference import (
     SIGNATURE,
     OpenInference,
@@ -81,21 +82,29 @@ class OpenInferenceService:
     def ModelInfer(self, request, context):
         remaining = context.time_remaining()
         deadline = None if remaining is None else time.monotonic() + remaining
-        return self._guarded(lambda request: self.infer(request, deadline), request, context)
+        answer = provenance.begin(context.invocation_metadata())
+        context.set_trailing_metadata(((provenance.HEADER, answer.id),))
+        return self._guarded(lambda request: self.infer(request, deadline, answer), request, context)
 
     _guarded = PredictionService._guarded
 
-    def infer(self, request, deadline=None):
+    def infer(self, request, deadline=None, answer=None):
         """ModelInferResponse of a ModelInferRequest, its outputs as raw contents; raises what `status_of`
-        knows."""
+        knows.
+
+        The answer's id (`serving.api.provenance.Answer`) is also a parameter of the response, for clients
+        that do not show metadata.
+        """
         with tracing.stage("decode"):
             predict = read_request(request)
-        response = self.door.predictions.predict(predict, deadline)
+        told = answer or provenance.begin()
+        response = self.door.predictions.predict(predict, deadline, answer=told)
         answer = pb.ModelInferResponse(
             model_name=request.model_name,
             model_version=str(response.model_spec.version.value),
             id=request.id,
         )
+        answer.parameters[provenance.HEADER].string_param = told.id
         with tracing.stage("encode"):
             for name in wanted(predict, response):
                 answer.outputs.add(**described(name, response.outputs[name]))

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from serving import tracing
+from serving.api import provenance
 from serving.api.http_body import HttpError
 from serving.api.json_tensors import parse, read_tensor
 from serving.api.open_inference import (
@@ -81,11 +82,12 @@ class OpenInferenceRest:
         if match is None or match["what"] != "/infer":
             raise _unknown("POST", path)
 
-    def infer(self, path, header_length, body):
+    def infer(self, path, header_length, body, metadata=()):
         """Of a POST request for a prediction.
 
         Args:
             path: of the URL. header_length: value of `HEADER_LENGTH`, None without it. body: bytearray.
+            metadata: the request's headers, pairs of name and value, for `serving.api.provenance.begin`.
 
         Raises:
             HttpError: 404 for a path that there is not.
@@ -100,12 +102,13 @@ class OpenInferenceRest:
             if not isinstance(asked.get("id", ""), str):
                 raise RpcError.invalid(f"id is {json.dumps(asked['id'])[:100]}; expected a string.")
             request, binary = read_request(*_names(MODEL.fullmatch(path)), asked, body[size:])
-        response = self.door.predictions.predict(request)
+        answer = provenance.begin(metadata)
+        response = self.door.predictions.predict(request, answer=answer)
         with tracing.stage("encode"):
-            return self._write(asked, request, response, binary)
+            return self._write(asked, request, response, binary, answer.id)
 
     @staticmethod
-    def _write(asked, request, response, binary):
+    def _write(asked, request, response, binary, answer_id):
         outputs, parts = [], []
         for name in wanted(request, response):
             proto = response.outputs[name]
@@ -121,10 +124,11 @@ class OpenInferenceRest:
             "model_version": str(response.model_spec.version.value),
         }
         answer |= {"id": asked["id"]} if "id" in asked else {}
-        header = json.dumps(answer | {"outputs": outputs}).encode()
+        told = {provenance.HEADER: answer_id}
+        header = json.dumps(answer | {"parameters": told, "outputs": outputs}).encode()
         if not parts:
-            return 200, header, {}
-        headers = {"Content-Type": BINARY, HEADER_LENGTH: str(len(header))}
+            return 200, header, told
+        headers = {"Content-Type": BINARY, HEADER_LENGTH: str(len(header)), **told}
         return 200, b"".join((header, *parts)), headers
 
 

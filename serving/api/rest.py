@@ -334,7 +334,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         with tracing.stage("read body"):
             body = read_body(self.headers, self.rfile, MAX_BODY)
         with self.server.slots:
-            return door.infer(path, self.headers.get(HEADER_LENGTH), body)
+            return door.infer(path, self.headers.get(HEADER_LENGTH), body, self.headers.items())
 
     def _refuse_late(self):
         if not self._in_time:

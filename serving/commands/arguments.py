@@ -70,7 +70,7 @@ def add_answers(command):
         help="from 0 to 1; a picture whose presence is below it gets an empty mask; the served model's own without it",
     )
     command.add_argument(
-        "--csv", metavar="FILE", help="table of file, presence, area and error of every picture"
+        "--csv", metavar="FILE", help="table of file, presence, area, error and answer's id of every picture"
     )
 
 

@@ -100,9 +100,8 @@ def read_monitoring(path):
     return url if config.enable else None
 
 
-def read_credentials(path):
-    """`grpc.ServerCredentials` from an SSLConfig file (keys and certificates inside it, PEM), or None without
-    a file.
+def read_ssl(path):
+    """SSLConfig (keys and certificates inside it, PEM) from a file, or None without one.
 
     Raises:
         ConfigFileError: unreadable, a key or certificate is missing or no PEM, or client_verify without
@@ -110,8 +109,6 @@ def read_credentials(path):
     """
     if not path:
         return None
-    import grpc
-
     config = read_text(path, config_pb2.SSLConfig(), "ssl_config_file")
     for name in ("server_key", "server_cert"):
         if "-----BEGIN" not in getattr(config, name):
@@ -122,6 +119,20 @@ def read_credentials(path):
         raise ConfigFileError(
             f"--ssl_config_file {path}: client_verify needs custom_ca, the PEM text of the clients' authority."
         )
+    return config
+
+
+def read_credentials(path):
+    """`grpc.ServerCredentials` from an SSLConfig file, or None without a file.
+
+    Raises:
+        ConfigFileError: as `read_ssl`.
+    """
+    config = read_ssl(path)
+    if config is None:
+        return None
+    import grpc
+
     return grpc.ssl_server_credentials(
         [(config.server_key.encode(), config.server_cert.encode())],
         root_certificates=config.custom_ca.encode() or None,

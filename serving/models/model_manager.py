@@ -12,6 +12,8 @@ import threading
 import time
 import typing
 
+from serving.models import memory
+
 log = logging.getLogger("serving")
 
 START, LOADING, AVAILABLE, UNLOADING, END = 10, 20, 30, 40, 50
@@ -130,7 +132,7 @@ class ModelManager:
         self.options = options or LoadOptions()
         self.on_change = None
         self.states = {}
-        self._looked = False
+        self._looked = self._changed_since = False
         self._serving = {}
         self._failed = {}
         self._ignored = set()
@@ -178,6 +180,7 @@ class ModelManager:
                     version.requests -= 1
                     if not version.requests and self.states[version.number][0] == UNLOADING:
                         self.states[version.number] = (END, "")
+                        self._changed_since = True
 
     def is_loading(self, number=None):
         """Whether the version of this number (None: any) is on its way, so that asking again later makes
@@ -227,6 +230,9 @@ class ModelManager:
                 for version in list(self._serving.values()):
                     self.on_load(version)
             self._looked = True
+            if self._changed_since:
+                self._changed_since = False
+                memory.give_back()
         self._changed()
 
     def _pause(self):
@@ -265,6 +271,7 @@ class ModelManager:
         if tries and time.monotonic() < failed.due:
             return False
         self._set(number, LOADING)
+        self._changed_since = True
         try:
             version = load_version(number, path, self.options)
             if self.on_load:
@@ -296,6 +303,7 @@ class ModelManager:
         with self._lock:
             version = self._serving.pop(number)
             self.states[number] = (UNLOADING if version.requests else END, "")
+            self._changed_since = True
         log.info("version %d of %s is unloaded", number, self.name)
         self._changed()
 

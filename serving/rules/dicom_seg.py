@@ -33,7 +33,8 @@ def segmentation(
     """A SEG of one picture or frame, with one segment for each label, empty where nothing is marked.
 
     It belongs to the patient and the study of its source and repeats their attributes, the name among them.
-    The same mask with the same provenance has the same SOPInstanceUID.
+    The same mask with the same provenance, whatever its id, has the same SOPInstanceUID: a picture that is
+    asked about again has no second object.
 
     Args:
         source: path or the bytes of a DICOM image.
@@ -59,9 +60,10 @@ def segmentation(
         raise ImportError("the format dicom-seg needs highdicom: pip install highdicom") from error
     about = dict(about or {})
     dataset, sop_class = _source(source, mask, name, frame)
+    told = {key: value for key, value in about.items() if key != "id"}
     entropy = [
         dataset.SOPInstanceUID,
-        json.dumps([about, frame, list(labels), confirmed], default=str),
+        json.dumps([told, frame, list(labels), confirmed], default=str),
         mask.tobytes().hex(),
     ]
     version = version or "unknown"

@@ -276,11 +276,11 @@ def test_what_a_server_was_asked_is_compared_with_the_training(tmp_path, capsys)
     served.mkdir(parents=True)
     (served / "saved_model.pb").touch()
 
-    def ask(folder, brightness, width):
+    def ask(folder, brightness, width, contrast=0.02):
         observer = Statistics(tmp_path / folder, period=1e6)
         rng = np.random.default_rng(0)
         for _ in range(40):
-            picture = np.clip(rng.normal(brightness, 0.02, (4, 4, 3)), 0, 1)
+            picture = np.clip(rng.normal(brightness, contrast, (4, 4, 3)), 0, 1)
             observer._add(("panet", 1), [{**facts_of(picture), "image/width": width, "mask/empty": 1}], 1)
         observer.close()
         return next((tmp_path / folder).rglob("*.pb"))
@@ -289,6 +289,7 @@ def test_what_a_server_was_asked_is_compared_with_the_training(tmp_path, capsys)
     statistics.split("train").write_bytes(ask("training", 0.3, 856).read_bytes())
     ask("same", 0.3, 856)
     ask("moved", 0.1, 1024)
+    ask("flat", 0.3, 856, 0.005)
 
     def drifted(*arguments):
         code = main(["drift", "--model", str(served), "--statistics", *map(str, arguments)])
@@ -301,6 +302,8 @@ def test_what_a_server_was_asked_is_compared_with_the_training(tmp_path, capsys)
     assert code == 3 and "MOVED: brightness: darker, mean 0.0" in out.out
     assert "MOVED: width in pixels: wider, mean 1024 against 856 in training; Jensen-Shannon 1.00" in out.out
     assert drifted(tmp_path / "moved", "--threshold", "1")[0] == 0
+    code, out = drifted(tmp_path / "flat")
+    assert code == 3 and "MOVED: contrast: flatter, mean 0.00" in out.out and out.out.count("MOVED") == 1
     code, out = drifted(tmp_path / "moved", "--threshold", "image/brigtness=0.5")
     assert code == 1 and "no such feature" in out.err
     assert "saved_model.pb: no statistics in it" in drifted(tmp_path / "serving")[1].err

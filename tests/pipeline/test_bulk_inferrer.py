@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from panet_keras.data import load_bus_uclm
+from panet_keras.pictures.provenance import read_provenance
 from pipeline.__main__ import main
+from pipeline.lineage import answers
 
 
 @pytest.fixture
@@ -187,8 +189,11 @@ def test_segment_writes_the_same_files(saved, folder, phantom, tmp_path):
         if path.name != "predictions.csv":
             assert (tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes(), path
     tables = [list(csv.DictReader((tmp_path / out / "predictions.csv").open())) for out in "ab"]
-    assert all(row.pop("answer") or row["error"] for row in tables[0]), "infer names each answer beside"
-    assert tables[0] == tables[1]
+    assert tables[0] == tables[1] and len({row["answer"] for row in tables[0]}) == 3
+    # The id in the table is that in the mask.
+    for row in tables[0]:
+        mask = tmp_path / "a" / f"{row['file'].rpartition('.')[0]}_mask.png"
+        assert read_provenance(mask)["id"] == row["answer"] and answers.is_id(row["answer"])
 
 
 def test_the_model_is_adapted_once_for_all(saved, scanner, quick_tuning, tmp_path, monkeypatch, capsys):

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from serving.client import Client, ServingError, main, read_tensor, write_tensor
+from serving.commands.provenance import read_provenance
 from serving.pictures import enlarge, open_rgb, shrink
 from serving.protos import wire_pb2
 from tests.panet_keras.test_images import half_transparent, ramp16, same_picture_five_ways
@@ -157,6 +158,8 @@ def test_a_support_folder_with_normal_frames_is_the_segmenter_s(server, model, p
     """A picture with two masks and a normal frame, from a folder; a broken query is named, and the others are
     done."""
     from panet_keras import FewShotSegmenter
+    from panet_keras.commands.arguments import Support
+    from panet_keras.commands.provenance import of_run
 
     folder, query = tmp_path / "support", tmp_path / "query"
     for place in (folder / "normals", query / "deep"):
@@ -208,6 +211,18 @@ def test_a_support_folder_with_normal_frames_is_the_segmenter_s(server, model, p
         ("deep/PHAC_001.png", False),
     ]
     assert float(rows[1]["presence"]) == pytest.approx(served.presence, abs=1e-5)
+    masks = tuple(str(folder / f"a_mask_{number}.png") for number in (1, 2))
+    support = Support((str(folder / "a.png"),), (masks,), (str(normal),))
+    told = read_provenance(out / "deep" / "PHAC_001_mask.png")
+    assert told.pop("presence") == pytest.approx(served.presence, abs=1e-5) and len(rows[1]["answer"]) == 36
+    assert told == {
+        "id": rows[1]["answer"],
+        "model": "panet",
+        "model_version": "1",
+        "presence_threshold": 0.0,
+        "supports": ["a.png"],
+        "support_digest": of_run(local, None, support)["support_digest"],
+    }
     found = np.asarray(Image.open(out / "deep" / "PHAC_001_mask.png")) > 0
     np.testing.assert_array_equal(found, served.mask)
     assert float(rows[1]["area"]) == pytest.approx(found.mean(), abs=1e-8)

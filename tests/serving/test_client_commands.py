@@ -32,10 +32,12 @@ def parts(file):
     return found
 
 
-@pytest.mark.parametrize("name", ["arguments", "files", "outputs", "queries", "table", "trouble"])
+@pytest.mark.parametrize(
+    "name", ["arguments", "files", "outputs", "provenance", "queries", "table", "trouble"]
+)
 def test_the_code_is_the_library_s(name):
     ours = parts(PROJECT / "serving" / "commands" / f"{name}.py")
-    folder = PROJECT / "panet_keras" / ("" if name == "files" else "commands")
+    folder = PROJECT / "panet_keras" / {"files": "", "provenance": "pictures"}.get(name, "commands")
     theirs = parts(folder / f"{name}.py")
     assert ours and {part: code for part, code in ours.items() if part not in OWN} == {
         part: theirs[part] for part in ours.keys() - OWN

@@ -189,7 +189,9 @@ def test_json_without_bytes(rest_port, asked, ask):
     ]
     body = {"inputs": given, "parameters": {"signature_name": "segment"}}
     code, answer = ask(rest_port, "POST", "/v2/models/panet/versions/1/infer", body)
-    assert code == 200 and "id" not in answer and set(answer) == {"model_name", "model_version", "outputs"}
+    assert code == 200 and "id" not in answer
+    assert set(answer) == {"model_name", "model_version", "parameters", "outputs"}
+    assert set(answer["parameters"]) == {"panet-answer-id"}
     for output in answer["outputs"]:
         wanted = expected[output["name"]]
         assert set(output) == {"name", "datatype", "shape", "data"} and output["shape"] == list(wanted.shape)

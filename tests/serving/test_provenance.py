@@ -4,15 +4,26 @@ import hashlib
 import http.client
 import json
 import os
+import struct
 import uuid
 
+import grpc
 import numpy as np
+import pydicom
+import pytest
 from PIL import Image
 
+from pipeline.lineage import answers
+from pipeline.lineage.metadata import Metadata
 from serving.api import provenance
+from serving.api.open_inference_grpc import SERVICE
 from serving.api.provenance import AuditLog
 from serving.api.rest import create_rest_server
 from serving.client import Client
+from serving.dicom_door import Door
+from serving.pictures import encode_png
+from serving.protos import open_inference_pb2 as pb
+from tests.panet_keras.test_dicom import write
 
 
 def test_ids_grow_and_are_uuids_of_version_7():
@@ -69,6 +80,88 @@ def test_every_answer_is_in_the_log_with_its_supports_and_without_a_name(
     ) == 16
     assert over_rest["id"] == response.getheader("panet-answer-id") and over_rest["supports"] is None
     assert over_rest["state"] != segmented["state"] and len(over_rest["pictures"]) == 1
+
+
+def test_the_answer_of_every_door_is_in_the_log_and_is_resolved(server, service, tmp_path):
+    """Open Inference by gRPC and REST, and a DICOM object with a support set that the server keeps."""
+    pytest.importorskip("highdicom", reason="highdicom is not installed: it makes the SEG")
+    picture = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (48, 1))
+    mask = np.zeros((1, 1, 1, 64, 64, 1), np.uint8)
+    mask[..., 10:40, 10:40, :] = 1
+    support = {"support_images": np.full((1, 1, 1, 64, 64, 3), 0.5, np.float32), "support_masks": mask}
+    version = service.core.managers["panet"].current()
+    digest = "ab" * 16
+    version.supports["kept"] = ([], version.signatures["encode_support"](**support), (digest,))
+    audit = AuditLog(tmp_path / "log.jsonl")
+    service.observers.append(audit)
+    rest, port = create_rest_server(service, "127.0.0.1", 0)
+    try:
+        asked = {
+            "parameters": {"signature_name": "segment_encoded"},
+            "inputs": [{"name": "support_set", "datatype": "BYTES", "shape": [1], "data": ["kept"]}],
+        }
+        content = encode_png(np.stack([picture] * 3, -1))
+        header = {"name": "query_bytes", "datatype": "BYTES", "shape": [1, 1]}
+        header["parameters"] = {"binary_data_size": len(content) + 4}
+        body = json.dumps(asked | {"inputs": [*asked["inputs"], header]}).encode()
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection.request(
+            "POST",
+            "/v2/models/panet/infer",
+            body + struct.pack("<I", len(content)) + content,
+            {"Inference-Header-Content-Length": str(len(body)), "panet-supports": "cd" * 16},
+        )
+        response = connection.getresponse()
+        over_rest = json.loads(response.read())["parameters"]["panet-answer-id"]
+        assert over_rest == response.getheader("panet-answer-id")
+        connection.close()
+
+        request = pb.ModelInferRequest(model_name="panet")
+        for name, array, kind in (
+            *(
+                (name, array, {"f": "FP32", "u": "UINT8"}[array.dtype.kind])
+                for name, array in support.items()
+            ),
+            ("query_images", support["support_images"][0], "FP32"),
+        ):
+            request.inputs.add(name=name, datatype=kind, shape=array.shape)
+            request.raw_input_contents.append(array.tobytes())
+        with grpc.insecure_channel(f"127.0.0.1:{server}") as channel:
+            infer = channel.unary_unary(
+                f"/{SERVICE}/ModelInfer",
+                pb.ModelInferRequest.SerializeToString,
+                pb.ModelInferResponse.FromString,
+            )
+            answered, call = infer.with_call(request, timeout=60, metadata=(("panet-supports", digest),))
+        over_grpc = answered.parameters["panet-answer-id"].string_param
+        assert dict(call.trailing_metadata())["panet-answer-id"] == over_grpc
+
+        tags = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.4", "SOPInstanceUID": "1.2.5"}
+        made = []
+        with Client(f"127.0.0.1:{server}") as client:
+            door = Door(client.use_support_set("kept"), tmp_path / "out", ["kept"])
+            for _ in range(2):
+                write(door.incoming / "1.2.5.dcm", picture, "MONOCHROME2", **tags)
+                door._answer(door.incoming / "1.2.5.dcm")
+                made.append(pydicom.dcmread(tmp_path / "out" / "1.2.5_mask.dcm"))
+    finally:
+        service.observers.remove(audit)
+        version.supports.pop("kept")
+        rest.shutdown()
+        rest.server_close()
+        audit.close()
+    # Asked again it is another answer about the same object.
+    assert made[0].SOPInstanceUID == made[1].SOPInstanceUID
+    over_dicom = [one.ContentDescription.rpartition("mask ")[2] for one in made]
+    ids = [over_rest, over_grpc, *over_dicom]
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["id"] for line in lines] == ids and len(set(ids)) == 4
+    metadata = Metadata(tmp_path / "metadata.db")
+    for one, name in zip(ids, ("kept", None, "kept", "kept")):
+        found = answers.resolve(metadata, [tmp_path / "log.jsonl"], one)
+        assert found["answer"]["support_set"] == name and len(found["answer"]["pictures"]) == 1
+        assert [support["digest"] for support in found["supports"]] == [digest]
+        assert f"support {digest}" in answers.resolved_text(found)
 
 
 def test_who_looks_on_and_fails_takes_no_answer_away(service, episode, caplog):

@@ -1,14 +1,17 @@
 """Statistics of what a server was asked."""
 
+import json
 import pathlib
 import re
 import types
 
 import numpy as np
 import pytest
+import yaml
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from serving.api import statistics
+from panet_keras.data import Record
+from serving.api import monitoring, statistics
 from serving.api.monitoring import Metrics
 from serving.api.statistics import Statistics, Values, facts_of
 from serving.pictures import encode_png
@@ -81,6 +84,19 @@ def test_a_period_becomes_a_file_that_tfdv_reads(tmp_path, monkeypatch):
     assert ':panet_bus:serving:presence_count{model_name="panet",version="3"} 2.0' in text
 
 
+def test_pictures_are_measured_as_the_training_s_are():
+    # Of three quarters black and a quarter white: mean 1/4, variance 1/4 - 1/16 = 3/16.
+    picture = np.zeros((8, 8, 3), np.uint8)
+    picture[:4, :4] = 255
+    mask = encode_png(np.zeros((8, 8), np.uint8))
+    sample = Record("a", "a", "Normal", encode_png(picture), (mask,), "binary").decode()
+    facts = facts_of(encode_png(picture))
+    assert facts["image/brightness"] == sample.brightness == 0.25
+    assert facts["image/contrast"] == pytest.approx((3 / 16) ** 0.5)
+    assert facts["image/contrast"] == pytest.approx(sample.contrast)
+    assert facts_of(picture / np.float32(255))["image/contrast"] == pytest.approx(sample.contrast)
+
+
 def test_memory_and_files_are_bounded(tmp_path):
     values = Values()
     for number in range(10_000):
@@ -116,10 +132,60 @@ def test_pictures_are_looked_at_beside_the_requests(tmp_path, monkeypatch):
     assert found["image/brightness"].mean == 1.0 and found["image/height"].max == 8
 
 
-def test_the_dashboard_draws_metrics_that_there_are():
-    text = (pathlib.Path(__file__).parents[2] / "serving" / "config" / "grafana-dashboard.json").read_text()
-    known = Metrics().text(types.SimpleNamespace(managers={})).decode()
-    families = set(re.findall(r"# TYPE (\S+) ", known))
-    drawn = set(re.findall(r":panet_bus:serving:\w+", text))
-    assert len(drawn) > 10
-    assert {re.sub("_(sum|count)$", "", name) for name in drawn} <= families
+CONFIG = pathlib.Path(__file__).parents[2] / "serving" / "config"
+
+
+def drawn():
+    """(where it stands, PromQL expression) of the dashboard's panels and the alert rules."""
+    board = json.loads((CONFIG / "grafana-dashboard.json").read_text("utf-8"))
+    for panel in board["panels"]:
+        for target in panel["targets"]:
+            yield panel["title"], target["expr"]
+    for group in yaml.safe_load((CONFIG / "alerts.yaml").read_text("utf-8"))["groups"]:
+        for rule in group["rules"]:
+            yield rule["alert"], rule["expr"]
+
+
+def test_dashboard_and_alerts_name_metrics_that_there_are():
+    metrics = Metrics()
+    core = types.SimpleNamespace(managers={"panet": types.SimpleNamespace(available=lambda: [1])})
+    metrics.note(core, "panet", "OK", 0.1)
+    facts = dict.fromkeys(monitoring.ANSWERS, 0.5) | {"mask/empty": True}
+    metrics.answers.observe("panet", 1, facts)
+    samples = re.findall(r"^([\w:]+)\{([^}]*)\}", metrics.text(core).decode(), re.MULTILINE)
+    found = {name: set(re.findall(r'(\w+)="', labels)) for name, labels in samples}
+    places = list(drawn())
+    for place, expression in places:
+        assert expression.count("(") == expression.count(")") and "\n" not in expression.strip(), place
+        selectors = re.findall(r'\{__name__=(~?)"([^"]+)"([^}]*)\}', expression)
+        assert selectors, place
+        for pattern, name, more in selectors:
+            known = [one for one in found if (re.fullmatch(name, one) if pattern else one == name)]
+            assert known, f"{place}: no metric {name}"
+            labels = set(re.findall(r"(\w+)!?=~?\"", more))
+            labels |= {one for by in re.findall(r"by \(([^)]+)\)", expression) for one in by.split(", ")}
+            assert labels <= found[known[0]], place
+    everything = " ".join(expression for _, expression in places)
+    assert all(f":panet_bus:serving:{name}" in everything for name, _, _ in monitoring.ANSWERS.values())
+    assert "contrast" in everything and len(places) > 15
+
+
+def test_alerts_are_rules_that_prometheus_loads():
+    rules = yaml.safe_load((CONFIG / "alerts.yaml").read_text("utf-8"))
+    names = [rule["alert"] for group in rules["groups"] for rule in group["rules"]]
+    assert len(names) == len(set(names)) == 5 and [group["name"] for group in rules["groups"]] == ["panet"]
+    for group in rules["groups"]:
+        for rule in group["rules"]:
+            assert set(rule) == {"alert", "expr", "for", "labels", "annotations"}
+            assert re.fullmatch(r"\d+[smhd]", rule["for"]) and rule["labels"]["severity"] in (
+                "page",
+                "ticket",
+            )
+            assert set(rule["annotations"]) == {"summary", "mend"}
+    scraped = yaml.safe_load((CONFIG / "prometheus.yaml").read_text("utf-8"))
+    mounted = yaml.safe_load((CONFIG / "compose.yaml").read_text("utf-8"))["services"]["prometheus"][
+        "volumes"
+    ]
+    for file in scraped["rule_files"]:
+        name = pathlib.PurePosixPath(file).name
+        assert (CONFIG / name).is_file() and any(one.startswith(f"./{name}:{file}:") for one in mounted)
