@@ -80,6 +80,7 @@ def _library_digest():
         "validation/image_checks",
         "report/gallery",
         "components/shards",
+        "components/partial_statistics",
         "components/sources",
         "validation/statistics",
     ):
