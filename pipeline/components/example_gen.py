@@ -1,6 +1,7 @@
 """ExampleGen: files to tf.train.Examples, split by patient."""
 
 import collections
+import functools
 import json
 import warnings
 
@@ -53,7 +54,10 @@ def ExampleGen(
         warnings.simplefilter("always", DataWarning)
         groups = data_sets.read(data_path, layout, sources)
         try:
-            splits = data_sets.split(groups, test_patients, test_share, split_seed)
+            on_workers = functools.partial(shards.digests, engine=engine, scratch=work_dir)
+            splits = data_sets.split(
+                groups, test_patients, test_share, split_seed, on_workers if engine["runner"] else None
+            )
         except PANetError as error:
             way = (
                 "; or draw them at random: the same command with --set data.test_patients=[]"

@@ -65,6 +65,21 @@ def write(task):
     return json.dumps({"split": task.split, "number": task.number, "count": count, "pictures": pictures})
 
 
+def digests(records, engine, scratch):
+    """`content_digest` of each record, computed on a runner's workers; arguments as for `run`."""
+    from pipeline.orchestration.beam import map_told
+
+    pieces = [tuple(records[i : i + SHARD]) for i in range(0, len(records), SHARD)]
+    told = map_told(_digests, pieces, engine, scratch, "pieces of pictures")
+    return [digest for piece in told for digest in piece]
+
+
+def _digests(records):
+    from panet_keras.data.splits import content_digest
+
+    return json.dumps([content_digest(record) for record in records])
+
+
 def run(tasks, engine, scratch):
     """Writes all shards, in this process or on a runner.
 
