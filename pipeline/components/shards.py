@@ -44,8 +44,9 @@ def write(task):
     """
     from panet_keras.data import to_example, write_examples
     from panet_keras.errors import ImageError, MaskColourError, MaskSizeWarning
+    from pipeline.validation import image_checks
 
-    serialised, pictures = [], []
+    serialised, pictures, rows = [], [], []
     for record in task.records:
         try:
             sample, repairs = record.decode_with_repairs()
@@ -57,10 +58,12 @@ def write(task):
             pictures.append({"type": kind, "feature": feature, "description": str(error)})
             continue
         serialised.append(to_example(sample))
+        rows.append(image_checks.row_of(task.split, sample))
         for repair in repairs:
             kind = "MASK_SIZE" if isinstance(repair, MaskSizeWarning) else "MASK_MIXED_COLOURS"
             pictures.append({"type": kind, "feature": "mask/encoded", "description": str(repair)})
     count = write_examples(serialised, task.directory, task.number, task.of)
+    image_checks.write_rows(rows, task.directory, task.number)
     pictures = [{"split": task.split, **item} for item in pictures]
     return json.dumps({"split": task.split, "number": task.number, "count": count, "pictures": pictures})
 
