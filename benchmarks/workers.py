@@ -1,7 +1,8 @@
 """Do 1, 2 and 4 workers write the same bytes as this process, and what does a worker cost?
 
     pip install pyspark            # 3.5 or 4; carries Spark, asks for Java 17
-    python -m benchmarks.workers [PICTURES] [MASKS] [PASSES]        2,560, 128 and 1 without; about 15 quiet minutes
+    python -m benchmarks.workers [PICTURES] [MASKS] [PASSES] [ENGINE,...]
+                                   # 2,560, 128, 1 and all without; about 15 minutes where nothing else runs
 
 ExampleGen and StatisticsGen over PICTURES synthetic frames (96 x 128), and `python -m pipeline infer` with the
 shipped preset over MASKS of them: in this process, on a Spark standalone cluster (master and workers are
@@ -29,9 +30,12 @@ from benchmarks import record
 from benchmarks.spark_cluster import cluster, kill
 
 WORKERS = (1, 2, 4)
-ENGINES = [("this process", 1)]
-ENGINES += [("Spark", number) for number in WORKERS] + [("Beam DirectRunner", number) for number in WORKERS]
-ENGINES += [("Spark, one worker killed", 2)]
+ENGINES = [
+    ("this process", 1),
+    *(("Spark", number) for number in WORKERS),
+    ("Spark with one worker killed", 2),
+]
+ENGINES += [("Beam DirectRunner", number) for number in WORKERS]
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "TF_NUM_INTRAOP_THREADS": "1",
@@ -140,10 +144,11 @@ def _timed(name, engine_name, workers, masks, out, engine, doomed):
     return row
 
 
-def main(pictures="2560", masks="128", passes="1"):
+def main(pictures="2560", masks="128", passes="1", engines=""):
     from panet_keras.data import write_phantom
 
     FOLDER.mkdir(parents=True, exist_ok=True)
+    wanted = engines.split(",") if engines else [name for name, _ in ENGINES]
     asked, data, queries = [pictures, masks], FOLDER / "data", FOLDER / "queries"
     if not data.exists():
         write_phantom(data, patients=int(pictures) // 20, images=20, seed=0, size=(96, 128))
@@ -157,8 +162,10 @@ def main(pictures="2560", masks="128", passes="1"):
         raise SystemExit(f"{FOLDER} holds another size's measurements; remove it, or give the same numbers")
     done = {(row["stage"], row["engine"], row["workers"], row["pass"]) for row in rows}
     for number in range(int(passes)):
-        for name in STAGES:
-            for engine, workers in ENGINES:
+        for engine, workers in ENGINES:
+            for name in STAGES:
+                if engine not in wanted:
+                    continue
                 if name == "StatisticsGen" and "killed" in engine:
                     continue  # its outputs are written at the end: there is no middle to see
                 if (name, engine, workers, number) not in done:

@@ -81,7 +81,7 @@ def map_told(function, items, engine, scratch, unit):
         places = pieces.lay_out(items, folder)
         work = pieces.Work(function, folder, os.getcwd())
         if spark.is_spark(engine):
-            spark.for_each(work, places, engine["options"])
+            spark.for_each(work, places, engine)
         else:
             import apache_beam as beam
 

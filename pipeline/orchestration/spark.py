@@ -8,6 +8,7 @@ https://spark.apache.org/docs/latest/spark-standalone.html
 Every worker needs this project at the same place, the same packages, and the folders of data and outputs.
 """
 
+import contextlib
 import os
 import sys
 
@@ -55,27 +56,30 @@ def settings(options):
     return found
 
 
-def for_each(function, items, options):
-    """Calls a function with each item on Spark's workers; what fails is tried again by Spark, on another worker.
+@contextlib.contextmanager
+def session(engine):
+    """Keeps one Spark application for all `for_each` of the block: each worker imports TensorFlow once, not once a
+    call. Nothing where the engine is not Spark, or an application runs already (a notebook's).
 
     Args:
-        function: of an item; what it returns is dropped. It is pickled.
-        items: list of small values. options: see `settings`.
+        engine: fields of `pipeline.config.Beam`.
 
     Raises:
-        ConfigError: pyspark is missing, or an unknown option.
-        PipelineError: no Java or master, or an item that failed as often as Spark tries; says the cause.
+        ConfigError: pyspark is missing, or an unknown option. PipelineError: no Java or no master.
     """
-    given = settings(options)
+    if not is_spark(engine):
+        yield
+        return
+    given = settings(engine["options"])
     try:
         import pyspark
-        from py4j.protocol import Py4JError
-        from pyspark.errors import PySparkException
     except ImportError:
         raise ConfigError(
-            f"beam.runner is {NAME}, and pyspark is not installed. Install it with pip install 'panet-bus[spark]'; it needs "
-            "Java 17."
+            f"beam.runner is {NAME}, and pyspark is not installed. Install it with pip install pyspark; it needs Java 17."
         ) from None
+    if pyspark.SparkContext._active_spark_context:
+        yield
+        return
     # Spark starts workers by this name, and would take whatever python3 is first on their path.
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
@@ -92,14 +96,41 @@ def for_each(function, items, options):
             **given,
         }.items()
     )
+    with _told_plainly():
+        context = pyspark.SparkContext(conf=conf)
     try:
-        context = pyspark.SparkContext.getOrCreate(conf)
-        try:
-            context.parallelize(items, min(len(items), SLICES) or 1).foreach(function)
-        finally:
-            context.stop()
+        yield
+    finally:
+        context.stop()
+
+
+def for_each(function, items, engine):
+    """Calls a function with each item on Spark's workers; what fails is tried again by Spark, on another worker.
+
+    Args:
+        function: of an item; what it returns is dropped. It is pickled.
+        items: list of small values. engine: fields of `pipeline.config.Beam`.
+
+    Raises:
+        ConfigError: as `session`. PipelineError: as `session`; or an item that failed as often as Spark tries. Says
+            the cause.
+    """
+    with session(engine), _told_plainly():
+        from pyspark import SparkContext
+
+        context = SparkContext.getOrCreate()
+        context.parallelize(items, min(len(items), SLICES) or 1).foreach(function)
+
+
+@contextlib.contextmanager
+def _told_plainly():
+    from py4j.protocol import Py4JError
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
     except (Py4JError, PySparkException) as error:
-        raise PipelineError(f"Spark ({conf.get('spark.master')}): {_cause(error)}") from None
+        raise PipelineError(f"Spark: {_cause(error)}") from None
 
 
 def _cause(error):
