@@ -12,7 +12,8 @@ for a core; a machine with fewer cores than workers shows what they cost, not wh
 
 Every measurement is a process of its own; the engines alternate, and each pass goes through all of them. What was
 measured is kept in FOLDER (`PANET_WORKERS`, by default /tmp/panet-workers) and not measured again, so that an
-interrupted run goes on; the folder is removed at the end. `each` is the time from the first output to the last over
+interrupted run goes on; PASSES 0 measures nothing and writes the result of what is there. The folder is removed when
+every engine has been measured. `each` is the time from the first output to the last over
 the outputs between, `start` all before the first: Java, Spark, TensorFlow, the model.
 """
 
@@ -180,7 +181,10 @@ def main(pictures="2560", masks="128", passes="1", engines=""):
         "Do 1, 2 and 4 workers write the same bytes as this process, and what does a worker cost?",
         {"pictures": int(pictures), "masks": int(masks), "same bytes": same, "rows": rows},
     )
-    shutil.rmtree(FOLDER)
+    if {(name, *engine) for engine in ENGINES for name in STAGES} <= {
+        (row["stage"], row["engine"], row["workers"]) for row in rows
+    } | {("StatisticsGen", *engine) for engine in ENGINES if "killed" in engine[0]}:
+        shutil.rmtree(FOLDER)
 
 
 if __name__ == "__main__":
