@@ -178,7 +178,19 @@ def lineage(count, folder):
         metadata.find_cached(f"Stage{stage}", "0-0")
 
 
-STEPS = (split, findings, statistics, validator, plan, tables, lineage)
+def hashing(count, folder):
+    """Cache keys, artifacts and Croissant: SHA-256 of files of 0.3 MB (a pass; data has one, Examples have two)."""
+    from pipeline.orchestration.cache import digest_path
+
+    content, count = os.urandom(300_000), count // 20
+    for n in range(count):
+        (folder / f"{n:06d}.png").write_bytes(content)
+    yield
+    for _ in range(20):
+        digest_path(folder)
+
+
+STEPS = (split, findings, statistics, validator, plan, tables, hashing, lineage)
 
 
 def resident():
@@ -198,7 +210,7 @@ def one(name, count):
         seconds, cpu = time.monotonic() - began, time.process_time() - cpu
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         written = _written(folder) - disk
-        if name in ("lineage", "validator", "statistics"):  # laid out before the clock
+        if name in ("lineage", "validator", "statistics", "hashing"):  # laid out before the clock
             written = disk
         print(json.dumps({"seconds": seconds, "cpu": cpu, "memory": max(0, peak - before), "bytes": written}))
 
