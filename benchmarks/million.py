@@ -13,11 +13,12 @@ into them.
 
 import json
 import math
+import multiprocessing
 import os
 import pathlib
 import pickle
+import queue
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -45,10 +46,10 @@ def split(count, folder):
     from pipeline.components import shards
     from pipeline.orchestration import pieces
 
-    made = records(count)
-    # One patient in a hundred shares a picture with the next.
-    content = [f"{n if n % (100 * FRAMES) else max(0, n - FRAMES):064x}" for n in range(count)]
     yield
+    made = records(count)
+    # One patient in a hundred shares a picture with the one before.
+    content = [f"{n if n % (100 * FRAMES) else max(0, n - FRAMES):064x}" for n in range(count)]
     sides = hold_out(made, 0.5, 0, content)
     pieces.lay_out(shards.tasks(sides, lambda name: f"/out/Split-{name}"), folder)
 
@@ -57,8 +58,8 @@ def findings(count, folder):
     """ExampleGen: findings.json, with the names of all files and patients."""
     from panet_keras.data import patients
 
-    made = records(count)
     yield
+    made = records(count)
     told = {"files": {"train": [one.filename for one in made]}, "patients": {"train": patients(made)}}
     (folder / "findings.json").write_text(json.dumps(told, indent=1, ensure_ascii=False), "utf-8")
 
@@ -90,7 +91,7 @@ def statistics(count, folder):
         return pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
 
     options, made = partial_statistics._options(), partial_statistics.generators()
-    work = partial_statistics.shards_of(range(count // SHARD), (), folder)
+    work = partial_statistics.shards_of(map(str, range(count // SHARD)), (), folder)
     for number, one in enumerate(work):
         counted = stats_impl.generate_partial_statistics_in_memory(batch(number), options, made)
         compact = [generator.compact(part) for generator, part in zip(made, counted)]
@@ -162,12 +163,12 @@ def tables(count, folder):
 
 
 def lineage(count, folder):
-    """Metadata store: runs of eight stages, taken from the cache (its pictures are runs, a hundredth of `count`)."""
+    """Metadata store: runs of eight stages, taken from the cache (a run for each five hundred pictures of `count`)."""
     from pipeline.lineage.metadata import Metadata
     from pipeline.orchestration.artifacts import Examples
 
     metadata = Metadata(folder / "metadata.db")
-    for number in range(count // 100):
+    for number in range(count // 500):
         run = metadata.start_run(f"r{number}", code="0" * 40, data="d")
         for stage in range(8):
             made = {"out": Examples(folder / f"{number}-{stage}", None, "0" * 64)}
@@ -197,22 +198,38 @@ def resident():
     return int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def one(name, count):
-    """Runs a step in this process, and prints what it cost."""
+def one(step, count, answer):
+    """Runs a step in this process, and puts what it cost into a queue."""
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
-        step = globals()[name](int(count), folder)
-        next(step)
+        work = step(count, folder)
+        next(work)
         before, disk = resident(), _written(folder)
         began, cpu = time.monotonic(), time.process_time()
-        for _ in step:
+        for _ in work:
             pass
         seconds, cpu = time.monotonic() - began, time.process_time() - cpu
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        written = _written(folder) - disk
-        if name in ("lineage", "validator", "statistics", "hashing"):  # laid out before the clock
-            written = disk
-        print(json.dumps({"seconds": seconds, "cpu": cpu, "memory": max(0, peak - before), "bytes": written}))
+        laid_out = step in (hashing, lineage, statistics, validator)  # before the clock
+        written = disk if laid_out else _written(folder) - disk
+    answer.put({"seconds": seconds, "cpu": cpu, "memory": max(0, peak - before), "bytes": written})
+
+
+def forked(step, count):
+    """What a step costs in a process of its own, which forks from this one and has its imports."""
+    context = multiprocessing.get_context("fork")
+    answer = context.Queue()
+    child = context.Process(target=one, args=(step, count, answer))
+    child.start()
+    while True:
+        try:
+            found = answer.get(timeout=1)
+            break
+        except queue.Empty:
+            if not child.is_alive():
+                raise RuntimeError(f"{step.__name__} of {count} ended with {child.exitcode}") from None
+    child.join()
+    return found
 
 
 def _written(folder):
@@ -220,22 +237,15 @@ def _written(folder):
 
 
 def main(small="20000", large="80000"):
+    import panet_keras.data  # noqa: F401  imports TensorFlow, once for all steps
+    from pipeline.validation.tfdv import import_tfdv
+
+    import_tfdv()
     sizes, steps = [int(small), int(large)], {}
     for step in STEPS:
         found = []
         for count in sizes:
-            command = [
-                sys.executable,
-                "-W",
-                "ignore",
-                "-m",
-                "benchmarks.million",
-                "--one",
-                step.__name__,
-                str(count),
-            ]
-            line = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
-            found.append(json.loads(line))
+            found.append(forked(step, count))
             print(step.__name__, count, found[-1], flush=True)
         more = sizes[1] - sizes[0]
         unit = {key: max(0.0, found[1][key] - found[0][key]) / more for key in found[0]}
@@ -254,4 +264,4 @@ def main(small="20000", large="80000"):
 
 
 if __name__ == "__main__":
-    one(*sys.argv[2:]) if sys.argv[1:2] == ["--one"] else main(*sys.argv[1:])
+    main(*sys.argv[1:])
