@@ -16,7 +16,9 @@ def test_rows_come_from_the_index_and_are_those_of_the_examples(phantom, tmp_pat
     shards.run(shards.tasks(splits, examples.split), {"runner": "", "options": ()}, tmp_path)
     indexed = {split: read_rows(examples.split(split), split) for split in Examples.SPLITS}
     assert [row.filename for row in indexed["train"]] == [record.filename for record in splits["train"]]
-    assert indexed["test"][0].patient == records[0].patient and len(indexed["test"]) == len(splits["test"]) > 2
+    assert (
+        indexed["test"][0].patient == records[0].patient and len(indexed["test"]) == len(splits["test"]) > 2
+    )
     # An artifact of an older version has none.
     shutil.rmtree(tmp_path / INDEX)
     assert {split: read_rows(examples.split(split), split) for split in Examples.SPLITS} == indexed
