@@ -276,6 +276,62 @@ def scale(stages):
     return markdown(["stage", *(f"{int(size):,} images" for size in sizes), "growth of time"], lines)
 
 
+def workers(rows):
+    """Rows of `benchmarks.workers`: the mean of each stage, engine and number of workers."""
+    groups = {}
+    for row in rows:
+        groups.setdefault((row["stage"], row["engine"], row["workers"]), []).append(row)
+
+    def mean(group, key):
+        found = [row[key] for row in group if key in row]
+        return f"{sum(found) / len(found):.2f}" if found else ""
+
+    lines = [
+        [
+            *(stage, engine, str(count)),
+            *(mean(group, key) for key in ("seconds", "start", "each", "load")),
+            ", ".join(sorted({row["digest"][:8] for row in group})),
+        ]
+        for (stage, engine, count), group in sorted(groups.items(), key=lambda item: item[0][0])
+    ]
+    head = [
+        "stage",
+        "engine",
+        "workers",
+        "whole, s",
+        "to the first output, s",
+        "each, s",
+        "load before",
+        "SHA-256",
+    ]
+    return markdown(head, lines)
+
+
+def million(steps):
+    """Rows of `benchmarks.million`: cost of a picture in one process, and of ten million."""
+    lines = [
+        [
+            row["what"],
+            f"{row['of a picture']['cpu'] * 1e6:,.0f}",
+            f"{row['growth of time']:.2f}",
+            f"{row['of a picture']['memory']:,.0f}",
+            f"{row['of a picture']['bytes']:,.0f}",
+            f"{row['ten million']['cpu'] / 60:,.0f} min, {row['ten million']['memory'] / 1e9:,.1f} GB, "
+            f"{row['ten million']['bytes'] / 1e9:,.1f} GB",
+        ]
+        for name, row in steps.items()
+        if name != "lineage"
+    ]
+    head = [
+        "step, one process",
+        "CPU a picture, µs",
+        "growth",
+        "memory a picture, bytes",
+        "disk a picture, bytes",
+    ]
+    return markdown([*head, "10 million: CPU, memory, disk"], lines)
+
+
 def soak(counts):
     """Rows of `benchmarks.soak`: requests by kind and by what became of them."""
     return markdown(["request: answer", "number"], [[name, f"{count:,}"] for name, count in counts.items()])
@@ -340,6 +396,8 @@ TABLES = {
     "throughput": ("serving", "segment per second, by clients", throughput),
     "soak": ("soak", "by kind and status", soak),
     "scale": ("scale", "stages", scale),
+    "workers": ("workers", "rows", workers),
+    "million": ("million", "steps", million),
     "crash": ("crash", "kills", kills),
 }
 

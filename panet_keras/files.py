@@ -30,6 +30,30 @@ def write_whole(path, content):
 
 
 @contextlib.contextmanager
+def open_whole(path):
+    """`write_whole` for a text that is too long for memory: a file to write to, which becomes `path` when the
+    block ends well.
+
+    Args:
+        path: file; its folder must exist.
+
+    Yields:
+        Text file (UTF-8, line ends as written).
+
+    Raises:
+        OSError: it cannot be written; what was there stays.
+    """
+    path = pathlib.Path(path)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        with open(temporary, "w", encoding="utf-8", newline="") as stream:
+            yield stream
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
 def build_beside(path):
     """A hidden folder to fill, which becomes `path` when the block ends well and is removed when it does not.
 

@@ -74,7 +74,7 @@ def main(argv=None):
         command.set_defaults(run=function)
     infer = commands.add_parser(
         "infer",
-        help="segment any number of pictures, on a Beam runner if you like; goes on where it was cut off",
+        help="segment any number of pictures, on Spark or a Beam runner if you like; goes on where it was cut off",
     )
     options.add_model(infer)
     options.add_support(infer)
@@ -82,14 +82,16 @@ def main(argv=None):
     options.add_answers(infer)
     add_format(infer)
     infer.add_argument(
-        "--beam_runner", default="", help="name of an Apache Beam runner; this process without it"
+        "--beam_runner",
+        default="",
+        help="name of an Apache Beam runner, or PySpark for Apache Spark; this process without it",
     )
     infer.add_argument(
         "--beam_option",
         action="append",
         default=[],
         metavar="--FLAG=VALUE",
-        help="Beam's flags; repeat for more",
+        help="Beam's flags, or Spark's --master=URL and --conf=KEY=VALUE; repeat for more",
     )
     infer.set_defaults(run=_infer)
     _add_papers(commands)

@@ -1,4 +1,4 @@
-"""Masks for any number of pictures, in this process or on a Beam runner; the same files either way.
+"""Masks for any number of pictures, in this process, on a Beam runner or on Spark; the same files either way.
 
 OUT/
   PICTURE_mask.png        255 = lesion, with its provenance in text chunks; the folders of the pictures are kept
@@ -9,6 +9,7 @@ OUT/
   .progress/
     request.json          what was asked, so that an interrupted run goes on and another request does not mix in
     PICTURE.png.json      the picture's row of the table, once its files are written
+    rows.jsonl            all rows, once all are there
     adapted/              with --adapt: the model that was fine-tuned once, as a preset that every process opens
 """
 
@@ -20,16 +21,16 @@ import json
 import os
 import pathlib
 import shutil
-import tempfile
 
 from panet_keras.commands.arguments import Support
 from panet_keras.commands.formats import FILES, check_format, write_format
 from panet_keras.commands.outputs import ENDINGS, plan_outputs
 from panet_keras.commands.queries import Query, find_queries
-from panet_keras.files import write_whole
+from panet_keras.files import open_whole, write_whole
 from panet_keras.presets import read
 from pipeline.errors import PipelineError
 from pipeline.orchestration.cache import digest_path
+from pipeline.row_file import RowFile
 
 PROGRESS = ".progress"
 ADAPTED = "adapted"
@@ -88,7 +89,7 @@ def infer(request, query, out, engine, recursive=True, overwrite=False, table=No
         format: one of `panet_keras.commands.formats.FILES`.
 
     Returns:
-        (list of rows, dictionary of reason to the names that were skipped).
+        (`RowFile` of the rows, sorted by `file`; dictionary of reason to the names that were skipped).
 
     Raises:
         PipelineError: `out` belongs to another request, or to none.
@@ -123,17 +124,18 @@ def infer(request, query, out, engine, recursive=True, overwrite=False, table=No
         segmenter.save(adapted)
     work = _decided(request, segmenter, adapted)
     source = _source(request)
-    rows = _map(
+    queries.sort(key=lambda item: item.name)
+    told = _map(
         functools.partial(_segment, work, str(out)),
         [(str(item.path), item.name) for item in queries],
         engine,
         out,
     )
-    rows.sort(key=lambda row: row["file"])
+    rows = RowFile(out / PROGRESS / "rows.jsonl", told)
     from panet_keras.commands.table import write_table
 
     write_format(format, queries, rows, out)
-    write_table(table or out / "predictions.csv", [_told(row) for row in rows])
+    write_table(table or out / "predictions.csv", map(_told, rows))
     write_answers(out / "answers.jsonl", rows, source)
     return rows, skipped
 
@@ -162,19 +164,18 @@ def _source(request):
 def write_answers(path, rows, source):
     """Writes the lines that `pipeline.lineage.answers` reads, in the form of the server's audit log."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    lines = [
-        {
-            "id": row["answer"],
-            "time": now,
-            **source,
-            "pictures": [row["picture"]],
-            "presence": [row["presence"]],
-            "marked": [row["area"]],
-        }
-        for row in rows
-        if row.get("answer")
-    ]
-    write_whole(path, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in lines))
+    with open_whole(path) as stream:
+        for row in rows:
+            if row.get("answer"):
+                line = {
+                    "id": row["answer"],
+                    "time": now,
+                    **source,
+                    "pictures": [row["picture"]],
+                    "presence": [row["presence"]],
+                    "marked": [row["area"]],
+                }
+                stream.write(f"{json.dumps(line, ensure_ascii=False)}\n")
 
 
 def _decided(request, segmenter, adapted):
@@ -211,15 +212,15 @@ def _picture(path):
 
 
 def _map(function, items, engine, out):
-    """Rows of all items, in this process or on the runner that `engine` names."""
+    """Yields the rows of all items in their order, from this process or the runner that `engine` names."""
     if not engine["runner"]:
         from panet_keras.commands.progress import progress
 
-        return [json.loads(function(item)) for item in progress(items, "pictures")]
+        yield from (json.loads(function(item)) for item in progress(items, "pictures"))
+        return
     from pipeline.orchestration.beam import map_told
 
-    with tempfile.TemporaryDirectory(dir=out, prefix=".told-") as scratch:
-        return map_told(function, items, engine, scratch, "pictures")
+    yield from map_told(function, items, engine, out, "pictures")
 
 
 @functools.cache

@@ -132,9 +132,10 @@ class Beam:
     """Who does the work of ExampleGen and StatisticsGen; the results are the same.
 
     Attributes:
-        runner: name of an Apache Beam runner, such as DirectRunner; empty writes Examples in this process,
-            and computes statistics on the direct runner.
-        options: Beam's flags, such as --direct_num_workers=2 and --direct_running_mode=multi_processing.
+        runner: name of an Apache Beam runner, such as DirectRunner, or PySpark for Apache Spark; empty does the work in
+            this process.
+        options: Beam's flags, such as --direct_num_workers=2 and --direct_running_mode=multi_processing; for Spark
+            --master=spark://HOST:7077 and --conf=spark.KEY=VALUE.
     """
 
     runner: str = ""

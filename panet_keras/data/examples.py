@@ -100,13 +100,19 @@ def write_examples(serialised, directory, number=0, of=1):
     directory = pathlib.Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"data_tfrecord-{number:05d}-of-{of:05d}.gz"
+    # Runners try again, and two at once: each writes a file of its own, hidden, and the last to end moves it here.
+    part = directory / f".{os.getpid()}-{path.name}"
     count = 0
     # The pictures are compressed already; level 1 only satisfies the format.
     options = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
-    with tf.io.TFRecordWriter(os.fspath(path), options) as writer:
-        for example in serialised:
-            writer.write(example)
-            count += 1
+    try:
+        with tf.io.TFRecordWriter(os.fspath(part), options) as writer:
+            for example in serialised:
+                writer.write(example)
+                count += 1
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
     return count
 
 

@@ -45,13 +45,15 @@ def split_by_patients(records, test_patients):
     }
 
 
-def hold_out(records, test_share=1 / 3, seed=0):
+def hold_out(records, test_share=1 / 3, seed=0, content=None):
     """Splits at random, by patient, balanced as `k_folds` is; patients that share a picture stay on one side.
 
     Args:
         records: of `Record`.
         test_share: share of the patients that are tested, between 0 and 1.
         seed: integer.
+        content: `content_digest` of each record, in their order, where somebody has them; all pictures are decoded
+            here without.
 
     Returns:
         As `split_by_patients`.
@@ -70,7 +72,7 @@ def hold_out(records, test_share=1 / 3, seed=0):
             f"hold_out got {len(names)} patient(s) ({', '.join(names) or 'no records'}); a split by patient needs at least 2. Add patients, "
             "or tell the reader who they are (load_folder's `patient`, the table's column patient)."
         )
-    groups, copies = _together(records)
+    groups, copies = _together(records, content)
     if len(set(groups.values())) < 2:
         raise PANetError(
             f"hold_out: all {len(names)} patients share pictures, so that none can be held out: {_listed(copies)}."
@@ -79,7 +81,7 @@ def hold_out(records, test_share=1 / 3, seed=0):
     return split_by_patients(records, _drawn(records, groups, test_share, seed))
 
 
-def hold_out_each(sources, test_share=1 / 3, seed=0):
+def hold_out_each(sources, test_share=1 / 3, seed=0, content=None):
     """Splits the records of several sources (hospitals), each as `hold_out` does, so that all are on both sides.
 
     Patients of different sources that share a picture stay on one side: the one that was drawn in the first
@@ -87,7 +89,7 @@ def hold_out_each(sources, test_share=1 / 3, seed=0):
 
     Args:
         sources: list of lists of `Record`; no patient is in two of them.
-        test_share, seed: as in `hold_out`.
+        test_share, seed: as in `hold_out`. content: as there, of all records one source after the other.
 
     Returns:
         As `split_by_patients`.
@@ -98,7 +100,7 @@ def hold_out_each(sources, test_share=1 / 3, seed=0):
     Warns:
         DataWarning: as `k_folds`.
     """
-    groups, copies = _together([record for records in sources for record in records])
+    groups, copies = _together([record for records in sources for record in records], content)
     _tell(copies)
     side = {}
     for records in sources:
@@ -188,30 +190,44 @@ def _folds(records, groups, k, seed):
         best = min(choices, key=lambda i: (((loads[i] + counts[name]) / total)[part].max(), len(folds[i])))
         folds[best].append(name)
         loads[best] += counts[name]
-    return [sorted(patient for patient, group in groups.items() if group in fold) for fold in folds]
+    members = collections.defaultdict(list)
+    for patient, group in groups.items():
+        members[group].append(patient)
+    return [sorted(patient for group in fold for patient in members[group]) for fold in folds]
 
 
-def _together(records):
+def _together(records, content=None):
     """Group of each patient, named after its first; and the names of each picture that came under two
-    patients."""
+    patients. content: as in `hold_out`."""
     groups, copies = {name: name for name in patients(records)}, []
     if len(groups) < 2:
         return groups, copies
     by_digest = collections.defaultdict(list)
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        for record, digest in zip(records, pool.map(_digest, records)):
-            by_digest[digest].append(record)
-    for members in by_digest.values():
-        shared = {groups[record.patient] for record in members}
-        if len({record.patient for record in members}) > 1:
-            copies.append([record.filename for record in members])
-            groups = {name: min(shared) if group in shared else group for name, group in groups.items()}
+    for record, digest in zip(records, _digests(records) if content is None else content, strict=True):
+        by_digest[digest].append(record)
+    members = {name: [name] for name in groups}
+    for same in by_digest.values():
+        if len({record.patient for record in same}) > 1:
+            copies.append([record.filename for record in same])
+            shared = {groups[record.patient] for record in same}
+            first = min(shared)
+            for group in shared - {first}:
+                for name in members[group]:
+                    groups[name] = first
+                members[first] += members.pop(group)
     return groups, copies
 
 
-def _digest(record):
-    """Of the pixels; of a file that cannot be decoded, which its reader will name, of the bytes; of the
-    record itself where there are none."""
+def _digests(records):
+    """Yields `content_digest` of each record; the pool is given so many at a time, or ten million would wait in it."""
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        for start in range(0, len(records), 1024):
+            yield from pool.map(content_digest, records[start : start + 1024])
+
+
+def content_digest(record):
+    """Digest of a record's picture, by which patients who share one are found: of the pixels; of a file that cannot
+    be decoded, which its reader will name, of the bytes; of the record itself where there are none."""
     content = record.image
     try:
         return str(digests([decode_image(content)])[0])

@@ -1,6 +1,7 @@
 """ExampleGen: files to tf.train.Examples, split by patient."""
 
 import collections
+import functools
 import json
 import warnings
 
@@ -47,22 +48,26 @@ def ExampleGen(
     from pipeline.components import shards
     from pipeline.components import sources as data_sets
     from pipeline.errors import ConfigError
+    from pipeline.orchestration import spark
     from pipeline.papers import croissant
 
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", DataWarning)
-        groups = data_sets.read(data_path, layout, sources)
-        try:
-            splits = data_sets.split(groups, test_patients, test_share, split_seed)
-        except PANetError as error:
-            way = (
-                "; or draw them at random: the same command with --set data.test_patients=[]"
-                if test_patients
-                else ""
-            )
-            raise ConfigError(f"{'data.sources' if sources else data_path}: {error}{way}") from None
-
-    told = shards.run(shards.tasks(splits, examples.split), engine, work_dir)
+    with spark.session(engine):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", DataWarning)
+            groups = data_sets.read(data_path, layout, sources)
+            try:
+                on_workers = functools.partial(shards.digests, engine=engine, scratch=work_dir)
+                splits = data_sets.split(
+                    groups, test_patients, test_share, split_seed, on_workers if engine["runner"] else None
+                )
+            except PANetError as error:
+                way = (
+                    "; or draw them at random: the same command with --set data.test_patients=[]"
+                    if test_patients
+                    else ""
+                )
+                raise ConfigError(f"{'data.sources' if sources else data_path}: {error}{way}") from None
+        told = shards.run(shards.tasks(splits, examples.split), engine, work_dir)
     pictures = [item for shard in told for item in shard["pictures"]]
     counts = {name: sum(shard["count"] for shard in told if shard["split"] == name) for name in splits}
     findings = {

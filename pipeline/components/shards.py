@@ -44,8 +44,9 @@ def write(task):
     """
     from panet_keras.data import to_example, write_examples
     from panet_keras.errors import ImageError, MaskColourError, MaskSizeWarning
+    from pipeline.validation import image_checks
 
-    serialised, pictures = [], []
+    serialised, pictures, rows = [], [], []
     for record in task.records:
         try:
             sample, repairs = record.decode_with_repairs()
@@ -57,27 +58,40 @@ def write(task):
             pictures.append({"type": kind, "feature": feature, "description": str(error)})
             continue
         serialised.append(to_example(sample))
+        rows.append(image_checks.row_of(task.split, sample))
         for repair in repairs:
             kind = "MASK_SIZE" if isinstance(repair, MaskSizeWarning) else "MASK_MIXED_COLOURS"
             pictures.append({"type": kind, "feature": "mask/encoded", "description": str(repair)})
     count = write_examples(serialised, task.directory, task.number, task.of)
+    image_checks.write_rows(rows, task.directory, task.number)
     pictures = [{"split": task.split, **item} for item in pictures]
     return json.dumps({"split": task.split, "number": task.number, "count": count, "pictures": pictures})
 
 
+def digests(records, engine, scratch):
+    """`content_digest` of each record, computed on a runner's workers; arguments as for `run`."""
+    from pipeline.orchestration.beam import map_told
+
+    pieces = [tuple(records[i : i + SHARD]) for i in range(0, len(records), SHARD)]
+    told = map_told(_digests, pieces, engine, scratch, "pieces of pictures")
+    return [digest for piece in told for digest in piece]
+
+
+def _digests(records):
+    from panet_keras.data.splits import content_digest
+
+    return json.dumps([content_digest(record) for record in records])
+
+
 def run(tasks, engine, scratch):
-    """Writes all shards, in this process or on a Beam runner.
+    """Writes all shards, in this process or on a runner.
 
     Args:
         tasks: of `Task`. engine: fields of `pipeline.config.Beam`. scratch: folder that all workers see.
 
     Returns:
-        What `write` told of each, in the order of the tasks.
+        List of what `write` told of each, in the order of the tasks.
     """
     from pipeline.orchestration.beam import map_told
 
-    order = {(task.split, task.number): place for place, task in enumerate(tasks)}
-    return sorted(
-        map_told(write, tasks, engine, scratch, "shards"),
-        key=lambda item: order[item["split"], item["number"]],
-    )
+    return list(map_told(write, tasks, engine, scratch, "shards"))

@@ -1,6 +1,7 @@
 """The data sets of a run: one, or those of several hospitals, where each keeps its own file names and
 patients."""
 
+import collections
 import dataclasses
 import functools
 import os
@@ -62,12 +63,14 @@ def read(data_path, layout, sources=()):
     return groups
 
 
-def split(groups, test_patients, test_share, seed):
+def split(groups, test_patients, test_share, seed, digests_of=None):
     """Splits by patient; what is drawn is drawn in each source, so that every hospital is on both sides.
     Patients of several hospitals that share a picture stay on one side.
 
     Args:
         groups: of `read`. test_patients, test_share, seed: see `pipeline.config.Data`.
+        digests_of: function of the records to their `panet_keras.data.splits.content_digest`s, which only a drawn split
+            needs; without it they are computed in this process.
 
     Returns:
         Dictionary of `"train"` and `"test"` to lists of records.
@@ -83,9 +86,10 @@ def split(groups, test_patients, test_share, seed):
         return split_by_patients(
             records, _whole(test_patients, patients(records)) if len(groups) > 1 else test_patients
         )
+    content = digests_of and digests_of(records)
     if len(groups) == 1:
-        return hold_out(records, test_share, seed)
-    return hold_out_each(groups, test_share, seed)
+        return hold_out(records, test_share, seed, content)
+    return hold_out_each(groups, test_share, seed, content)
 
 
 def _load(path, layout):
@@ -115,11 +119,11 @@ def _whole(names, known):
     """Patients with their source before them; one that only one source has may come without."""
     from panet_keras.errors import PANetError
 
-    whole = []
+    whole, known, bare = [], set(known), collections.defaultdict(list)
+    for patient in sorted(known):
+        bare[patient.partition("/")[2]].append(patient)
     for name in names:
-        found = (
-            [name] if name in known else [patient for patient in known if patient.partition("/")[2] == name]
-        )
+        found = [name] if name in known else bare.get(name, [])
         if len(found) > 1:
             raise PANetError(
                 f"test_patients: {name} is a patient of several sources; expected one of {', '.join(found)}."

@@ -1,6 +1,8 @@
 """StatisticsGen: TFDV statistics of each split."""
 
-from pipeline.orchestration.annotations import Engine, InputArtifact, OutputArtifact, component
+import pathlib
+
+from pipeline.orchestration.annotations import Engine, InputArtifact, OutputArtifact, WorkDir, component
 from pipeline.orchestration.artifacts import Examples, ExampleStatistics
 
 PICTURES = ("image/encoded", "mask/encoded")
@@ -8,33 +10,36 @@ PICTURES = ("image/encoded", "mask/encoded")
 
 @component
 def StatisticsGen(
-    examples: InputArtifact[Examples], engine: Engine[dict], statistics: OutputArtifact[ExampleStatistics]
+    examples: InputArtifact[Examples],
+    engine: Engine[dict],
+    work_dir: WorkDir,
+    statistics: OutputArtifact[ExampleStatistics],
 ):
-    """Computes statistics with TFDV on Beam.
+    """Computes statistics with TFDV, a shard at a time, and merges them in the order of the shards.
 
     Pictures are left out: ExampleGen has decoded each of them, which says more than byte statistics do.
 
     Args:
-        examples: input. engine: fields of `pipeline.config.Beam`. statistics: output.
+        examples: input. engine: fields of `pipeline.config.Beam`. work_dir: where workers leave what they counted; a
+            folder that all of them see. statistics: output.
     """
-    from panet_keras.data.examples import FEATURES, OPTIONAL
-    from pipeline.orchestration.beam import pipeline_options
-    from pipeline.validation.tfdv import import_tfdv
+    from panet_keras.data.examples import FEATURES, OPTIONAL, example_files
+    from pipeline.components import partial_statistics
+    from pipeline.orchestration.beam import map_told
 
-    tfdv = import_tfdv()
-
-    options = tfdv.StatsOptions(
-        feature_allowlist=[name for name in (*FEATURES, *OPTIONAL) if name not in PICTURES]
+    features = [name for name in (*FEATURES, *OPTIONAL) if name not in PICTURES]
+    shards = {}
+    for split in Examples.SPLITS:
+        folder = pathlib.Path(work_dir).resolve() / split
+        folder.mkdir(parents=True, exist_ok=True)
+        shards[split] = partial_statistics.shards_of(example_files(examples.split(split)), features, folder)
+    work = [shard for split in Examples.SPLITS for shard in shards[split]]
+    total = sum(
+        told["count"] for told in map_told(partial_statistics.count, work, engine, work_dir, "shards")
     )
-    total = 0
     for split in Examples.SPLITS:
         target = statistics.split(split)
         target.parent.mkdir(parents=True)
-        files = str(examples.split(split) / "data_tfrecord-*.gz")
-        result = tfdv.generate_statistics_from_tfrecord(
-            files, stats_options=options, pipeline_options=pipeline_options(engine)
-        )
         # TFX keeps the serialised list itself, not a TFRecord of it.
-        target.write_bytes(result.SerializeToString())
-        total += result.datasets[0].num_examples
+        target.write_bytes(partial_statistics.merge(shards[split]).SerializeToString())
     return {"summary": f"{total} Examples"}

@@ -27,6 +27,7 @@ class Examples(Artifact):
 
     Split-train/data_tfrecord-00000-of-00001.gz
     Split-test/data_tfrecord-00000-of-00001.gz
+    index/Split-train/0000000.jsonl                 a row for each Example of a shard: all but the pictures
     findings.json                                   warnings, counts, patients of each split
     croissant.json                                  description for catalogues, without patients
     """

@@ -1,18 +1,19 @@
-"""Which Apache Beam runner does the work, and how what it did comes back."""
+"""Which Apache Beam runner, or Spark, does the work, and how what it did comes back."""
 
 import json
 import logging
 import os
-import pathlib
+import tempfile
 
 from pipeline.errors import ConfigError
+from pipeline.orchestration import pieces, spark
 from pipeline.terminal import Progress
 
 LOG = logging.getLogger(__name__)
 
 
 def pipeline_options(engine):
-    """`PipelineOptions` of the configuration, or None for the embedded default.
+    """`PipelineOptions` of the configuration; None without a runner, and for Spark, which Beam has no part in.
 
     Args:
         engine: fields of `pipeline.config.Beam`.
@@ -23,6 +24,9 @@ def pipeline_options(engine):
     """
     if not engine["runner"]:
         return None
+    if spark.is_spark(engine):
+        spark.settings(engine["options"])
+        return None
     from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
     from apache_beam.runners.runner import create_runner
 
@@ -31,7 +35,8 @@ def pipeline_options(engine):
     except (ValueError, ImportError, AttributeError) as error:
         raise ConfigError(
             f"beam.runner is {engine['runner']!r}, which Apache Beam cannot make ({error}); expected for example DirectRunner, "
-            "PrismRunner, PortableRunner, or FlinkRunner, SparkRunner, DataflowRunner with what they need."
+            "PrismRunner, PortableRunner, or FlinkRunner, SparkRunner, DataflowRunner with what they need; or PySpark, which is "
+            "Spark without Beam."
         ) from None
     wrong = [option for option in engine["options"] if not option.startswith("--")]
     if wrong:
@@ -51,34 +56,38 @@ def pipeline_options(engine):
 
 
 def map_told(function, items, engine, scratch, unit):
-    """What a function tells of each item, in this process or on a Beam runner.
+    """Yields what a function tells of each item, in the order of the items, whoever works on them.
 
     Args:
-        function: of an item to JSON text; goes to the workers.
+        function: of an item to JSON text in one line; goes to the workers.
         items: list. engine: fields of `pipeline.config.Beam`.
-        scratch: folder that all workers see: a runner's results come back as files.
+        scratch: folder that all workers see: items go to them and results come back as files, see
+            `pipeline.orchestration.pieces`.
         unit: what the items are, for the progress that is shown every few seconds in this process.
 
-    Returns:
-        List of what was told; of this process in the order of the items, of a runner in any.
+    Raises:
+        ConfigError: as `pipeline_options`. PipelineError: the runner failed, or lost something.
     """
     options = pipeline_options(engine)
-    if options is None:
-        told, progress = [], Progress(LOG, unit)
+    if not engine["runner"]:
+        progress = Progress(LOG, unit)
         for number, item in enumerate(items, 1):
-            told.append(json.loads(function(item)))
+            yield json.loads(function(item))
             progress(number, len(items))
-        return told
-    import apache_beam as beam
+        return
+    with tempfile.TemporaryDirectory(dir=scratch, prefix=".told-") as folder:
+        # A worker may have another working folder.
+        folder = os.path.abspath(folder)
+        places = pieces.lay_out(items, folder)
+        work = pieces.Work(function, folder, os.getcwd())
+        if spark.is_spark(engine):
+            spark.for_each(work, places, engine)
+        else:
+            import apache_beam as beam
 
-    with beam.Pipeline(options=options) as graph:
-        lines = graph | beam.Create(items) | beam.Reshuffle() | beam.Map(function)
-        lines | beam.io.WriteToText(os.path.join(scratch, "told"))
-    return [
-        json.loads(line)
-        for file in pathlib.Path(scratch).glob("told*")
-        for line in file.read_text("utf-8").splitlines()
-    ]
+            with beam.Pipeline(options=options) as graph:
+                graph | beam.Create(places) | beam.Reshuffle() | beam.Map(work)
+        yield from pieces.told(places, folder)
 
 
 def _name(option):

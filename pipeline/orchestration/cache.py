@@ -86,6 +86,7 @@ def library_digest():
         "validation/image_checks",
         "report/gallery",
         "components/shards",
+        "components/partial_statistics",
         "components/sources",
         "validation/statistics",
     ):

@@ -99,31 +99,37 @@ def execute(name, parameters, inputs, outputs, work_root):
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     show_log()
     component = getattr(pipeline.components, name)
-    structures = _structures(component)
-    given = {
-        key: _tuples(json.loads(value))
-        if key in structures or (key in component.paths and value.startswith(SEVERAL))
-        else value
-        for key, value in parameters.items()
-    }
+    given = arguments(component, parameters)
     read = {key: component.inputs[key](path, None, digest_path(path)) for key, path in inputs.items()}
     written = {key: component.outputs[key](path) for key, path in outputs.items()}
     for artifact in written.values():
         artifact.path.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
-        arguments = {**given, **read, **written}
+        whole = {**given, **read, **written}
         if component.work_dir:
             key = cache_key(component(**given, **read), read)
             work = pathlib.Path(work_root or temporary) / f"{name}-{key[:16]}"
             work.mkdir(parents=True, exist_ok=True)
-            arguments[component.work_dir] = str(work)
-        said = component.function(**arguments) or {}
+            whole[component.work_dir] = str(work)
+        said = component.function(**whole) or {}
         if component.work_dir:
             shutil.rmtree(work)
     LOG.info("%s: %s", name, said.get("summary", ""))
     if said.get("stop"):
         raise PipelineError(f"stopped after {name}: {said['stop']}")
     return {key: artifact.properties for key, artifact in written.items()}
+
+
+def arguments(component, parameters):
+    """The plain values of `parameters` as a stage wants them: structures and several paths are no JSON text any
+    more."""
+    structures = _structures(component)
+    return {
+        key: _tuples(json.loads(value))
+        if key in structures or (key in component.paths and value.startswith(SEVERAL))
+        else value
+        for key, value in parameters.items()
+    }
 
 
 def _portable(path):

@@ -4,6 +4,11 @@ kind."""
 import collections
 import dataclasses
 import itertools
+import json
+import pathlib
+import sys
+
+from panet_keras.files import write_whole
 
 ANOMALIES = {
     "IMAGE_UNREADABLE": "a picture cannot be decoded; it is left out",
@@ -32,7 +37,7 @@ TELLING, CERTAIN = 0.5, 0.001
 """FLAG_TELLS_LABEL from this phi on, and below this p-value of Fisher's exact test."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Row:
     """What the checks need of an Example."""
 
@@ -48,31 +53,70 @@ class Row:
     source: str = ""
 
 
+INDEX = "index"
+"""Folder beside the splits' with the rows of each shard, so that nobody reads terabytes of pictures for them."""
+
+
+def row_of(split, sample):
+    """`Row` of a `panet_keras.data.records.Sample`."""
+    record = sample.record
+    return Row(
+        split,
+        record.filename,
+        record.patient,
+        record.label,
+        sample.mask_classes,
+        sample.digest,
+        bool(record.doppler),
+        bool(record.marks),
+        bool(record.combined),
+        record.source,
+    )
+
+
+def write_rows(rows, directory, number):
+    """Writes the `Row`s of a shard beside the split's folder; a JSON list each, in the order of the fields."""
+    folder = _index(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps(list(dataclasses.astuple(row)), ensure_ascii=False) for row in rows]
+    write_whole(folder / f"{number:07d}.jsonl", "".join(f"{line}\n" for line in lines))
+
+
 def read_rows(directory, split):
-    """`Row`s of a split's Examples; no picture is decoded."""
+    """`Row`s of a split's Examples; no picture is decoded, and none read where ExampleGen wrote an index."""
+    files = sorted(_index(directory).glob("*.jsonl"))
+    if files:
+        return [_row(json.loads(line)) for file in files for line in _lines(file)]
     import tensorflow as tf
 
     from panet_keras.data.examples import FEATURES, OPTIONAL, example_files
 
     wanted = {name: spec for name, spec in (FEATURES | OPTIONAL).items() if not name.endswith("/encoded")}
     rows = []
-    for serialised in tf.data.TFRecordDataset(example_files(directory), compression_type="GZIP"):
-        values = {
-            name: value.numpy() for name, value in tf.io.parse_single_example(serialised, wanted).items()
-        }
-        texts = (values[name].decode() for name in ("image/filename", "patient/id", "label"))
-        flags = (bool(values[f"image/{name}"]) for name in ("doppler", "marks", "combined"))
-        rows.append(
-            Row(
-                split,
-                *texts,
-                int(values["mask/classes"]),
-                values["image/digest"].decode(),
-                *flags,
-                values["source"].decode(),
-            )
-        )
+    # Parsed in batches: one at a time takes a millisecond each.
+    for batch in tf.data.TFRecordDataset(example_files(directory), compression_type="GZIP").batch(256):
+        values = {name: value.numpy() for name, value in tf.io.parse_example(batch, wanted).items()}
+        for place in range(len(values["label"])):
+            texts = (values[name][place].decode() for name in ("image/filename", "patient/id", "label"))
+            flags = (bool(values[f"image/{name}"][place]) for name in ("doppler", "marks", "combined"))
+            classes, digest = int(values["mask/classes"][place]), values["image/digest"][place].decode()
+            rows.append(Row(split, *texts, classes, digest, *flags, values["source"][place].decode()))
     return rows
+
+
+def _index(directory):
+    directory = pathlib.Path(directory)
+    return directory.parent / INDEX / directory.name
+
+
+def _lines(file):
+    with open(file, encoding="utf-8") as lines:
+        yield from lines
+
+
+def _row(values):
+    """`Row` of its values; splits, patients, labels and sources come again and again, and are one text each."""
+    return Row(*(sys.intern(value) if n in (0, 2, 3, 9) else value for n, value in enumerate(values)))
 
 
 def anomaly(kind, split, feature, description):

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from panet_keras.files import build_beside
+from panet_keras.files import build_beside, open_whole
 
 
 def test_a_folder_appears_when_it_is_whole_and_not_before(tmp_path):
@@ -21,3 +21,16 @@ def test_a_folder_appears_when_it_is_whole_and_not_before(tmp_path):
         with build_beside(target) as building:
             (building / "weights").write_text("another's")
     assert (target / "weights").read_text() == "w" and os.listdir(tmp_path / "deep") == ["model"]
+
+
+def test_a_long_file_appears_when_it_is_whole_and_not_before(tmp_path):
+    target = tmp_path / "rows.csv"
+    with open_whole(target) as stream:
+        stream.write("ä\n")
+        assert not target.exists()
+    assert target.read_bytes() == "ä\n".encode()
+    with pytest.raises(KeyboardInterrupt):
+        with open_whole(target) as stream:
+            stream.write("half")
+            raise KeyboardInterrupt
+    assert target.read_bytes() == "ä\n".encode() and os.listdir(tmp_path) == ["rows.csv"]

@@ -140,3 +140,24 @@ def test_copies_of_a_picture_stay_on_one_side_and_are_named(tmp_path, on_disk):
         PANetError, match="k=5 folds of 6 patients, of whom some share pictures .*expected k from 2 to 4"
     ):
         k_folds(records, 5)
+
+
+def test_patients_who_share_pictures_in_a_chain_are_one_group_and_no_file_is_read():
+    """P00 and P01 share a picture, P01 and P02 another, P04 and P05 a third; the paths lead nowhere."""
+    records = [
+        dataclasses.replace(record, image=f"/nowhere/{record.filename}") for record in synthetic_records(6, 3)
+    ]
+    content = [f"{record.filename}" for record in records]
+    places = {
+        name: [n for n, record in enumerate(records) if record.patient == name] for name in patients(records)
+    }
+    for one, other, shared in (("P02", "P01", 2), ("P01", "P00", 1), ("P05", "P04", 0)):
+        content[places[one][shared]] = content[places[other][shared]]
+    for seed in range(20):
+        with pytest.warns(DataWarning, match=r"3 picture\(s\) came under more than one patient"):
+            split = hold_out(records, 0.5, seed, content)
+        sides = {record.patient: name for name in split for record in split[name]}
+        assert sides["P00"] == sides["P01"] == sides["P02"] and sides["P04"] == sides["P05"]
+        assert set(sides.values()) == {"train", "test"}
+    with pytest.raises(ValueError, match="shorter"):
+        hold_out(records, 0.5, 0, content[:-1])
