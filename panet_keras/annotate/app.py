@@ -324,10 +324,10 @@ class Page:
         return self._png(request, version, lambda: content, headers={"X-Version": version})
 
     def _proposal(self, request):
-        proposal = self.store.proposal(self._of(request))
-        if proposal is None:
+        content = self.store.proposal_png(self._of(request))
+        if content is None:
             raise Refusal(404, "nothing was proposed for this picture", "ask for proposals first")
-        return self._png(request, f"proposal {proposal.number}", lambda: proposal.png)
+        return self._png(request, None, lambda: content)
 
     def _probability(self, request):
         frame = self._of(request)
@@ -495,6 +495,7 @@ class Page:
             return self.folder.picture(frame)
         except ImageError as error:
             if known is None:
+                self.store.lost(frame)
                 self._tell({"kind": "state", "frame": frame, "by": None})
             raise Refusal(404, str(error), "export the picture again; the others go on") from None
 

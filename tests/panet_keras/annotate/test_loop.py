@@ -48,7 +48,7 @@ def test_one_mark_proposes_the_rest_and_a_correction_changes_them(opened, pictur
     for name in ("a_3.png", "a_4.png", "a_5.png"):
         assert dice(store.mask(frames[name]), truth[name]) > 0.9 > poor
     assert store.state(frames["a_2.png"]) == "corrected"
-    names = [one["name"] for one in store.proposal(frames["a_3.png"]).supports]
+    names = [one["name"] for one in store.made_with(frames["a_3.png"])[1]]
     assert sorted(names) == ["a_1.png", "a_2.png"]
     # The empty frame is proposed as empty.
     assert not store.mask(frames["a_6.png"]).any() and store.proposal(frames["a_6.png"]).presence < 0.5
@@ -121,7 +121,7 @@ def test_examples_from_elsewhere_support_before_anything_is_marked(opened, pictu
     loop.propose()
     drain(loop)
     assert dice(store.mask(frames["a_2.png"]), square(SIZE, *pictures[1]["a_2.png"])) > 0.9
-    assert store.proposal(frames["a_2.png"]).supports == [{"id": None, "name": "x", "change": 0}]
+    assert store.made_with(frames["a_2.png"])[1] == [{"id": None, "name": "x", "change": 0}]
 
 
 def test_a_bounded_support_has_the_newest_and_some_of_the_old():
