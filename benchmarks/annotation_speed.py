@@ -257,7 +257,7 @@ def stroke(model):
             ("outline", "o", 12),
         ):
             shown.keyboard.press(key)
-            while brush == 200 and shown.locator("#cursor").evaluate("(e) => parseFloat(e.style.width) < 60"):
+            for _ in range(20 if brush == 200 else 0):
                 shown.keyboard.press("]")
             found[tool] = frames_of_a_stroke(open_page)
     return found

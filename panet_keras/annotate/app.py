@@ -27,7 +27,8 @@ no new proposals.
 
 **Errors** are JSON `{"error": TEXT, "mend": TEXT}`: 400 what was sent makes no sense, 403 token, host or origin,
 404 no such thing, 409 somebody else's newer version (or an empty mask that was to be accepted), 411/413 body
-without length or too large, 415 no 8-bit grey PNG, 503 the model is not there (yet).
+without length or too large, 415 no 8-bit grey PNG, 500 a fault of this program, 503 the model is not there (yet), 507 it
+could not be written. The page keeps what got a 500 or 507, says so, tries again, and goes on with other pictures.
 
 Reading
 -------
@@ -186,6 +187,9 @@ class Page:
                 {"error": "wrong method", "mend": "reload the page"}, 405
             ),
         }
+        handlers[500] = lambda request, error: JSONResponse(
+            {"error": f"{type(error).__name__}: {error}", "mend": "look at the program's terminal, and report it"}, 500
+        )
         inner = Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
         self.app = Guard(inner, store.token, hosts, port)
 

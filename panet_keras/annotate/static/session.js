@@ -7,9 +7,11 @@ import { say, sayError } from "./messages.js";
 import { recall, remember } from "./settings.js";
 
 const AHEAD = 3;
+const SOON = 500; // milliseconds for which a decision waits for its picture
 
 export class Session extends Emitter {
   #asked = 0;
+  #showing = null; // resolves when the frame that is wanted is shown
   #stale = false; // the server has another mask of the frame in work
   #own = new Set(); // "id version" that this page made
 
@@ -20,6 +22,8 @@ export class Session extends Emitter {
     this.editor.on("drawing", (drawing) => !drawing && this.#refresh());
     this.saver.on("saved", (id, answer, step) => this.#saved(id, answer, step));
     this.saver.on("conflict", (id) => this.#conflict(id));
+    this.saver.on("failing", (id, error) => this.#failing(id, error));
+    this.saver.on("recovered", (id) => say(`${nameOf(this.folder.frames.get(id))} is saved now.`));
     this.saver.on("refused", (id, error) => this.#refused(id, error));
   }
 
@@ -37,7 +41,11 @@ export class Session extends Emitter {
     return id && this.show(id);
   }
 
-  async show(id) {
+  show(id) {
+    return (this.#showing = this.#show(id));
+  }
+
+  async #show(id) {
     const asked = ++this.#asked;
     this.wanted = id;
     const frame = this.folder.frames.get(id);
@@ -109,10 +117,10 @@ export class Session extends Emitter {
   }
 
   /** accepted, normal or rejected; then on to the next. */
-  decide(state) {
+  async decide(state) {
+    if (this.wanted !== this.id && !(await this.#shownSoon())) return;
     const { id, frame } = this;
-    // Nothing is decided on a picture that is not on the screen yet.
-    if (!frame || frame.state === "unreadable" || this.wanted !== id) return;
+    if (!frame || frame.state === "unreadable") return;
     if (this.saver.conflict(id)) return say("First choose which mask stays.");
     this.editor.close();
     if (state === "accepted" && this.editor.mask.empty) {
@@ -124,6 +132,16 @@ export class Session extends Emitter {
     this.goOn();
   }
 
+  // Nothing is decided on a picture that is not on the screen, and no key is lost because one is a moment late.
+  async #shownSoon() {
+    const [wanted, pressed] = [this.wanted, performance.now()];
+    await this.#showing;
+    if (this.wanted !== wanted || this.id !== wanted) return false;
+    if (performance.now() - pressed < SOON) return true;
+    say("The picture came late: look at it, then press again.");
+    return false;
+  }
+
   /** Proposals for all others; what is drawn is accepted first. */
   async propose() {
     const { id, frame, folder } = this;
@@ -133,7 +151,8 @@ export class Session extends Emitter {
     const begun = frame && (frame.state === "draft" || this.saver.busy(id)) && !this.editor.mask.empty;
     if (begun && !this.saver.conflict(id)) this.decide("accepted");
     try {
-      if (id) await this.saver.idle(id);
+      // Of other pictures, too: the only lesion may be one that was accepted a moment ago.
+      await this.saver.idle();
       const { proposing } = await this.api.post("propose", id ? { to: id } : {});
       folder.set("progress", { ...folder.progress, proposing });
     } catch (error) {
@@ -167,6 +186,12 @@ export class Session extends Emitter {
     if (id === this.id) this.emit("conflict", id);
     else say(text, { stays: true, action: ["Show", () => this.show(id)] });
     this.api.frame(id).then((frame) => this.folder.update(frame), () => {});
+  }
+
+  #failing(id, error) {
+    const name = nameOf(this.folder.frames.get(id));
+    const mend = `– ${error.mend || "look at the program’s terminal"}. It is kept here and tried again; the other pictures go on.`;
+    say(`${name} could not be saved: ${error.message}`, { mend, stays: true, action: ["Try again", () => this.saver.wake()] });
   }
 
   async #refused(id, error) {
