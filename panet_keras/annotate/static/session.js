@@ -11,6 +11,7 @@ const SOON = 500; // milliseconds for which a decision waits for its picture
 
 export class Session extends Emitter {
   #asked = 0;
+  #renewing = null; // the newest description whose mask is on its way
   #showing = null; // resolves when the frame that is wanted is shown
   #stale = false; // the server has another mask of the frame in work
   #own = new Set(); // "id version" that this page made
@@ -175,10 +176,10 @@ export class Session extends Emitter {
   #saved(id, answer, step) {
     this.#own.add(`${id} ${answer.version}`);
     // While more is under way the frame's description is older than what is on the screen.
-    if (answer.frame && !this.saver.busy(id)) this.folder.update(answer.frame);
-    if (id !== this.id) return;
-    if (step.kind === "undo" || step.kind === "redo" || step.kind === "state") this.#stale = true;
-    this.#refresh();
+    const frame = answer.frame && !this.saver.busy(id) ? answer.frame : null;
+    if (id === this.id && step.kind !== "stroke") return this.#renew(frame || this.frame);
+    if (frame) this.folder.update(frame);
+    if (id === this.id) this.#refresh();
   }
 
   #conflict(id) {
@@ -197,31 +198,41 @@ export class Session extends Emitter {
   async #refused(id, error) {
     sayError(error);
     try {
-      this.folder.update(await this.api.frame(id));
+      const frame = await this.api.frame(id);
+      if (id === this.id) this.#renew(frame);
+      else this.folder.update(frame);
     } catch {
-      return;
+      // Offline again: what holds comes with the connection.
     }
-    if (id !== this.id) return;
-    this.#stale = true;
-    this.#refresh();
   }
 
   /** An event told a frame's newest description. */
   told(kind, frame, by) {
     const own = this.saver.busy(frame.id) || this.#own.has(`${frame.id} ${frame.version}`);
     if (this.saver.busy(frame.id)) return;
-    this.folder.update(frame);
-    if (frame.id !== this.id || own || frame.version === this.saver.version(this.id)) return;
-    if (this.saver.conflict(frame.id)) return;
-    this.#stale = true;
+    if (frame.id === this.id && own && this.#renewing) return;
+    if (frame.id !== this.id || own || frame.version === this.saver.version(this.id) || this.saver.conflict(frame.id)) {
+      return this.folder.update(frame);
+    }
     if (kind === "mask") say(`Changed ${by ? `by ${by}` : "in another window"}.`);
     if (kind === "proposed" && frame.changed) say(`New proposal; ${percent(frame.changed)} of it changed.`);
-    this.#refresh();
+    this.#renew(frame);
+  }
+
+  /** First the newest mask of the frame in work, then the words: what they say must be what is on the screen. */
+  async #renew(frame) {
+    const renewing = (this.#renewing = {});
+    this.#stale = true;
+    await this.#refresh(frame);
+    if (renewing !== this.#renewing) return; // a newer one is on its way
+    this.#renewing = null;
+    this.folder.update(frame);
+    if (frame.id === this.id) this.emit("shown", frame);
   }
 
   /** The newest mask of the frame in work, unless a stroke is being drawn or saved. */
-  async #refresh() {
-    const { id, frame } = this;
+  async #refresh(frame = this.frame) {
+    const { id } = this;
     if (!this.#stale || this.editor.drawing || this.saver.busy(id) || this.saver.conflict(id)) return;
     this.#stale = false;
     try {
@@ -233,7 +244,6 @@ export class Session extends Emitter {
       }
       this.saver.saw(id, version);
       this.editor.replace(mask);
-      this.emit("shown", frame);
     } catch (error) {
       sayError(error);
     }
@@ -243,8 +253,7 @@ export class Session extends Emitter {
   caughtUp() {
     if (!this.id || !this.frame) return this.start();
     if (this.saver.busy(this.id) || this.frame.version === this.saver.version(this.id)) return;
-    this.#stale = true;
-    return this.#refresh();
+    return this.#renew(this.frame);
   }
 
   async settle(mine) {
