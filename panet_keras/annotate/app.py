@@ -188,7 +188,11 @@ class Page:
             ),
         }
         handlers[500] = lambda request, error: JSONResponse(
-            {"error": f"{type(error).__name__}: {error}", "mend": "look at the program's terminal, and report it"}, 500
+            {
+                "error": f"{type(error).__name__}: {error}",
+                "mend": "look at the program's terminal, and report it",
+            },
+            500,
         )
         inner = Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
         self.app = Guard(inner, store.token, hosts, port)

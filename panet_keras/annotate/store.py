@@ -283,7 +283,10 @@ class Store:
             now, changes = self._histories[frame.id].now, self._histories[frame.id].changes
             if now is not None:
                 return self.snapshot_png(frame, now), self.version(frame)
-            for number in (_number(version), self._proposals[frame.id].number if self.proposal(frame) else None):
+            for number in (
+                _number(version),
+                self._proposals[frame.id].number if self.proposal(frame) else None,
+            ):
                 png = self._png(frame, number) if number else None
                 if png is not None:
                     return png, f"{changes}.{number}"

@@ -404,7 +404,9 @@ def test_pen_fingers_and_labels(window):
     send = page.context.new_cdp_session(page).send
 
     def pen(*points):
-        for kind, (x, y) in zip(["mousePressed"] + ["mouseMoved"] * (len(points) - 2) + ["mouseReleased"], points):
+        for kind, (x, y) in zip(
+            ["mousePressed"] + ["mouseMoved"] * (len(points) - 2) + ["mouseReleased"], points
+        ):
             x, y = place(page, x, y)
             held = {"button": "left", "buttons": 1, "clickCount": 1, "pointerType": "pen", "force": 0.5}
             send("Input.dispatchMouseEvent", {"type": kind, "x": x, "y": y, **held})
