@@ -88,11 +88,14 @@ class Loop:
         tell: function that is given each event, a dictionary with `kind` (see `app`), from any thread.
         extra: list of `Example`, pictures elsewhere that support as well.
         disk: bytes that kept features may take in the output folder.
+
+    Attributes:
+        curve: whether the measure of quality tries few supports as well as all.
     """
 
     def __init__(self, store, folder, tell=lambda event: None, extra=(), disk=4 << 30):
         self.store, self.folder, self.tell = store, folder, tell
-        self.model, self.model_error, self.wanted, self.quality = None, None, False, []
+        self.model, self.model_error, self.wanted, self.quality, self.curve = None, None, False, [], True
         self._extra, self._encoded_extra = list(extra), []
         self._disk, self._features, self._near = disk, None, None
         self._support, self._support_of, self._measured, self._calibrated = None, None, None, {}
@@ -417,7 +420,11 @@ class Loop:
         for label in sorted(support.lesions, key=lambda label: label != most):
             lesions = support.lesions[label]
             found = leave_one_out(
-                self.model, lesions, support.normals, lambda: self._asked == asked, curve=label == most
+                self.model,
+                lesions,
+                support.normals,
+                lambda: self._asked == asked,
+                curve=self.curve and label == most,
             )
             if found is None:
                 return
