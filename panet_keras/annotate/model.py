@@ -93,7 +93,7 @@ class LocalModel:
         flat = np.concatenate([x.reshape(len(prepared), -1) for x in maps], axis=1)
         return list(flat.astype(np.float16))
 
-    def _maps(self, features):
+    def maps(self, features):
         """float32 [F, h, w, C] of each scale that the decoder uses."""
         stack = np.stack(features)
         ends = np.cumsum([np.prod(shape) for shape in self._shapes])
@@ -102,10 +102,10 @@ class LocalModel:
 
     def support(self, pairs):
         features, masks = zip(*pairs)
-        return self._support(self._maps(features), np.stack(masks))
+        return self._support(self.maps(features), np.stack(masks))
 
     def segment(self, support, features):
-        return self._segment(support, self._maps(features)).numpy()
+        return self._segment(support, self.maps(features)).numpy()
 
     def fit_threshold(self, lesions, normals):
         from panet_keras.inference.presence import fit_threshold
