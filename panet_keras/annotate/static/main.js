@@ -50,6 +50,7 @@ const choose = (id) => {
 const grids = [$("grid"), $("overview")].map((container) => new Grid(container, { folder, queue, thumbnails, choose }));
 
 const ui = {
+  overviewShown: () => !$("overview").hidden,
   toggleOverview() {
     const hidden = ($("overview").hidden = !$("overview").hidden);
     $("stage").classList.toggle("away", !hidden);

@@ -340,7 +340,10 @@ def test_the_keyboard_alone_and_every_text_can_be_read(window, server):
     page.keyboard.press("t")
     page.locator("#overview .cell").first.wait_for()
     looks["overview"] = page.evaluate(POOR_CONTRAST), page.evaluate(NAMELESS)
-    page.keyboard.press("Escape")
+    # Nothing is decided on a picture that is not in sight: the key shows it.
+    page.keyboard.press("n")
+    page.locator("#overview").wait_for(state="hidden")
+    state(page, "a_2.png", "Proposed")
     page.keyboard.press("?")
     page.get_by_text("How it goes").wait_for()
     looks["help"] = page.evaluate(POOR_CONTRAST), page.evaluate(NAMELESS)
