@@ -1,26 +1,28 @@
 """Does the loop pay: how much less has a person to draw who gets proposals, and corrections that support the next?
 
     python -m benchmarks.annotation DATA WORK [--pictures 60] [--orders 3] [--model NAME]
-                                                        about 2 minutes for each order on 2 quiet cores, resumable
 
-DATA holds BUSI. What is done lies in WORK, with a log; started again, it goes on after the last picture order and way
-that are whole. A simulated person goes through pictures in a random order, the same in each way of working:
+takes about 2 minutes for each order on 2 quiet cores.
+
+DATA holds BUSI. What is done lies in WORK, with a log; started again, it goes on after the last picture order
+and way that are whole. A simulated person goes through pictures in a random order, the same in each way of
+working:
 
 * by hand: every lesion is drawn;
 * fixed: proposals with the first five lesions as support (and the normal frames seen until then), for good;
 * loop: every accepted or corrected mask supports the next proposal, through `panet_keras.annotate.loop`.
 
 The person accepts a mask whose Dice with the truth is at least 0.9, and corrects any other to the truth; an
-empty proposal for a frame without lesion is accepted as well. Pixels are those that are changed. A stroke is one drag
-of the mouse: by hand each lesion takes one; a correction takes one for each connected region of wrong pixels (of 25 or
-more), or draws the lesions anew where that is less. Keys count in no way: each picture takes one in every way, to accept
-it or to say that there is no lesion, which also empties a wrong proposal.
+empty proposal for a frame without lesion is accepted as well. Pixels are those that are changed. A stroke is
+one drag of the mouse: by hand each lesion takes one; a correction takes one for each connected region of
+wrong pixels (of 25 or more), or draws the lesions anew where that is less. Keys count in no way: each
+picture takes one in every way, to accept it or to say that there is no lesion, which also empties a wrong proposal.
 
-Proposals are made of the next picture alone, and the curve of quality is not: the page makes all, and the numbers are
-the same, for no proposal depends on another.
+Proposals are made of the next picture alone, and the curve of quality is not: the page makes all, and the
+numbers are the same, for no proposal depends on another.
 
-The model should not have seen BUSI: bus_uclm_lite0, of another hospital, is the default; the shipped bus_multi_lite0 was
-trained on it.
+The model should not have seen BUSI: bus_uclm_lite0, of another hospital, is the default; the shipped
+bus_multi_lite0 was trained on it.
 """
 
 import argparse

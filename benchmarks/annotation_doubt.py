@@ -2,16 +2,18 @@
 
     python -m benchmarks.annotation_doubt DATA [--model NAME]          about 3 minutes on 2 cores
 
-DATA holds BUSI; the model should not have seen it (default: bus_uclm_lite0). 100 lesion frames are segmented with 1 to
-96 lesions (and half as many normal frames, 24 at most) as support, of other frames: mean Dice, how well presence tells
-them from 25 normal frames (area under the curve), and processor time of the decoder for each.
+DATA holds BUSI; the model should not have seen it (default: bus_uclm_lite0). 100 lesion frames are segmented
+with 1 to 96 lesions (and half as many normal frames, 24 at most) as support, of other frames: mean Dice, how
+well presence tells them from 25 normal frames (area under the curve), and processor time of the decoder for
+each.
 
-Doubt: with 24 lesions and 12 normal frames, Spearman's correlation of each kind of doubt with one minus Dice, and how well
-it tells masks with a Dice below 0.9, which a person would correct (area under the curve):
+Doubt: with 24 lesions and 12 normal frames, Spearman's correlation of each kind of doubt with one minus Dice,
+and how well it tells masks with a Dice below 0.9, which a person would correct (area under the curve):
 
 * expected: one minus the Dice that the probabilities expect of their own mask (`answer.expected_dice`);
 * halves: one minus the soft Dice of the answers of the two halves of the support;
-* mirrored: one minus the Dice of the masks of the picture and of its mirror image (encoder and decoder again);
+* mirrored: one minus the Dice of the masks of the picture and of its mirror image (encoder and decoder
+again);
 * mirrored features: the same with the kept features turned over, which costs the decoder alone.
 """
 

@@ -4,19 +4,19 @@
     python -m benchmarks.annotation_speed --parts proposals page
     python -m benchmarks.annotation_speed --model FOLDER --try
 
-Each part runs in a process of its own and leaves its numbers in `--work`; started again, the parts that are there
-are not run again. Phantom pictures of 600 x 800 pixels:
+Each part runs in a process of its own and leaves its numbers in `--work`; started again, the parts that are
+there are not run again. Phantom pictures of 600 x 800 pixels:
 
-* proposals: 1,000 pictures. Seconds from the key to the first proposal; all first proposals (decode, resize, encoder,
-  decoder, writing) and all of them again after a correction (decoder and writing), with one support and with as many
-  as are ever used; wall and processor time of each.
-* page: the same command as a person's, in Chromium: from one picture to the next while nothing else runs and while
-  proposals are made in the background, and from the key to the first proposal on the screen.
+* proposals: 1,000 pictures. Seconds from the key to the first proposal; all first proposals (decode, resize,
+  encoder, decoder, writing) and all of them again after a correction (decoder and writing), with one support
+  and with as many as are ever used; wall and processor time of each.
+* page: the same command as a person's, in Chromium: from one picture to the next while nothing else runs and
+  while proposals are made in the background, and from the key to the first proposal on the screen.
 * stroke: display frames while a stroke is drawn on 2000 x 1500 pixels.
 * memory: resident memory over 10,000 small pictures, proposed twice.
 
-Wall times are of use on a quiet machine only; processor times hold on a busy one as well, roughly. The load is
-written beside both.
+Wall times are of use on a quiet machine only; processor times hold on a busy one as well, roughly. The load
+is written beside both.
 """
 
 import argparse

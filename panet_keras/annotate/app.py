@@ -25,10 +25,11 @@ no lesion: mask empty), `rejected` (a person refused it: not exported as annotat
 (`error` says why). Done are accepted, corrected, normal and rejected. While a frame is `draft` or done it gets
 no new proposals.
 
-**Errors** are JSON `{"error": TEXT, "mend": TEXT}`: 400 what was sent makes no sense, 403 token, host or origin,
-404 no such thing, 409 somebody else's newer version (or an empty mask that was to be accepted), 411/413 body
-without length or too large, 415 no 8-bit grey PNG, 500 a fault of this program, 503 the model is not there (yet), 507 it
-could not be written. The page keeps what got a 500 or 507, says so, tries again, and goes on with other pictures.
+**Errors** are JSON `{"error": TEXT, "mend": TEXT}`: 400 what was sent makes no sense, 403 token, host or
+origin, 404 no such thing, 409 somebody else's newer version (or an empty mask that was to be accepted),
+411/413 body without length or too large, 415 no 8-bit grey PNG, 500 a fault of this program, 503 the model is
+not there (yet), 507 it could not be written. The page keeps what got a 500 or 507, says so, tries again, and
+goes on with other pictures.
 
 Reading
 -------

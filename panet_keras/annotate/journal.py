@@ -53,8 +53,8 @@ class Journal:
                     take(json.loads(line))
                 except ValueError as error:
                     raise PANetError(
-                        f"{self.path}, line {number}: no JSON ({error}); expected what this program wrote. Restore "
-                        "the file from a copy, or delete the line."
+                        f"{self.path}, line {number}: no JSON ({error}); expected what this program wrote. "
+                        "Restore the file from a copy, or delete the line."
                     ) from None
         self._file.truncate(whole)
 

@@ -218,8 +218,8 @@ class Loop:
                     )
 
     def work(self):
-        """Does the next piece: a batch of proposals, the measure of quality, or a second look at some proposals; False
-        where there is none."""
+        """Does the next piece: a batch of proposals, the measure of quality, or a second look at some
+        proposals; False where there is none."""
         with self._model_lock:
             if self.model is None or not self.wanted:
                 return False
@@ -260,7 +260,7 @@ class Loop:
         return batch
 
     def _look_again(self, support):
-        """Has doubts of a batch of proposals completed, when there is nothing else to do; False where there are none.
+        """Completes the doubts of a batch of proposals, when there is nothing else to do; False without any.
 
         A served model is left in peace: others wait for it.
         """
@@ -291,7 +291,7 @@ class Loop:
         return True
 
     def _read_ahead(self):
-        """Has the next batch's pictures decoded and brought to model size while the model works on this one's."""
+        """Has the next batch's pictures decoded and brought to model size while the model has this one's."""
         for frame in itertools.islice(self._line, BATCH):
             if frame.id not in self._ahead and not self._features.has(_key(frame)):
                 try:

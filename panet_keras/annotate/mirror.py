@@ -8,12 +8,13 @@ from panet_keras.annotate.answer import answer
 def disagreement(model, states, thresholds, features, masks):
     """How far each proposal differs from what the model says of the picture's mirror image.
 
-    It tells more of a proposal than its own probabilities do, and more than two halves of the support against each
-    other: docs/decisions/annotation.md.
+    It tells more of a proposal than its own probabilities do, and more than two halves of the support
+    against each other: docs/decisions/annotation.md.
 
     Args:
         model: segmenter, see `panet_keras.annotate.model`.
-        states: dictionary of label number to what the model's `segment` takes. thresholds: of the presence, by label.
+        states: dictionary of label number to what the model's `segment` takes.
+        thresholds: of the presence, by label.
         features: list of the mirrored pictures' features. masks: list of uint8 [H, W], the proposals.
 
     Returns:

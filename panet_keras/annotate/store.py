@@ -18,8 +18,8 @@ from panet_keras.errors import PANetError
 from panet_keras.files import write_whole
 
 SEEN_BYTES = 32 << 20
-"""Of proposals that were shown or replaced, in memory: a person accepts the one that was seen, not the one that came
-meanwhile."""
+"""Of proposals that were shown or replaced, in memory: a person accepts the one that was seen, not the one
+that came meanwhile."""
 SAME = 0.1
 """Share of a proposal's pixels that may change before it is looked at again."""
 COLOURS = ("#00c878", "#f0503c", "#508cff", "#fabe28", "#c864ff", "#28d2e6", "#ff8c28", "#b4dc3c")
@@ -46,9 +46,9 @@ class Proposal:
         number: counts the frame's proposals.
         labels: numbers in its mask.
         presence: from 0 to 1, the highest of all labels.
-        doubt: from 0 to 1, how near the presence is to its threshold, or what the probabilities expect of the mask
-            (`answer`); the mean of that and `mirrored` where this is known.
-        mirrored: share by which the answer to the mirrored picture differs; None as long as nobody has looked.
+        doubt: from 0 to 1, how near the presence is to its threshold, or what the probabilities expect of
+            the mask (`answer`); the mean of that and `mirrored` where this is known.
+        mirrored: share by which the answer to the mirrored picture differs; None before anybody has looked.
         changed: share of the pixels of this and the last proposal together in which they differ; None for the
             first.
         support: short name of model and supports together.
@@ -110,7 +110,7 @@ class Store:
         self.frames, self._files = {}, {}
         self._histories = collections.defaultdict(History)
         self._proposals, self._seen_pngs, self._shared = {}, Recent(SEEN_BYTES), {}
-        # Of thousands of frames these are asked for with every batch of proposals, and change with one frame each.
+        # Of thousands of frames these are asked for with every batch, and change with one frame each.
         self._open, self._supports, self._sorted, self._done = {}, {}, None, set()
         self._journal = Journal(self.output / "journal.jsonl", self._apply)
 
@@ -250,7 +250,8 @@ class Store:
             return self._png(frame, found.number) if found else None
 
     def made_with(self, frame):
-        """(model: dictionary of name, version, digest; supports: list of {id, name, change}) of the last proposal."""
+        """(model: dictionary of name, version, digest; supports: list of {id, name, change}) of the last
+        proposal."""
         return _made_with(self.proposal_png(frame))
 
     def _png(self, frame, number):
@@ -477,8 +478,9 @@ class Store:
         """Keeps the model's mask of a frame, unless a person was faster.
 
         Args:
-            frame: `Frame`. mask: uint8 [H, W]. model: dictionary of name, version, digest. supports: list of {id,
-                name, change} of the masks that it was made with. The rest: as in `Proposal`.
+            frame: `Frame`. mask: uint8 [H, W]. model: dictionary of name, version, digest.
+            supports: list of {id, name, change} of the masks that it was made with.
+            presence, doubt, support: as in `Proposal`.
 
         Returns:
             The `Proposal`, or None.
@@ -512,8 +514,8 @@ class Store:
             return self._proposals[frame.id]
 
     def looked_again(self, frame, number, share):
-        """Keeps by how much the answer to the mirrored picture differs from a proposal, unless there is a newer one or
-        a person was faster.
+        """Keeps by how much the answer to the mirrored picture differs from a proposal, unless there is a
+        newer one or a person was faster.
 
         Args:
             frame: `Frame`. number: of the proposal. share: from 0 to 1.

@@ -1,4 +1,4 @@
-"""The annotation page with a served model: the same proposals as with the model here, and words where there is none."""
+"""The annotation page with a served model: the same proposals as with the model here, or words."""
 
 import socket
 

@@ -92,7 +92,7 @@ def test_each_label_has_a_threshold_of_its_own(opened, pictures):
     store, _, loop, frames, _ = opened
     store.add_label("Cyst")
     presences = {1: 0.9, 2: 0.6}
-    # One label looks like the model's own, the other is seen faintly: with one threshold it would never be proposed.
+    # One label is seen clearly, the other faintly: with one threshold it would never be proposed.
     loop.model.fit_threshold = lambda lesions, normals: float(np.mean(lesions)) / 2
     segment = loop.model.segment
     loop.model.segment = lambda level, features: segment(level, features) * presences[1 if level < 0.5 else 2]
