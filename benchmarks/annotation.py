@@ -16,7 +16,8 @@ The person accepts a mask whose Dice with the truth is at least 0.9, and correct
 empty proposal for a frame without lesion is accepted as well. Pixels are those that are changed. A stroke is
 one drag of the mouse: by hand each lesion takes one; a correction takes one for each connected region of
 wrong pixels (of 25 or more), or draws the lesions anew where that is less. Keys count in no way: each
-picture takes one in every way, to accept it or to say that there is no lesion, which also empties a wrong proposal.
+picture takes one in every way, to accept it or to say that there is no lesion, which also empties a wrong
+proposal.
 
 Proposals are made of the next picture alone, and the curve of quality is not: the page makes all, and the
 numbers are the same, for no proposal depends on another.

@@ -115,7 +115,8 @@ class Loop:
             self._features = Features(self.store.output / "features", name, disk=self._disk)
             self._encoded_extra = [(one.name, *one.encode(model)) for one in self._extra]
             self.model = model
-            self._support = self._support_of = None
+            self._support = self._support_of = self._line_of = self._measured = None
+            self._ahead.clear()
         # What was proposed before a restart goes on.
         self.wanted = self.wanted or any(key is not None for key in self.store.pending().values())
         self.tell({"kind": "model"})
@@ -178,9 +179,9 @@ class Loop:
         """Ends the thread after its present piece."""
         self._stopped = True
         self._wake()
-        self._reader.shutdown(wait=False, cancel_futures=True)
         if self._thread:
             self._thread.join(30)
+        self._reader.shutdown(wait=False, cancel_futures=True)
 
     # In the thread
 

@@ -145,6 +145,7 @@ export class Session extends Emitter {
 
   /** Proposals for all others; what is drawn is accepted first. */
   async propose() {
+    if (this.wanted !== this.id && !(await this.#shownSoon())) return;
     const { id, frame, folder } = this;
     if (folder.model.error) return sayError({ message: `The model cannot be used: ${folder.model.error}` });
     if (!folder.model.ready) return say("The model is still loading; go on drawing.");
