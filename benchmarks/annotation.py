@@ -1,22 +1,33 @@
 """Does the loop pay: how much less has a person to draw who gets proposals, and corrections that support the next?
 
-    python -m benchmarks.annotation DATA [--pictures 60] [--orders 3]      about 10 minutes for each order on 2 cores
+    python -m benchmarks.annotation DATA WORK [--pictures 60] [--orders 3] [--model NAME]
 
-DATA holds BUSI. A simulated person goes through pictures in a random order, the same in each way of working:
+takes about 2 minutes for each order on 2 quiet cores.
+
+DATA holds BUSI. What is done lies in WORK, with a log; started again, it goes on after the last picture order
+and way that are whole. A simulated person goes through pictures in a random order, the same in each way of
+working:
 
 * by hand: every lesion is drawn;
 * fixed: proposals with the first five lesions as support (and the normal frames seen until then), for good;
 * loop: every accepted or corrected mask supports the next proposal, through `panet_keras.annotate.loop`.
 
 The person accepts a mask whose Dice with the truth is at least 0.9, and corrects any other to the truth; an
-empty proposal for a frame without lesion is accepted as well. Pixels are those that are changed. Strokes are
-counted in favour of nobody: a correction takes one for each connected region of wrong pixels (of 25 or more),
-or draws the lesion anew where that is less; by hand each lesion takes one.
+empty proposal for a frame without lesion is accepted as well. Pixels are those that are changed. A stroke is
+one drag of the mouse: by hand each lesion takes one; a correction takes one for each connected region of
+wrong pixels (of 25 or more), or draws the lesions anew where that is less. Keys count in no way: each
+picture takes one in every way, to accept it or to say that there is no lesion, which also empties a wrong
+proposal.
 
-The model is the preset of another hospital, bus_uclm_lite0: the shipped bus_multi_lite0 was trained on BUSI.
+Proposals are made of the next picture alone, and the curve of quality is not: the page makes all, and the
+numbers are the same, for no proposal depends on another.
+
+The model should not have seen BUSI: bus_uclm_lite0, of another hospital, is the default; the shipped
+bus_multi_lite0 was trained on it.
 """
 
 import argparse
+import json
 import pathlib
 import tempfile
 import time
@@ -30,6 +41,7 @@ from panet_keras.annotate.model import LocalModel
 from panet_keras.annotate.quality import dice_of
 from panet_keras.annotate.store import Store
 from panet_keras.data import load_csv
+from panet_keras.files import write_whole
 
 MODEL = "bus_uclm_lite0"
 GOOD = 0.9
@@ -38,10 +50,24 @@ NORMALS = 0.2
 """Share of frames without lesion among the pictures."""
 SMALLEST = 25
 WAYS = ("by hand", "fixed", "loop")
+COLUMNS = ("accepted as proposed", "pixels changed", "strokes")
 
 
-class FirstSupports(Store):
-    """A store whose support is what was there when the fifth lesion was accepted."""
+class NextAlone(Store):
+    """A store of which one frame at a time gets a proposal.
+
+    Attributes:
+        next: identifier of that frame.
+    """
+
+    next = None
+
+    def pending(self):
+        return {identifier: key for identifier, key in super().pending().items() if identifier == self.next}
+
+
+class FirstSupports(NextAlone):
+    """Its support is what was there when the fifth lesion was accepted."""
 
     def supports(self):
         found = super().supports()
@@ -61,19 +87,17 @@ def sample(records, count, seed):
 
 
 def strokes(found, truth):
-    """How many a person needs from a mask to the truth."""
+    """How many a person needs from a mask to the truth; none to an empty one, for which there is a key."""
     eight = np.ones((3, 3), bool)
     anew = ndimage.label(truth, eight)[1]
     numbers, _ = ndimage.label(found != truth, eight)
     wrong = int((np.bincount(numbers.ravel())[1:] >= SMALLEST).sum())
-    # An empty truth needs one key, "no lesion".
-    return max(1, min(wrong, anew)) if truth.any() else 1
+    return max(1, min(wrong, anew)) if truth.any() else 0
 
 
 def work(records, way, model):
-    """One way through the pictures: totals after each, and seconds for each proposal."""
-    rows, seconds = [], {"first": [], "again": []}
-    totals = {"accepted": 0, "pixels": 0, "strokes": 0}
+    """One way through the pictures: totals of `COLUMNS` after each picture."""
+    rows, totals = [], [0, 0, 0]
     with tempfile.TemporaryDirectory() as place:
         pictures = pathlib.Path(place, "pictures")
         pictures.mkdir()
@@ -82,74 +106,61 @@ def work(records, way, model):
             link = pictures / f"{number:03d}{pathlib.Path(one.image).suffix}"
             link.symlink_to(pathlib.Path(one.image).resolve())
             truths.append((one.decode().mask > 0).astype(np.uint8))
-        kind = FirstSupports if way == "fixed" else Store
+        kind = FirstSupports if way == "fixed" else NextAlone
         store, folder, loop = server.open_folder(pictures, f"{place}/out", say=lambda line: None, kind=kind)
         if way != "by hand":
             loop.use(model)
-            loop.wanted = True
+            loop.wanted, loop.curve = True, False
         for frame, truth in zip(list(folder.frames.values()), truths):
+            store.next = frame.id
+            loop.changed(frame)
+            while way != "by hand" and loop.work():
+                pass
             folder.picture(frame)
             found = store.mask(frame)
-            fine = dice_of(found > 0, truth > 0) >= GOOD
-            proposed = store.proposal(frame) is not None
-            if fine and proposed:
-                totals["accepted"] += 1
+            if store.proposal(frame) and dice_of(found > 0, truth > 0) >= GOOD:
+                totals[0] += 1
             else:
-                totals["pixels"] += int(np.count_nonzero(found != truth))
-                totals["strokes"] += strokes(found, truth)
-            if truth.any() and not (fine and proposed):
-                store.stroke(frame, masks.encode(truth), store.version(frame), "truth", "simulated")
+                totals[1] += int(np.count_nonzero(found != truth))
+                totals[2] += strokes(found, truth)
+                if truth.any():
+                    store.stroke(frame, masks.encode(truth), store.version(frame), "truth", "simulated")
             store.decide(frame, "accepted" if truth.any() else "normal", store.version(frame), "simulated")
-            rows.append(list(totals.values()))
-            if way != "by hand":
-                _propose(loop, frame, seconds)
+            rows.append(list(totals))
+        loop.stop()
         store.close()
-    return rows, seconds
+    return rows
 
 
-def _propose(loop, frame, seconds):
-    """Has all proposals made, as the page's thread does between two pictures."""
-    loop.changed(frame)
-    pending = loop.store.pending()
-    kind = "first" if pending and all(key is None for key in pending.values()) else "again"
-    began, before, spent = time.perf_counter(), loop.quality, 0.0
-    while loop.work():
-        if loop.quality is before:  # its measure comes after the proposals, and is no part of their time
-            spent = time.perf_counter() - began
-    made = sum(key is not None for key in loop.store.pending().values())
-    if made:
-        seconds[kind].append(spent / made)
-
-
-def run(data, pictures=60, orders=3):
-    """Writes results/annotation.json."""
+def run(data, work_folder, pictures=60, orders=3, name=MODEL):
+    """The result, made of what lies in `work_folder` and what is still to do."""
+    kept, model = pathlib.Path(work_folder), None
+    kept.mkdir(parents=True, exist_ok=True)
     records = load_csv(pathlib.Path(data) / "BUSI" / "table.csv")
-    model = LocalModel.open(MODEL)
     ways = {way: [] for way in WAYS}
-    times = {"first": [], "again": []}
     for seed in range(orders):
         chosen = sample(records, pictures, seed)
         for way in WAYS:
-            rows, seconds = work(chosen, way, model)
-            ways[way].append(rows)
-            if way == "loop":
-                for kind, values in seconds.items():
-                    times[kind] += values
-            print(f"order {seed}, {way}: accepted, pixels, strokes = {rows[-1]}", flush=True)
+            file = kept / f"{pathlib.Path(name).name}-{pictures}-{seed}-{way.replace(' ', '_')}.json"
+            if not file.exists():
+                model = model or LocalModel.open(name)
+                began = time.time()
+                write_whole(file, json.dumps(work(chosen, way, model)))
+                line = f"order {seed}, {way}: {time.time() - began:.0f} s"
+                print(line, flush=True)
+                with open(kept / "log.txt", "a") as log:
+                    log.write(f"{time.strftime('%F %T')} {line}\n")
+            ways[way].append(json.loads(file.read_text()))
+            print(f"order {seed}, {way}: {', '.join(COLUMNS)} = {ways[way][-1][-1]}", flush=True)
     hand = [rows[-1] for rows in ways["by hand"]]
-    result = {
-        "model": MODEL,
+    return {
+        "model": name,
         "pictures": pictures,
         "orders": orders,
-        "columns": ["accepted as proposed", "pixels changed", "strokes"],
+        "columns": COLUMNS,
         "totals": {way: _totals([rows[-1] for rows in found], hand) for way, found in ways.items()},
         "curves": {way: np.mean(found, 0).round(1).tolist() for way, found in ways.items()},
-        "seconds_for_each_proposal": {
-            "encoder and decoder": float(np.median(times["first"])) if times["first"] else None,
-            "decoder alone, later rounds": float(np.median(times["again"])) if times["again"] else None,
-        },
     }
-    return result
 
 
 def _totals(found, hand):
@@ -170,16 +181,20 @@ def _ends(values):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data")
+    parser.add_argument("work", help="folder for what is done")
     parser.add_argument("--pictures", type=int, default=60)
     parser.add_argument("--orders", type=int, default=3)
-    parser.add_argument("--try", action="store_true", dest="trial", help="print, and write nothing")
+    parser.add_argument(
+        "--model", default=MODEL, help=f"a preset's name or folder, or a .keras file (default: {MODEL})"
+    )
+    parser.add_argument("--try", action="store_true", dest="trial", help="print, and write no result")
     arguments = parser.parse_args()
-    result = run(arguments.data, arguments.pictures, arguments.orders)
+    result = run(arguments.data, arguments.work, arguments.pictures, arguments.orders, arguments.model)
     question = (
         "How much less has a person to draw with proposals, and with corrections that support the next ones?"
     )
     if arguments.trial:
-        print(result)
+        print(result["totals"])
     else:
         record.write("annotation", question, result)
 

@@ -25,9 +25,11 @@ no lesion: mask empty), `rejected` (a person refused it: not exported as annotat
 (`error` says why). Done are accepted, corrected, normal and rejected. While a frame is `draft` or done it gets
 no new proposals.
 
-**Errors** are JSON `{"error": TEXT, "mend": TEXT}`: 400 what was sent makes no sense, 403 token, host or origin,
-404 no such thing, 409 somebody else's newer version (or an empty mask that was to be accepted), 411/413 body
-without length or too large, 415 no 8-bit grey PNG, 503 the model is not there (yet).
+**Errors** are JSON `{"error": TEXT, "mend": TEXT}`: 400 what was sent makes no sense, 403 token, host or
+origin, 404 no such thing, 409 somebody else's newer version (or an empty mask that was to be accepted),
+411/413 body without length or too large, 415 no 8-bit grey PNG, 500 a fault of this program, 503 the model is
+not there (yet), 507 it could not be written. The page keeps what got a 500 or 507, says so, tries again, and
+goes on with other pictures.
 
 Reading
 -------
@@ -186,6 +188,13 @@ class Page:
                 {"error": "wrong method", "mend": "reload the page"}, 405
             ),
         }
+        handlers[500] = lambda request, error: JSONResponse(
+            {
+                "error": f"{type(error).__name__}: {error}",
+                "mend": "look at the program's terminal, and report it",
+            },
+            500,
+        )
         inner = Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
         self.app = Guard(inner, store.token, hosts, port)
 
@@ -324,10 +333,10 @@ class Page:
         return self._png(request, version, lambda: content, headers={"X-Version": version})
 
     def _proposal(self, request):
-        proposal = self.store.proposal(self._of(request))
-        if proposal is None:
+        content = self.store.proposal_png(self._of(request))
+        if content is None:
             raise Refusal(404, "nothing was proposed for this picture", "ask for proposals first")
-        return self._png(request, f"proposal {proposal.number}", lambda: proposal.png)
+        return self._png(request, None, lambda: content)
 
     def _probability(self, request):
         frame = self._of(request)
@@ -495,6 +504,7 @@ class Page:
             return self.folder.picture(frame)
         except ImageError as error:
             if known is None:
+                self.store.lost(frame)
                 self._tell({"kind": "state", "frame": frame, "by": None})
             raise Refusal(404, str(error), "export the picture again; the others go on") from None
 

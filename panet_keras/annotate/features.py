@@ -46,6 +46,13 @@ class Features:
         self._keep(identifier, found)
         return found
 
+    def has(self, identifier):
+        """Whether `get` will find it, without reading it."""
+        with self._lock:
+            if identifier in self._kept:
+                return True
+        return (self._folder / identifier).exists()
+
     def put(self, identifier, features):
         """Keeps float16 [n]; a full disk keeps it in memory alone."""
         self._keep(identifier, features)

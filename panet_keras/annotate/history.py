@@ -6,7 +6,7 @@ DONE = ("accepted", "corrected", "normal", "rejected")
 DECISIONS = (*DONE, "unseen")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Snapshot:
     """A frame after a person's change.
 

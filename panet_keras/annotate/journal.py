@@ -36,28 +36,30 @@ class Journal:
     Args:
         path: file, made if absent. What a kill left of a last line is cut off: its change was never
             acknowledged.
+        take: function that is given each line's dictionary.
 
     Raises:
         PANetError: a line before the last that is no JSON: somebody changed the file.
     """
 
-    def __init__(self, path):
-        self.path = pathlib.Path(path)
-        content = self.path.read_bytes() if self.path.exists() else b""
-        whole = content[: content.rfind(b"\n") + 1]
-        self.entries = []
-        for number, line in enumerate(whole.splitlines(), 1):
-            try:
-                self.entries.append(json.loads(line))
-            except ValueError as error:
-                raise PANetError(
-                    f"{self.path}, line {number}: no JSON ({error}); expected what this program wrote. Restore the "
-                    "file from a copy, or delete the line."
-                ) from None
+    def __init__(self, path, take):
+        self.path, self._size = pathlib.Path(path), 0
         # Without a buffer, which would keep what a full disk refused and write it with the next entry.
         self._file = open(self.path, "ab", buffering=0)
-        self._size = len(whole)
-        if len(whole) < len(content):
+        # Line by line: of 10,000 pictures it is some 50 MB.
+        with open(self.path, "rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    break
+                self._size += len(line)
+                try:
+                    take(json.loads(line))
+                except ValueError as error:
+                    raise PANetError(
+                        f"{self.path}, line {number}: no JSON ({error}); expected what this program wrote. "
+                        "Restore the file from a copy, or delete the line."
+                    ) from None
+        if self._size < os.path.getsize(self.path):
             self._file.truncate(self._size)
 
     def append(self, *entries):

@@ -1,15 +1,18 @@
 """The loop: accepted masks support the model, its proposals are made and made again, in the background."""
 
+import collections
 import dataclasses
 import hashlib
+import itertools
 import json
 import threading
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from panet_keras.annotate import queue
+from panet_keras.annotate import masks, mirror, queue
 from panet_keras.annotate.answer import answer, enlarge
 from panet_keras.annotate.features import Features
 from panet_keras.annotate.quality import leave_one_out
@@ -62,7 +65,7 @@ class Example:
     def encode(self, model):
         """(features, mask uint8 [h, w] or None). Raises ImageError, PANetError."""
         picture = decode_image(self.image)
-        [features] = model.encode([picture])
+        [features] = model.encode([model.prepare(picture)])
         if not self.masks:
             return features, None
         mask = np.logical_or.reduce([decode_mask(path)[0] for path in self.masks])
@@ -85,16 +88,21 @@ class Loop:
         tell: function that is given each event, a dictionary with `kind` (see `app`), from any thread.
         extra: list of `Example`, pictures elsewhere that support as well.
         disk: bytes that kept features may take in the output folder.
+
+    Attributes:
+        curve: whether the measure of quality tries few supports as well as all.
     """
 
     def __init__(self, store, folder, tell=lambda event: None, extra=(), disk=4 << 30):
         self.store, self.folder, self.tell = store, folder, tell
-        self.model, self.model_error, self.wanted, self.quality = None, None, False, []
+        self.model, self.model_error, self.wanted, self.quality, self.curve = None, None, False, [], True
         self._extra, self._encoded_extra = list(extra), []
         self._disk, self._features, self._near = disk, None, None
         self._support, self._support_of, self._measured, self._calibrated = None, None, None, {}
         self._asked, self._due, self._stopped = 0, 0.0, False
-        self._round, self._order = None, (None, [])
+        self._round, self._line, self._line_of = None, collections.deque(), None
+        self._looks = collections.deque()
+        self._ahead, self._reader = {}, ThreadPoolExecutor(1, "pictures")
         self._condition, self._model_lock = threading.Condition(), threading.RLock()
         self._thread = None
 
@@ -107,7 +115,8 @@ class Loop:
             self._features = Features(self.store.output / "features", name, disk=self._disk)
             self._encoded_extra = [(one.name, *one.encode(model)) for one in self._extra]
             self.model = model
-            self._support = self._support_of = None
+            self._support = self._support_of = self._line_of = self._measured = None
+            self._ahead.clear()
         # What was proposed before a restart goes on.
         self.wanted = self.wanted or any(key is not None for key in self.store.pending().values())
         self.tell({"kind": "model"})
@@ -132,7 +141,7 @@ class Loop:
     def support_size(self):
         """Dictionary of lesions and normals, of all masks that may support."""
         found = self.store.supports()
-        lesions = sum(bool(labels) for *_, labels in found) + sum(bool(one.masks) for one in self._extra)
+        lesions = sum(bool(item[-1]) for item in found) + sum(bool(one.masks) for one in self._extra)
         return {"lesions": lesions, "normals": len(found) + len(self._extra) - lesions}
 
     def probability(self, frame, label=None):
@@ -172,6 +181,7 @@ class Loop:
         self._wake()
         if self._thread:
             self._thread.join(30)
+        self._reader.shutdown(wait=False, cancel_futures=True)
 
     # In the thread
 
@@ -209,33 +219,96 @@ class Loop:
                     )
 
     def work(self):
-        """Does the next piece: a batch of proposals, or the measure of quality; False where there is none."""
+        """Does the next piece: a batch of proposals, the measure of quality, or a second look at some
+        proposals; False where there is none."""
         with self._model_lock:
             if self.model is None or not self.wanted:
                 return False
             support = self._current()
             if support is None:
                 return False
-            pending = self.store.pending()
-            batch = queue.next_batch(self._ranked(pending), pending, support.key, BATCH)
+            batch = self._next_batch(support)
             if batch:
-                self._begin_or_go_on(support, pending)
+                self._begin_or_go_on(support, len(batch))
                 self._propose(batch, support)
                 return True
             self._end_round()
-            if self._measured != support.key:
+            if self._measured != support.names:
                 self._measure(support)
                 return True
-            return False
+            return self._look_again(support)
 
-    def _ranked(self, pending):
-        """Frames that get proposals, nearest first; thousands are sorted once for each change, not for each batch."""
-        if self._order[0] != self._asked:
+    def _next_batch(self, support):
+        """The next frames; thousands are put in line once for each change, not for each batch."""
+        made_for = self._asked, support.key
+        if self._line_of != made_for:
+            pending, near = self.store.pending(), self._near
             frames = [self.store.frames[identifier] for identifier in pending]
-            near = self._near
-            ordered = queue.order(frames, "near", to=near) if near else queue.order(frames, "name")
-            self._order = (self._asked, ordered)
-        return [frame for frame in self._order[1] if frame.id in pending]
+            ranked = queue.order(frames, "near", to=near) if near else queue.order(frames, "name")
+            self._line = collections.deque(queue.next_batch(ranked, pending, support.key, len(ranked)))
+            self._line_of = made_for
+            self._looks = collections.deque(ranked)
+            self._ahead.clear()
+        return self._taken(self._line, self.store.open_for_proposals)
+
+    def _taken(self, line, wanted):
+        """The first frames of a line that are (still) wanted, taken out of it."""
+        batch = []
+        while line and len(batch) < BATCH:
+            frame = line.popleft()
+            if wanted(frame):
+                batch.append(frame)
+        return batch
+
+    def _look_again(self, support):
+        """Completes the doubts of a batch of proposals, when there is nothing else to do; False without any.
+
+        A served model is left in peace: others wait for it.
+        """
+
+        def wanted(frame):
+            proposal = self.store.proposal(frame)
+            return (
+                self.store.open_for_proposals(frame)
+                and proposal is not None
+                and proposal.support == support.key
+                and proposal.mirrored is None
+            )
+
+        batch = self._taken(self._looks, wanted) if self.model.where == "here" else ()
+        if not batch:
+            return False
+        encoded = self._encoded(batch, mirrored=True)
+        batch = [frame for frame in batch if frame.id in encoded]
+        if not batch:
+            return True
+        numbers = [self.store.proposal(frame).number for frame in batch]
+        proposed = [masks.decode(self.store.proposal_png(frame)) for frame in batch]
+        features = list(encoded.values())
+        found = mirror.disagreement(self.model, support.states, support.thresholds, features, proposed)
+        for frame, number, share in zip(batch, numbers, found):
+            if self.store.looked_again(frame, number, share):
+                self.tell({"kind": "proposed", "frame": frame})
+        return True
+
+    def _read_ahead(self):
+        """Has the next batch's pictures decoded and brought to model size while the model has this one's."""
+        for frame in itertools.islice(self._line, BATCH):
+            if frame.id not in self._ahead and not self._features.has(_key(frame)):
+                try:
+                    self._ahead[frame.id] = self._reader.submit(self._prepared, frame)
+                except RuntimeError:  # stopped meanwhile
+                    return
+
+    def _prepared(self, frame, mirrored=False):
+        """What the model's `encode` takes of a frame; None where it cannot be read, which is said."""
+        try:
+            picture = self.folder.picture(frame, keep=False)
+            return self.model.prepare(np.ascontiguousarray(picture[:, ::-1]) if mirrored else picture)
+        except ImageError:
+            self.store.lost(frame)
+            self.tell({"kind": "state", "frame": frame, "by": None})
+            return None
 
     def _current(self):
         """`Support` of what is accepted now, or None without a lesion."""
@@ -274,25 +347,26 @@ class Loop:
         self._support, self._support_of = found, told
         return found
 
-    def _encoded(self, frames):
+    def _encoded(self, frames, mirrored=False):
         """Dictionary of identifier to features, each computed once; frames that cannot be read are said, and
         missing."""
-        found = {frame.id: self._features.get(f"{frame.id}-{frame.stamp}") for frame in frames}
+        found = {frame.id: self._features.get(_key(frame, mirrored)) for frame in frames}
         missing = [frame for frame in frames if found[frame.id] is None]
         for start in range(0, len(missing), BATCH):
             part, pictures = [], []
             for frame in missing[start : start + BATCH]:
-                try:
-                    pictures.append(self.folder.picture(frame, keep=False))
+                ahead = None if mirrored else self._ahead.pop(frame.id, None)
+                picture = self._prepared(frame, mirrored) if ahead is None else ahead.result()
+                if picture is not None:
+                    pictures.append(picture)
                     part.append(frame)
-                except ImageError:
-                    self.tell({"kind": "state", "frame": frame, "by": None})
             for frame, features in zip(part, self.model.encode(pictures) if pictures else ()):
-                self._features.put(f"{frame.id}-{frame.stamp}", features)
+                self._features.put(_key(frame, mirrored), features)
                 found[frame.id] = features
         return {identifier: features for identifier, features in found.items() if features is not None}
 
     def _propose(self, batch, support):
+        self._read_ahead()
         encoded = self._encoded(batch)
         self._round["done"] += len(batch)
         batch = [frame for frame in batch if frame.id in encoded]
@@ -310,13 +384,14 @@ class Loop:
                 self.tell({"kind": "proposed", "frame": frame})
         self.tell({"kind": "progress"})
 
-    def _begin_or_go_on(self, support, pending):
-        stale = sum(key != support.key for key in pending.values())
-        if self._round is None or self._round["key"] != support.key:
+    def _begin_or_go_on(self, support, count):
+        """A round is all that is proposed with one support; `count` frames of it are begun."""
+        begins = self._round is None or self._round["key"] != support.key
+        if begins:
             self._round = {"key": support.key, "done": 0, "began": time.monotonic(), "changes": []}
-            self._round["left"] = stale
+            self._round["left"] = len(self._line) + count
             self.tell({"kind": "progress"})
-        self._round["left"] = stale
+        self._round["left"] = len(self._line)
 
     def _end_round(self):
         if self._round is None:
@@ -331,7 +406,7 @@ class Loop:
         if current is None:
             return None
         done = current["done"]
-        left = max(0, current["left"] - BATCH) if done else current["left"]
+        left = current["left"]
         seconds = (time.monotonic() - current["began"]) / done * left if done else None
         return {
             "done": done,
@@ -340,20 +415,34 @@ class Loop:
         }
 
     def _measure(self, support):
-        """Leave-one-out Dice of the accepted masks and, where there are normal frames, the thresholds."""
-        asked = self._asked
-        lesions = max(support.lesions.values(), key=len)
-        found = leave_one_out(self.model, lesions, support.normals, lambda: self._asked == asked)
-        if found is None:
-            return
-        self._measured = support.key
-        self.quality = [[count, round(dice, 4)] for count, dice in found[0]]
-        self.tell({"kind": "quality"})
-        if len(support.normals) and len(lesions) > 1:
-            label = next(number for number, pairs in support.lesions.items() if pairs is lesions)
-            threshold = self.model.fit_threshold(found[1], found[2])
+        """Leave-one-out Dice of the accepted masks (of the label with most), and each label's threshold."""
+        asked, thresholds = self._asked, {}
+        most = max(support.lesions, key=lambda label: len(support.lesions[label]))
+        for label in sorted(support.lesions, key=lambda label: label != most):
+            lesions = support.lesions[label]
+            found = leave_one_out(
+                self.model,
+                lesions,
+                support.normals,
+                lambda: self._asked == asked,
+                curve=self.curve and label == most,
+            )
+            if found is None:
+                return
+            if label == most:
+                self.quality = [[count, round(dice, 4)] for count, dice in found[0]]
+                self.tell({"kind": "quality"})
+            if len(lesions) > 1:
+                thresholds[label] = self.model.fit_threshold(found[1], found[2])
+        self._measured = support.names
+        for label, threshold in thresholds.items():
             if abs(threshold - support.thresholds[label]) >= THRESHOLD_STEP:
                 self._calibrated[label] = threshold
+
+
+def _key(frame, mirrored=False):
+    """Names what is kept of a frame's features."""
+    return f"{frame.id}-{frame.stamp}{'-mirrored' if mirrored else ''}"
 
 
 def choose(found, lesions=MOST_LESIONS, normals=MOST_NORMALS):

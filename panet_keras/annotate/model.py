@@ -6,7 +6,8 @@ The loop knows only this much of a segmenter, and a test may put anything of thi
     size                    (h, w) of the model
     where                   "here" or "HOST:PORT"
     presence_threshold      from 0 to 1, of the model itself
-    encode(pictures)        list of uint8 [H, W, 3] of any sizes -> list of float16 [n], the features
+    prepare(picture)        uint8 [H, W, 3] of any size -> what `encode` takes; called beside the other calls
+    encode(prepared)        list of those -> list of float16 [n], the features
     support(pairs)          list of (features, mask uint8 [h, w]), empty masks for normal frames, at least one
                             lesion -> anything, which `segment` takes
     segment(support, features)
@@ -17,7 +18,7 @@ The loop knows only this much of a segmenter, and a test may put anything of thi
                             annotated pictures at original size, their masks bool, and a query -> float32 [H, W]
                             from 0 to 1; None where it cannot
 
-Calls come from several threads, one at a time.
+Calls come from several threads, one at a time but for `prepare`.
 """
 
 import functools
@@ -64,7 +65,7 @@ class LocalModel:
         mask = np.zeros(self.size, np.uint8)
         mask[: self.size[0] // 2] = 1
         for count in (1, 2):
-            blank = self.encode([np.zeros((*self.size, 3), np.uint8)] * count)
+            blank = self.encode([np.zeros((*self.size, 3), np.float32)] * count)
             self.segment(self.support([(features, mask) for features in blank]), blank)
 
     @classmethod
@@ -83,20 +84,16 @@ class LocalModel:
 
         return cls(open_segmenter(model, size), str(model or presets.DEFAULT))
 
-    def encode(self, pictures):
-        import tensorflow as tf
+    def prepare(self, picture):
+        return _small(picture, self.size)
 
-        from panet_keras.pictures.resize import resize_images
-
-        stack = [resize_images(tf.constant(picture, tf.float32) / 255.0, self.size) for picture in pictures]
-        maps = [x.numpy() for x in self._encode(tf.stack(stack))]
+    def encode(self, prepared):
+        maps = [x.numpy() for x in self._encode(np.stack(prepared))]
         self._shapes = [x.shape[1:] for x in maps]
-        return [
-            np.concatenate([x[number].ravel() for x in maps]).astype(np.float16)
-            for number in range(len(stack))
-        ]
+        flat = np.concatenate([x.reshape(len(prepared), -1) for x in maps], axis=1)
+        return list(flat.astype(np.float16))
 
-    def _maps(self, features):
+    def maps(self, features):
         """float32 [F, h, w, C] of each scale that the decoder uses."""
         stack = np.stack(features)
         ends = np.cumsum([np.prod(shape) for shape in self._shapes])
@@ -105,10 +102,10 @@ class LocalModel:
 
     def support(self, pairs):
         features, masks = zip(*pairs)
-        return self._support(self._maps(features), np.stack(masks))
+        return self._support(self.maps(features), np.stack(masks))
 
     def segment(self, support, features):
-        return self._segment(support, self._maps(features)).numpy()
+        return self._segment(support, self.maps(features)).numpy()
 
     def fit_threshold(self, lesions, normals):
         from panet_keras.inference.presence import fit_threshold
@@ -120,6 +117,19 @@ class LocalModel:
 
         newest = slice(-GRAD_CAM_SUPPORTS, None)
         return grad_cam(self._model, pictures[newest], masks[newest], picture, size=self.size)[0].heat
+
+
+def _small(picture, size):
+    """float32 [h, w, 3] from 0 to 1 of uint8 [H, W, 3], by the one resizing rule."""
+    import tensorflow as tf
+
+    from panet_keras.pictures.resize import resize_images
+
+    # Ultrasound is grey: three equal channels are brought to size as one.
+    grey = (picture[..., 0] == picture[..., 1]).all() and (picture[..., 0] == picture[..., 2]).all()
+    used = picture[..., :1] if grey else picture
+    small = resize_images(tf.cast(np.ascontiguousarray(used), tf.float32) / 255.0, size).numpy()
+    return np.repeat(small, 3, -1) if grey else small
 
 
 def _used_features(model, scales, images):
@@ -176,7 +186,7 @@ class ServedModel:
         blank = np.zeros((*self.size, 3), np.uint8)
         mask = np.zeros(self.size, np.uint8)
         mask[: self.size[0] // 2] = 1
-        state = self.support([(self.encode([blank])[0], mask)])
+        state = self.support([(self.encode([self.prepare(blank)])[0], mask)])
         self.presence_threshold = self._threshold(state, blank)
         self.digest = state["model_version"].string_val[0].decode()
 
@@ -227,13 +237,11 @@ class ServedModel:
         found = self._predict("segment_encoded", {**state, **query}, ["presence_threshold"])
         return float(tf.make_ndarray(found["presence_threshold"])[0])
 
-    def encode(self, pictures):
-        import tensorflow as tf
+    def prepare(self, picture):
+        return _small(picture, self.size)
 
-        from panet_keras.pictures.resize import resize_images
-
-        small = [resize_images(tf.constant(picture, tf.float32) / 255.0, self.size) for picture in pictures]
-        return [x.numpy().ravel().astype(np.float16) for x in small]
+    def encode(self, prepared):
+        return [x.ravel().astype(np.float16) for x in prepared]
 
     def _pictures(self, features):
         return np.stack(features).reshape(-1, *self.size, 3).astype(np.float32)

@@ -8,7 +8,7 @@ CURVE = (1, 2, 5, 10, 20, 50)
 """As `panet_keras.inference.leave_one_out.CURVE`, whose import starts TensorFlow."""
 
 
-def leave_one_out(model, lesions, normals, go_on=lambda: True, seed=0):
+def leave_one_out(model, lesions, normals, go_on=lambda: True, seed=0, curve=True):
     """Leave-one-out Dice over the number of supports, and presences for the threshold.
 
     The same draw and the same figure as `panet_keras.inference.leave_one_out.SupportFeatures.curve`, with
@@ -18,7 +18,7 @@ def leave_one_out(model, lesions, normals, go_on=lambda: True, seed=0):
         model: segmenter, see `panet_keras.annotate.model`.
         lesions: list of (features, mask uint8 [h, w]) at model size. normals: list of features.
         go_on: function that is asked before each picture; False ends it.
-        seed: of the draw of supports.
+        seed: of the draw of supports. curve: whether few supports are tried as well as all.
 
     Returns:
         (list of (supports, mean Dice), presences of the lesions that were found, presences of the normal
@@ -29,7 +29,7 @@ def leave_one_out(model, lesions, normals, go_on=lambda: True, seed=0):
         return [], [], []
     empty = [(features, np.zeros_like(lesions[0][1])) for features in normals]
     points, found = [], []
-    for supports in sorted({*(k for k in CURVE if k < count - 1), count - 1}):
+    for supports in sorted({*(k for k in CURVE if curve and k < count - 1), count - 1}):
         dice, found = [], []
         for left_out in range(count):
             if not go_on():

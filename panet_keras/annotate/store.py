@@ -1,6 +1,7 @@
 """Masks on disk, with their history, their proposals and where they come from."""
 
 import collections
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -16,8 +17,11 @@ from panet_keras.annotate.journal import Journal, Lock, write_durable
 from panet_keras.errors import PANetError
 from panet_keras.files import write_whole
 
-PROPOSALS_KEPT = 3
-"""Of each frame, in memory: a person accepts the one that was seen, not the one that came meanwhile."""
+SEEN_BYTES = 32 << 20
+"""Of proposals that were shown or replaced, in memory: a person accepts the one that was seen, not the one
+that came meanwhile."""
+SAME = 0.1
+"""Share of a proposal's pixels that may change before it is looked at again."""
 COLOURS = ("#00c878", "#f0503c", "#508cff", "#fabe28", "#c864ff", "#28d2e6", "#ff8c28", "#b4dc3c")
 
 
@@ -33,29 +37,29 @@ class Conflict(Exception):
         self.mend = mend
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Proposal:
-    """What the model says of a frame.
+    """What the model says of a frame; of thousands, so its mask and what it was made with stay on the disk
+    (`Store.proposal_png`, `made_with`).
 
     Attributes:
         number: counts the frame's proposals.
-        png: its mask. labels: numbers in it.
-        presence: from 0 to 1, the highest of all labels. doubt: from 0 to 1.
+        labels: numbers in its mask.
+        presence: from 0 to 1, the highest of all labels.
+        doubt: from 0 to 1, how near the presence is to its threshold, or what the probabilities expect of
+            the mask (`answer`); the mean of that and `mirrored` where this is known.
+        mirrored: share by which the answer to the mirrored picture differs; None before anybody has looked.
         changed: share of the pixels of this and the last proposal together in which they differ; None for the
             first.
-        model: dictionary of name, version, digest. supports: list of {id, name, change} of the masks that it was
-            made with.
         support: short name of model and supports together.
     """
 
     number: int
-    png: bytes
-    labels: list
+    labels: tuple
     presence: float
     doubt: float
+    mirrored: float | None
     changed: float | None
-    model: dict
-    supports: list
     support: str
 
 
@@ -105,11 +109,10 @@ class Store:
         self._save_settings()
         self.frames, self._files = {}, {}
         self._histories = collections.defaultdict(History)
-        self._proposals = collections.defaultdict(list)
-        self._journal = Journal(self.output / "journal.jsonl")
-        for entry in self._journal.entries:
-            self._histories[entry["frame"]].apply(entry)
-        self._journal.entries = []
+        self._proposals, self._seen_pngs, self._shared = {}, Recent(SEEN_BYTES), {}
+        # Of thousands of frames these are asked for with every batch, and change with one frame each.
+        self._open, self._supports, self._sorted, self._done = {}, {}, None, set()
+        self._journal = Journal(self.output / "journal.jsonl", self._apply)
 
     def _save_settings(self):
         path = self.output / "settings.json"
@@ -155,6 +158,7 @@ class Store:
         """
         with self.lock:
             self.frames = frames
+            self._proposals, self._open, self._supports, self._done = {}, {}, {}, set()
             stems = collections.Counter(frame.stem.casefold() for frame in frames.values())
             kept = {path.name for path in (self.output / "proposals").iterdir()}
             published = {path for path in (self.output / "masks").rglob("*")}
@@ -168,14 +172,50 @@ class Store:
                 # Of most frames in a new folder there is nothing to look for.
                 if frame.error is None and (frame.id in self._histories or path in published):
                     self._publish(frame)
+                self._count(frame)
 
     def _read_proposal(self, frame):
-        path = self.output / "proposals" / f"{frame.id}.png"
+        path = self._proposal_file(frame)
         try:
-            content = path.read_bytes()
-            self._proposals[frame.id] = [Proposal(png=content, **json.loads(masks.notes(content)["panet"]))]
+            about = json.loads(masks.notes(path.read_bytes())["panet"])
+            self._proposals[frame.id] = _proposal(about)
         except (OSError, ValueError, KeyError, TypeError, SyntaxError):
             path.unlink()  # it is made again
+
+    def _proposal_file(self, frame):
+        return self.output / "proposals" / f"{frame.id}.png"
+
+    def _apply(self, entry):
+        history = self._histories[entry["frame"]]
+        provenance = entry.get("snapshot", {}).get("provenance", {})
+        if "supports" in provenance:
+            # Thousands of masks have the same few dozen supports.
+            keys = [(one["id"], one["name"], one["change"]) for one in provenance["supports"]]
+            pairs = zip(keys, provenance["supports"])
+            provenance["supports"] = [self._shared.setdefault(key, one) for key, one in pairs]
+        history.apply(entry)
+        frame = self.frames.get(entry["frame"])
+        if frame is not None:
+            self._count(frame)
+
+    def _count(self, frame):
+        """Brings what is counted over all frames to what holds of one."""
+        now, proposal = self._histories[frame.id].now, self._proposals.get(frame.id)
+        if frame.error is not None or now is not None:
+            self._open.pop(frame.id, None)
+        else:
+            self._open[frame.id] = proposal.support if proposal else None
+        (self._done.add if now and now.state in DONE else self._done.discard)(frame.id)
+        self._sorted = None
+        if now and now.state in ("accepted", "corrected", "normal"):
+            self._supports[frame.id] = now.at, frame, now.number, tuple(now.labels)
+        else:
+            self._supports.pop(frame.id, None)
+
+    def lost(self, frame):
+        """Is told that a frame turned out to be unreadable (`frame.error`)."""
+        with self.lock:
+            self._count(frame)
 
     # Reading
 
@@ -185,7 +225,7 @@ class Store:
             return "unreadable"
         with self.lock:
             now = self._histories[frame.id].now
-            return now.state if now else "proposed" if self._proposals[frame.id] else "unseen"
+            return now.state if now else "proposed" if frame.id in self._proposals else "unseen"
 
     def done(self, frame):
         return self.state(frame) in DONE
@@ -193,13 +233,7 @@ class Store:
     def count_done(self):
         """How many frames that can be read are done."""
         with self.lock:
-            return sum(
-                history.now is not None
-                and history.now.state in DONE
-                and self.frames[identifier].error is None
-                for identifier, history in self._histories.items()
-                if identifier in self.frames
-            )
+            return sum(self.frames[identifier].error is None for identifier in self._done)
 
     def open_for_proposals(self, frame):
         """Whether a frame gets proposals: nobody has drawn in it or decided on it."""
@@ -207,8 +241,29 @@ class Store:
 
     def proposal(self, frame):
         """The last `Proposal`, or None."""
+        return self._proposals.get(frame.id)
+
+    def proposal_png(self, frame):
+        """PNG bytes of the last proposal's mask; None without one."""
         with self.lock:
-            return self._proposals[frame.id][-1] if self._proposals[frame.id] else None
+            found = self.proposal(frame)
+            return self._png(frame, found.number) if found else None
+
+    def made_with(self, frame):
+        """(model: dictionary of name, version, digest; supports: list of {id, name, change}) of the last
+        proposal."""
+        return _made_with(self.proposal_png(frame))
+
+    def _png(self, frame, number):
+        """PNG bytes of a proposal that was made last, or seen lately; None where it is gone."""
+        kept = self._seen_pngs.get((frame.id, number))
+        proposal = self.proposal(frame)
+        if kept is None and proposal and proposal.number == number:
+            with contextlib.suppress(FileNotFoundError):
+                kept = self._proposal_file(frame).read_bytes()
+        if kept is not None:
+            self._seen_pngs.put((frame.id, number), kept)
+        return kept
 
     def history(self, frame):
         return self._histories[frame.id]
@@ -229,11 +284,14 @@ class Store:
             now, changes = self._histories[frame.id].now, self._histories[frame.id].changes
             if now is not None:
                 return self.snapshot_png(frame, now), self.version(frame)
-            found = self._seen(frame, version) if version else None
-            found = found or self.proposal(frame)
-            if found is None:
-                return masks.encode(np.zeros((frame.height, frame.width), np.uint8)), self.version(frame)
-            return found.png, f"{changes}.{found.number}"
+            for number in (
+                _number(version),
+                self._proposals[frame.id].number if self.proposal(frame) else None,
+            ):
+                png = self._png(frame, number) if number else None
+                if png is not None:
+                    return png, f"{changes}.{number}"
+            return masks.encode(np.zeros((frame.height, frame.width), np.uint8)), self.version(frame)
 
     def mask(self, frame):
         """uint8 [H, W] of `mask_png`."""
@@ -247,11 +305,6 @@ class Store:
 
     def _history_file(self, frame, number):
         return self.output / "history" / frame.id / f"{number:06d}.png"
-
-    def _seen(self, frame, version):
-        """The proposal that a version names, or None."""
-        number = version.partition(".")[2]
-        return next((p for p in self._proposals[frame.id] if str(p.number) == number), None)
 
     def labels_in(self, frame):
         """Numbers of the labels in a frame's mask."""
@@ -303,29 +356,27 @@ class Store:
             if state not in ("accepted", "corrected"):
                 self._set(frame, self._next(frame, state, False, [], by, state))
                 return
-            history, proposal = self._histories[frame.id], self.proposal(frame)
-            if history.now is None:
-                proposal = self._seen(frame, str(version))
-                if proposal is None and self._proposals[frame.id]:
+            history, proposed = self._histories[frame.id], self.proposal_png(frame)
+            if history.now is None and proposed:
+                number = _number(version)
+                proposed = self._png(frame, number) if number else None
+                if proposed is None:
                     raise Conflict(
                         f"the proposal of {frame.name} is a newer one", "look at it, then accept it"
                     )
-            png = self.snapshot_png(frame, history.now) if history.now else proposal and proposal.png
+            png = self.snapshot_png(frame, history.now) if history.now else proposed
             mask = masks.decode(png) if png else np.zeros((1, 1), np.uint8)
             if not mask.any():
                 raise Conflict(
                     f"the mask of {frame.name} is empty",
                     "draw the lesion, or say that there is none (normal)",
                 )
-            before = masks.decode(proposal.png) if proposal else np.zeros_like(mask)
+            before = masks.decode(proposed) if proposed else np.zeros_like(mask)
             changed = int(np.count_nonzero(mask != before))
             provenance = {"changed_pixels": changed}
-            if proposal:
-                provenance |= {
-                    "model": proposal.model,
-                    "supports": proposal.supports,
-                    "presence": proposal.presence,
-                }
+            if proposed:
+                told = json.loads(masks.notes(proposed)["panet"])
+                provenance |= {key: told[key] for key in ("model", "supports", "presence")}
             state = "corrected" if changed else "accepted"
             self._set(frame, self._next(frame, state, True, masks.numbers(mask), by, state, provenance), png)
 
@@ -353,7 +404,7 @@ class Store:
             if entries:
                 self._journal.append(*entries)
             for frame, entry in zip(frames, entries):
-                self._histories[frame.id].apply(entry)
+                self._apply(entry)
                 self._publish(frame)
         return len(frames)
 
@@ -373,7 +424,7 @@ class Store:
                 raise Conflict(f"nothing to {direction} in {frame.name}", "go on drawing")
             entry = self._entry(frame, direction, number=history.changes + 1, by=by)
             self._journal.append(entry)
-            history.apply(entry)
+            self._apply(entry)
             self._publish(frame)
 
     def _next(self, frame, state, mask, labels, by, what, provenance=None):
@@ -388,7 +439,7 @@ class Store:
             self._write_history(frame, snapshot, png)
         entry = self._entry(frame, "set", snapshot=dataclasses.asdict(snapshot))
         self._journal.append(entry)
-        self._histories[frame.id].apply(entry)
+        self._apply(entry)
         self._publish(frame)
 
     def _write_history(self, frame, snapshot, png):
@@ -427,7 +478,9 @@ class Store:
         """Keeps the model's mask of a frame, unless a person was faster.
 
         Args:
-            frame: `Frame`. mask: uint8 [H, W]. The rest: as in `Proposal`.
+            frame: `Frame`. mask: uint8 [H, W]. model: dictionary of name, version, digest.
+            supports: list of {id, name, change} of the masks that it was made with.
+            presence, doubt, support: as in `Proposal`.
 
         Returns:
             The `Proposal`, or None.
@@ -435,13 +488,16 @@ class Store:
         with self.lock:
             if not self.open_for_proposals(frame):
                 return None
-            last = self.proposal(frame)
-        changed = None if last is None else difference(masks.decode(last.png), mask)
+            last, png = self.proposal(frame), self.proposal_png(frame)
+        changed = None if last is None else difference(masks.decode(png), mask)
+        # Of nearly the same mask the second look holds.
+        mirrored = last.mirrored if last and changed < SAME else None
         about = {
             "number": last.number + 1 if last else 1,
             "labels": masks.numbers(mask),
             "presence": round(float(presence), 4),
-            "doubt": round(float(doubt), 4),
+            "doubt": _doubt(doubt, mirrored),
+            "mirrored": mirrored,
             "changed": changed,
             "model": model,
             "supports": supports,
@@ -452,37 +508,93 @@ class Store:
             if not self.open_for_proposals(frame):
                 return None
             # Not brought to the disk by force: after a power cut it is made again.
-            write_whole(self.output / "proposals" / f"{frame.id}.png", png)
-            proposal = Proposal(png=png, **about)
-            self._proposals[frame.id] = [*self._proposals[frame.id], proposal][-PROPOSALS_KEPT:]
-            return proposal
+            write_whole(self._proposal_file(frame), png)
+            self._proposals[frame.id] = _proposal(about)
+            self._count(frame)
+            return self._proposals[frame.id]
+
+    def looked_again(self, frame, number, share):
+        """Keeps by how much the answer to the mirrored picture differs from a proposal, unless there is a
+        newer one or a person was faster.
+
+        Args:
+            frame: `Frame`. number: of the proposal. share: from 0 to 1.
+
+        Returns:
+            Whether it was kept.
+        """
+        with self.lock:
+            proposal = self.proposal(frame)
+            if not self.open_for_proposals(frame) or proposal is None or proposal.number != number:
+                return False
+            path = self._proposal_file(frame)
+            content = path.read_bytes()
+            about = json.loads(masks.notes(content)["panet"])
+            about |= {"doubt": _doubt(about["doubt"], share), "mirrored": round(float(share), 4)}
+            write_whole(path, masks.encode(masks.decode(content), {"panet": json.dumps(about)}))
+            self._proposals[frame.id] = _proposal(about)
+            return True
 
     def pending(self):
         """Dictionary of the identifiers of frames that get proposals to the support of their last one, or None
         without any."""
         with self.lock:
-            return {
-                identifier: self._proposals[identifier][-1].support if self._proposals[identifier] else None
-                for identifier, frame in self.frames.items()
-                if frame.error is None and self._histories[identifier].now is None
-            }
+            return dict(self._open)
 
     def supports(self):
         """The masks that the model learns from: list of (`Frame`, change that made it, label numbers), oldest
         first; without labels it is a normal frame."""
         with self.lock:
-            found = []
-            for identifier, history in self._histories.items():
-                frame, now = self.frames.get(identifier), history.now
-                if frame is None or frame.error is not None or now is None:
-                    continue
-                if now.state in ("accepted", "corrected", "normal"):
-                    found.append((now.at, frame, now.number, list(now.labels)))
-            return [tuple(item) for _, *item in sorted(found, key=lambda item: (item[0], item[1].id))]
+            if self._sorted is None:
+                found = sorted(self._supports.values(), key=lambda item: (item[0], item[1].id))
+                self._sorted = [tuple(item) for _, *item in found]
+            return [item for item in self._sorted if item[0].error is None]
 
     def close(self):
         self._journal.close()
         self._lock_file.release()
+
+
+class Recent:
+    """Bytes by key, the last used up to a number of bytes in all."""
+
+    def __init__(self, most):
+        self._kept, self._bytes, self._most = collections.OrderedDict(), 0, most
+
+    def get(self, key):
+        return self._kept.get(key)
+
+    def put(self, key, content):
+        """Keeps bytes; a key that is kept already becomes the last used."""
+        if key not in self._kept:
+            self._bytes += len(content)
+        self._kept[key] = content
+        self._kept.move_to_end(key)
+        while self._bytes > self._most:
+            self._bytes -= len(self._kept.popitem(last=False)[1])
+
+
+def _proposal(about):
+    return Proposal(
+        **{name: about[name] for name in ("number", "presence", "doubt", "changed", "support")},
+        labels=tuple(about["labels"]),
+        mirrored=about.get("mirrored"),
+    )
+
+
+def _doubt(doubt, mirrored):
+    return round(float(doubt if mirrored is None else (doubt + mirrored) / 2), 4)
+
+
+def _made_with(png):
+    about = json.loads(masks.notes(png)["panet"])
+    return about["model"], about["supports"]
+
+
+def _number(version):
+    """The proposal's part of a version; None where it names none."""
+    number = str(version or "").partition(".")[2]
+    return int(number) if number.isdecimal() and int(number) else None
 
 
 def difference(one, other):

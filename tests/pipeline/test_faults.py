@@ -10,6 +10,7 @@ from PIL import Image
 
 from panet_keras.data import write_phantom
 from pipeline.orchestration.local_runner import LocalRunner
+from pipeline.pipeline import create_pipeline
 from pipeline.validation.image_checks import Row, check_rows
 from tests.pipeline.test_run import config
 
@@ -213,3 +214,32 @@ def test_what_a_killed_process_left_is_swept_and_a_living_one_s_is_not(good, tmp
     assert sorted(p.name for p in parent.iterdir()) == sorted(
         [f"{_mark()}{os.getpid()}-x", ".building-another machine-1-x"]
     )
+
+
+@pytest.mark.slow
+def test_what_was_annotated_in_the_page_has_no_anomaly(good, tmp_path, monkeypatch):
+    from panet_keras.annotate.export import export
+    from panet_keras.annotate.server import open_folder
+    from pipeline.orchestration import local_runner
+
+    said = []
+    store, folder, _ = open_folder(
+        good / "images", tmp_path / "out", ["Cyst", "Mass"], patient="^([^_]+)_", say=said.append
+    )
+    # The phantom's masks came in as accepted, but those of the patient whose masks have another size.
+    left = [frame for frame in folder.frames.values() if not store.done(frame)]
+    assert {frame.patient for frame in left} == {"PHAB"}
+    for frame, state in zip(left, ("normal", "rejected")):
+        store.decide(frame, state, store.version(frame))
+    _, files, _ = export(store, ["dataset"])
+    store.close()
+    [table] = [path for path in files if path.endswith("dataset.csv")]
+    monkeypatch.setattr(local_runner, "create_pipeline", lambda config: create_pipeline(config)[:4])
+    runner = LocalRunner(
+        config(table, tmp_path / "run", "data.layout=csv", "data.test_patients=[PHAB,PHAD,PHAE]")
+    )
+    found, stop = anomalies(runner.run())
+    assert stop is None and [item for item in found if item["stops"]] == []
+    findings = json.loads(next((tmp_path / "run").rglob("examples/findings.json")).read_text())
+    # All but the one that was rejected and the four that nobody has seen.
+    assert sum(len(names) for names in findings["files"].values()) == 36 - 5

@@ -24,7 +24,7 @@ export function makeAbout({ commands, session, folder, queue }) {
     const told = [
       place ? `${place} of ${queue.ids.length}` : null,
       frame.patient ? `Patient ${frame.patient}` : null,
-      frame.state === "proposed" && frame.presence !== null ? `Model: lesion ${percent(frame.presence)}` : null,
+      frame.state === "proposed" && frame.presence !== null ? `lesion ${percent(frame.presence)}` : null,
       frame.state === "proposed" && frame.doubt !== null ? `doubt ${percent(frame.doubt)}` : null,
       frame.person ? `by ${frame.person}` : null,
     ];

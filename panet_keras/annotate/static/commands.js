@@ -65,8 +65,11 @@ export function makeCommands({ session, editor, view, picture, overlay, layers, 
       ["export", "Shift+e", "export", () => ui.export()],
     ],
   };
+  // Nothing is drawn or decided under the table of all pictures: such a key shows the picture first.
+  const onPicture = (run) => () => (ui.overviewShown() ? ui.toggleOverview() : run());
+  const blind = (group, name) => name === "propose" || !["Decide", "Draw", "Correct", "Draw without a mouse"].includes(group);
   const commands = Object.entries(table).flatMap(([group, rows]) =>
-    rows.map(([name, key, text, run, more]) => ({ name, key, text, run, group, ...more })));
+    rows.map(([name, key, text, run, more]) => ({ name, key, text, run: blind(group, name) ? run : onPicture(run), group, ...more })));
   for (let number = 1; number <= 9; number++) {
     const shown = number === 1 ? "1 … 9" : null;
     commands.push({ name: `label${number}`, key: String(number), text: "label", group: "Draw", shown, secret: number > 1, run: () => ui.chooseLabel(number) });

@@ -4,17 +4,18 @@ import { $, svg } from "./dom.js";
 
 export class Cursor {
   #place = null;
-  #sketched = null;
+  #sketched = null; // [points, closed]
+  #asked = false;
   #at = null; // place in the picture that the keys have moved to
 
   constructor({ view, editor }) {
     Object.assign(this, { view, editor, element: $("cursor"), sketch: $("sketch") });
     editor.on("brush", () => this.draw());
     editor.on("tool", () => this.draw());
-    editor.on("sketch", (points, closed) => this.#sketch(points, closed));
+    editor.on("sketch", (points, closed) => this.#sketch(points && [points, closed]));
     view.on("moved", () => {
       this.draw();
-      if (this.#sketched) this.#sketch(...this.#sketched);
+      if (this.#sketched) this.#sketch(this.#sketched);
     });
   }
 
@@ -56,9 +57,20 @@ export class Cursor {
     this.element.classList.toggle("square", brush === 1 || !round);
   }
 
-  #sketch(points, closed) {
-    this.#sketched = points && [points, closed];
-    if (!points) return this.sketch.replaceChildren();
+  // Once a frame of the display: a mouse tells of eight places in that time, and an outline has thousands.
+  #sketch(sketched) {
+    this.#sketched = sketched;
+    if (this.#asked) return;
+    this.#asked = true;
+    requestAnimationFrame(() => {
+      this.#asked = false;
+      this.#drawSketch();
+    });
+  }
+
+  #drawSketch() {
+    if (!this.#sketched) return this.sketch.replaceChildren();
+    const [points, closed] = this.#sketched;
     const places = points.map((point) => this.view.toStage(point));
     const text = places.map(([x, y]) => `${x.toFixed(1)},${y.toFixed(1)}`).join(" ");
     const line = (name) => svg(closed ? "polygon" : "polyline", { points: text, class: name });

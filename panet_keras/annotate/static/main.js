@@ -50,6 +50,7 @@ const choose = (id) => {
 const grids = [$("grid"), $("overview")].map((container) => new Grid(container, { folder, queue, thumbnails, choose }));
 
 const ui = {
+  overviewShown: () => !$("overview").hidden,
   toggleOverview() {
     const hidden = ($("overview").hidden = !$("overview").hidden);
     $("stage").classList.toggle("away", !hidden);
@@ -79,7 +80,7 @@ const ui = {
       sayError(error);
     }
   },
-  export: () => openExport($("export"), { api, folder, settled: () => session.id && saver.idle(session.id) }),
+  export: () => openExport($("export"), { api, folder, settled: () => saver.idle() }),
 };
 
 const commands = makeCommands({ session, editor, view, picture, overlay, layers, cursor, queue, ui });
@@ -145,7 +146,7 @@ function onLink(connected, error) {
   if (error?.status === 403) return say("The link is no longer valid.", { mend: "Open the one that the program has printed.", stays: true });
   saver.offline = !connected;
   if (connected) saver.wake();
-  link(saver.pending, saver.offline, saver.conflicts);
+  link(saver.pending, saver.offline, saver.conflicts, saver.failing);
 }
 
 if (token) listen(api, (event) => HEAR[event.kind]?.(event), onLink);

@@ -1,24 +1,32 @@
 // Brings every stroke and decision to the server, one after the other for each frame, and keeps what could not
 // be sent until it can. Emits "saved" (id, answer), "conflict" (id, mask, body), "refused" (id, error, step),
-// "state" (pending, offline).
+// "failing" (id, error) where the server is there and cannot save, "recovered" (id) when it can again, and "state".
 
 import { Emitter } from "./emitter.js";
 import { Offline, Refusal } from "./api.js";
 import { encodeGrey } from "./png.js";
 
 const RETRY = 1000;
+const RETRY_FAILING = 10_000;
+const AWAY = [502, 503, 504]; // what a proxy says when the server behind it is gone
 
 export class Saver extends Emitter {
   #steps = new Map(); // id -> steps, the first of them under way
   #versions = new Map(); // id -> version that the person saw, or made
   #conflicts = new Map(); // id -> mask that could not be saved
+  #failing = new Map(); // id -> how often the server could not save its first step
+  #sleepers = new Set(); // functions that end a pause
 
   constructor(api, assets) {
     super();
     this.api = api;
     this.assets = assets;
     this.offline = false;
-    this.wake = () => {};
+  }
+
+  /** Tries again at once what waits to be tried again. */
+  wake() {
+    [...this.#sleepers].forEach((wake) => wake());
   }
 
   /** The version that the person sees now; with steps under way it comes from those. */
@@ -45,6 +53,11 @@ export class Saver extends Emitter {
     return this.#conflicts.size;
   }
 
+  /** How many pictures the server could not save though it is there; they are tried again. */
+  get failing() {
+    return [...this.#failing.values()].filter((tries) => tries > 1).length;
+  }
+
   /** The mask that is newer here than on the server, or null. */
   unsaved(id) {
     if (this.#conflicts.has(id)) return this.#conflicts.get(id);
@@ -63,7 +76,7 @@ export class Saver extends Emitter {
   undo(id) {
     // A stroke that was never sent is simply not sent.
     const steps = this.#steps.get(id);
-    if (this.offline && steps?.length > 1 && steps.at(-1).kind === "stroke") {
+    if ((this.offline || this.#failing.has(id)) && steps?.length > 1 && steps.at(-1).kind === "stroke") {
       steps.pop();
       this.#tell();
       return this.unsaved(id);
@@ -89,9 +102,9 @@ export class Saver extends Emitter {
     this.#tell();
   }
 
-  /** Resolves when nothing of a frame is under way. */
-  async idle(id) {
-    while (this.busy(id)) await this.#steps.get(id).running;
+  /** Resolves when nothing is under way any more but what the server cannot save. */
+  async idle() {
+    while ([...this.#steps.keys()].some((id) => !this.#failing.has(id))) await this.next("state");
   }
 
   #add(id, step) {
@@ -99,7 +112,7 @@ export class Saver extends Emitter {
     if (steps) steps.push(step);
     else {
       this.#steps.set(id, [step]);
-      this.#steps.get(id).running = this.#run(id);
+      this.#run(id);
     }
     this.#tell();
   }
@@ -114,17 +127,22 @@ export class Saver extends Emitter {
       try {
         const answer = await this.#send(id, steps[0]);
         this.offline = false;
+        if (this.#failing.get(id) > 1) this.emit("recovered", id);
+        this.#failing.delete(id);
         this.#versions.set(id, answer.version);
         const [step] = steps.splice(0, 1);
         if (!steps.length) this.#steps.delete(id);
         this.emit("saved", id, answer, step);
       } catch (error) {
-        if (error instanceof Offline || error.status >= 500) {
-          this.offline = true;
+        const away = error instanceof Offline || AWAY.includes(error.status);
+        if (away || error.status >= 500) {
+          this.offline = away;
+          if (!away) this.#fails(id, error);
           this.#tell();
-          await this.#pause();
+          await this.#pause(this.#failing.get(id) > 1 ? RETRY_FAILING : RETRY);
           continue;
         }
+        this.#failing.delete(id);
         await this.#refused(id, steps, error);
       }
       this.#tell();
@@ -178,13 +196,22 @@ export class Saver extends Emitter {
     this.emit("saved", id, { version, frame }, step);
   }
 
-  #pause() {
+  // Once may be chance; what fails twice is told, and the other pictures go on.
+  #fails(id, error) {
+    const tries = (this.#failing.get(id) || 0) + 1;
+    this.#failing.set(id, tries);
+    if (tries === 2) this.emit("failing", id, error);
+  }
+
+  #pause(milliseconds) {
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, RETRY);
-      this.wake = () => {
+      const wake = () => {
         clearTimeout(timer);
+        this.#sleepers.delete(wake);
         resolve();
       };
+      const timer = setTimeout(wake, milliseconds);
+      this.#sleepers.add(wake);
     });
   }
 }

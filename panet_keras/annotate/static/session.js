@@ -7,9 +7,12 @@ import { say, sayError } from "./messages.js";
 import { recall, remember } from "./settings.js";
 
 const AHEAD = 3;
+const SOON = 500; // milliseconds for which a decision waits for its picture
 
 export class Session extends Emitter {
   #asked = 0;
+  #renewing = null; // the newest description whose mask is on its way
+  #showing = null; // resolves when the frame that is wanted is shown
   #stale = false; // the server has another mask of the frame in work
   #own = new Set(); // "id version" that this page made
 
@@ -20,6 +23,8 @@ export class Session extends Emitter {
     this.editor.on("drawing", (drawing) => !drawing && this.#refresh());
     this.saver.on("saved", (id, answer, step) => this.#saved(id, answer, step));
     this.saver.on("conflict", (id) => this.#conflict(id));
+    this.saver.on("failing", (id, error) => this.#failing(id, error));
+    this.saver.on("recovered", (id) => say(`${nameOf(this.folder.frames.get(id))} is saved now.`));
     this.saver.on("refused", (id, error) => this.#refused(id, error));
   }
 
@@ -37,7 +42,11 @@ export class Session extends Emitter {
     return id && this.show(id);
   }
 
-  async show(id) {
+  show(id) {
+    return (this.#showing = this.#show(id));
+  }
+
+  async #show(id) {
     const asked = ++this.#asked;
     this.wanted = id;
     const frame = this.folder.frames.get(id);
@@ -109,10 +118,10 @@ export class Session extends Emitter {
   }
 
   /** accepted, normal or rejected; then on to the next. */
-  decide(state) {
+  async decide(state) {
+    if (this.wanted !== this.id && !(await this.#shownSoon())) return;
     const { id, frame } = this;
-    // Nothing is decided on a picture that is not on the screen yet.
-    if (!frame || frame.state === "unreadable" || this.wanted !== id) return;
+    if (!frame || frame.state === "unreadable") return;
     if (this.saver.conflict(id)) return say("First choose which mask stays.");
     this.editor.close();
     if (state === "accepted" && this.editor.mask.empty) {
@@ -124,8 +133,19 @@ export class Session extends Emitter {
     this.goOn();
   }
 
+  // Nothing is decided on a picture that is not on the screen, and no key is lost because one is a moment late.
+  async #shownSoon() {
+    const [wanted, pressed] = [this.wanted, performance.now()];
+    await this.#showing;
+    if (this.wanted !== wanted || this.id !== wanted) return false;
+    if (performance.now() - pressed < SOON) return true;
+    say("The picture came late: look at it, then press again.");
+    return false;
+  }
+
   /** Proposals for all others; what is drawn is accepted first. */
   async propose() {
+    if (this.wanted !== this.id && !(await this.#shownSoon())) return;
     const { id, frame, folder } = this;
     if (folder.model.error) return sayError({ message: `The model cannot be used: ${folder.model.error}` });
     if (!folder.model.ready) return say("The model is still loading; go on drawing.");
@@ -133,7 +153,8 @@ export class Session extends Emitter {
     const begun = frame && (frame.state === "draft" || this.saver.busy(id)) && !this.editor.mask.empty;
     if (begun && !this.saver.conflict(id)) this.decide("accepted");
     try {
-      if (id) await this.saver.idle(id);
+      // Of other pictures, too: the only lesion may be one that was accepted a moment ago.
+      await this.saver.idle();
       const { proposing } = await this.api.post("propose", id ? { to: id } : {});
       folder.set("progress", { ...folder.progress, proposing });
     } catch (error) {
@@ -156,10 +177,10 @@ export class Session extends Emitter {
   #saved(id, answer, step) {
     this.#own.add(`${id} ${answer.version}`);
     // While more is under way the frame's description is older than what is on the screen.
-    if (answer.frame && !this.saver.busy(id)) this.folder.update(answer.frame);
-    if (id !== this.id) return;
-    if (step.kind === "undo" || step.kind === "redo" || step.kind === "state") this.#stale = true;
-    this.#refresh();
+    const frame = answer.frame && !this.saver.busy(id) ? answer.frame : null;
+    if (id === this.id && step.kind !== "stroke") return this.#renew(frame || this.frame);
+    if (frame) this.folder.update(frame);
+    if (id === this.id) this.#refresh();
   }
 
   #conflict(id) {
@@ -169,34 +190,50 @@ export class Session extends Emitter {
     this.api.frame(id).then((frame) => this.folder.update(frame), () => {});
   }
 
+  #failing(id, error) {
+    const name = nameOf(this.folder.frames.get(id));
+    const mend = `– ${error.mend || "look at the program’s terminal"}. It is kept here and tried again; the other pictures go on.`;
+    say(`${name} could not be saved: ${error.message}`, { mend, stays: true, action: ["Try again", () => this.saver.wake()] });
+  }
+
   async #refused(id, error) {
     sayError(error);
     try {
-      this.folder.update(await this.api.frame(id));
+      const frame = await this.api.frame(id);
+      if (id === this.id) this.#renew(frame);
+      else this.folder.update(frame);
     } catch {
-      return;
+      // Offline again: what holds comes with the connection.
     }
-    if (id !== this.id) return;
-    this.#stale = true;
-    this.#refresh();
   }
 
   /** An event told a frame's newest description. */
   told(kind, frame, by) {
     const own = this.saver.busy(frame.id) || this.#own.has(`${frame.id} ${frame.version}`);
     if (this.saver.busy(frame.id)) return;
-    this.folder.update(frame);
-    if (frame.id !== this.id || own || frame.version === this.saver.version(this.id)) return;
-    if (this.saver.conflict(frame.id)) return;
-    this.#stale = true;
+    if (frame.id === this.id && own && this.#renewing) return;
+    if (frame.id !== this.id || own || frame.version === this.saver.version(this.id) || this.saver.conflict(frame.id)) {
+      return this.folder.update(frame);
+    }
     if (kind === "mask") say(`Changed ${by ? `by ${by}` : "in another window"}.`);
     if (kind === "proposed" && frame.changed) say(`New proposal; ${percent(frame.changed)} of it changed.`);
-    this.#refresh();
+    this.#renew(frame);
+  }
+
+  /** First the newest mask of the frame in work, then the words: what they say must be what is on the screen. */
+  async #renew(frame) {
+    const renewing = (this.#renewing = {});
+    this.#stale = true;
+    await this.#refresh(frame);
+    if (renewing !== this.#renewing) return; // a newer one is on its way
+    this.#renewing = null;
+    this.folder.update(frame);
+    if (frame.id === this.id) this.emit("shown", frame);
   }
 
   /** The newest mask of the frame in work, unless a stroke is being drawn or saved. */
-  async #refresh() {
-    const { id, frame } = this;
+  async #refresh(frame = this.frame) {
+    const { id } = this;
     if (!this.#stale || this.editor.drawing || this.saver.busy(id) || this.saver.conflict(id)) return;
     this.#stale = false;
     try {
@@ -208,7 +245,6 @@ export class Session extends Emitter {
       }
       this.saver.saw(id, version);
       this.editor.replace(mask);
-      this.emit("shown", frame);
     } catch (error) {
       sayError(error);
     }
@@ -218,8 +254,7 @@ export class Session extends Emitter {
   caughtUp() {
     if (!this.id || !this.frame) return this.start();
     if (this.saver.busy(this.id) || this.frame.version === this.saver.version(this.id)) return;
-    this.#stale = true;
-    return this.#refresh();
+    return this.#renew(this.frame);
   }
 
   async settle(mine) {

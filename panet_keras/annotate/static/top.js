@@ -32,7 +32,7 @@ export function makeTop({ folder, saver }) {
   saver.on("state", (pending, offline) => {
     clearTimeout(saved);
     // A stroke is saved within milliseconds: words that flicker say nothing.
-    saved = setTimeout(() => link(pending, offline, saver.conflicts), offline ? 0 : 150);
+    saved = setTimeout(() => link(pending, offline, saver.conflicts, saver.failing), offline ? 0 : 150);
   });
   link(0, false);
 }
@@ -51,8 +51,9 @@ function left(seconds) {
 }
 
 /** Says whether all is on the server's disk. */
-export function link(pending, offline, conflicts = 0) {
+export function link(pending, offline, conflicts = 0, failing = 0) {
   const kept = pending ? `${pending} ${pending === 1 ? "change is" : "changes are"} kept and sent when it is back` : "trying again";
-  $("link").className = offline ? "bad" : conflicts ? "warn" : pending ? "muted" : "good";
-  $("link").textContent = offline ? `No connection: ${kept}` : conflicts ? "Not saved: choose" : pending ? "Saving…" : "✓ Saved";
+  $("link").className = offline || failing ? "bad" : conflicts ? "warn" : pending ? "muted" : "good";
+  const stuck = failing && `Not saved: ${failing} ${failing === 1 ? "picture" : "pictures"}`;
+  $("link").textContent = offline ? `No connection: ${kept}` : stuck ? stuck : conflicts ? "Not saved: choose" : pending ? "Saving…" : "✓ Saved";
 }

@@ -21,10 +21,12 @@ class Brightness:
     def __init__(self):
         self.encoded, self.supports = 0, []
 
-    def encode(self, pictures):
-        self.encoded += len(pictures)
-        small = [Image.fromarray(picture).convert("L").resize(self.size[::-1]) for picture in pictures]
-        return [np.asarray(picture, np.float16).ravel() / 255 for picture in small]
+    def prepare(self, picture):
+        return Image.fromarray(picture).convert("L").resize(self.size[::-1])
+
+    def encode(self, prepared):
+        self.encoded += len(prepared)
+        return [np.asarray(picture, np.float16).ravel() / 255 for picture in prepared]
 
     def support(self, pairs):
         self.supports.append(len(pairs))
@@ -36,7 +38,7 @@ class Brightness:
         return 1 / (1 + np.exp(40 * (far - 0.1)))
 
     def fit_threshold(self, lesions, normals):
-        return (min(lesions) + max(normals)) / 2
+        return (min(lesions) + max(normals)) / 2 if normals else min([self.presence_threshold, *lesions])
 
     def grad_cam(self, pictures, masks, picture):
         return np.ones(picture.shape[:2], np.float32)

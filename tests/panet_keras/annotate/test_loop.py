@@ -48,7 +48,7 @@ def test_one_mark_proposes_the_rest_and_a_correction_changes_them(opened, pictur
     for name in ("a_3.png", "a_4.png", "a_5.png"):
         assert dice(store.mask(frames[name]), truth[name]) > 0.9 > poor
     assert store.state(frames["a_2.png"]) == "corrected"
-    names = [one["name"] for one in store.proposal(frames["a_3.png"]).supports]
+    names = [one["name"] for one in store.made_with(frames["a_3.png"])[1]]
     assert sorted(names) == ["a_1.png", "a_2.png"]
     # The empty frame is proposed as empty.
     assert not store.mask(frames["a_6.png"]).any() and store.proposal(frames["a_6.png"]).presence < 0.5
@@ -88,6 +88,50 @@ def test_two_labels_each_from_its_own_supports(opened, pictures):
     assert dice(found == 1, truth > 0) > 0.9 and dice(found == 2, truth == 0) > 0.9
 
 
+def test_each_label_has_a_threshold_of_its_own(opened, pictures):
+    store, _, loop, frames, _ = opened
+    store.add_label("Cyst")
+    presences = {1: 0.9, 2: 0.6}
+    # One label is seen clearly, the other faintly: with one threshold it would never be proposed.
+    loop.model.fit_threshold = lambda lesions, normals: float(np.mean(lesions)) / 2
+    segment = loop.model.segment
+    loop.model.segment = lambda level, features: segment(level, features) * presences[1 if level < 0.5 else 2]
+    for name in ("a_1.png", "a_2.png", "a_3.png"):
+        mask = square(SIZE, *pictures[1][name])
+        mask[30:, 50:] = 2
+        mark(store, frames[name], mask)
+    store.decide(frames["a_6.png"], "normal", store.version(frames["a_6.png"]))
+    loop.propose()
+    drain(loop)
+    found = loop._current().thresholds
+    assert found == pytest.approx({1: 0.9 / 2, 2: 0.6 / 2}, abs=0.03)
+    assert store.proposal(frames["a_4.png"]).labels == (1, 2) and loop.quality[-1][0] == 2
+
+
+def test_the_mirrored_picture_is_a_second_look_at_a_proposal(opened, pictures):
+    store, _, loop, frames, _ = opened
+    right = np.arange(loop.model.size[1]) >= 12
+    segment = loop.model.segment
+    # Blind on the left, where the lesions of the first pictures lie.
+    loop.model.segment = lambda level, features: segment(level, features) * right
+    mark(store, frames["a_5.png"], square(SIZE, *pictures[1]["a_5.png"]))
+    loop.propose()
+    assert loop.work() and {store.proposal(frames[f"a_{n}.png"]).mirrored for n in (1, 2, 3)} == {None}
+    first = {name: store.proposal(frames[name]).doubt for name in ("a_1.png", "a_4.png")}
+    version = store.version(frames["a_4.png"])
+    drain(loop)
+    seen = {name: store.proposal(frames[name]) for name in first}
+    # a_1's lesion, from column 6 of 64, is found in the mirrored picture alone; a_4's, from 24, in both.
+    assert seen["a_1.png"].mirrored == 1 and seen["a_4.png"].mirrored < 0.1
+    for name, proposal in seen.items():
+        assert proposal.doubt == pytest.approx((first[name] + proposal.mirrored) / 2, abs=1e-4)
+    # It is the same proposal, also after a restart.
+    assert store.version(frames["a_4.png"]) == version
+    store.take(store.frames)
+    assert store.proposal(frames["a_1.png"]) == seen["a_1.png"]
+    assert store.made_with(frames["a_1.png"])[1][0]["name"] == "a_5.png"
+
+
 def test_what_cannot_be_read_is_said_and_the_rest_goes_on(opened, pictures):
     store, _, loop, frames, events = opened
     mark(store, frames["a_1.png"], square(SIZE, *pictures[1]["a_1.png"]))
@@ -121,7 +165,7 @@ def test_examples_from_elsewhere_support_before_anything_is_marked(opened, pictu
     loop.propose()
     drain(loop)
     assert dice(store.mask(frames["a_2.png"]), square(SIZE, *pictures[1]["a_2.png"])) > 0.9
-    assert store.proposal(frames["a_2.png"]).supports == [{"id": None, "name": "x", "change": 0}]
+    assert store.made_with(frames["a_2.png"])[1] == [{"id": None, "name": "x", "change": 0}]
 
 
 def test_a_bounded_support_has_the_newest_and_some_of_the_old():

@@ -41,7 +41,7 @@ def test_the_same_answer_and_the_same_curve_as_the_segmenter(model, eagerly):
         mask[10:30, 20:50] = True
     segmenter = FewShotSegmenter(model, size=(64, 64)).set_support(images[:2], masks[:2], normals=[images[3]])
     ours = LocalModel(segmenter, "tiny")
-    features = ours.encode(images)
+    features = ours.encode([ours.prepare(image) for image in images])
     small = [segmenter._support[1][0, number, ..., 0] for number in range(3)]
     found = ours.segment(ours.support(list(zip([features[0], features[1], features[3]], small))), features)
     for number, image in enumerate(images):

@@ -193,6 +193,17 @@ def becomes(page, y, x, value):
     raise AssertionError(f"pixel ({x}, {y}) of the mask is still {not value}")
 
 
+def mask_of(page, name):
+    """uint8 [H, W]: a picture's mask as the server has it."""
+    read = """async (name) => {
+      const headers = { "X-Annotate-Token": new URLSearchParams(location.hash.slice(1)).get("token") };
+      const { frames } = await (await fetch("/api/folder", { headers })).json();
+      const { id } = frames.find((frame) => frame.name === name);
+      return [...new Uint8Array(await (await fetch(`/api/frames/${id}/mask`, { headers })).arrayBuffer())];
+    }"""
+    return np.array(Image.open(io.BytesIO(bytes(page.evaluate(read, name)))))
+
+
 def overlap(one, other):
     """Dice."""
     return 2 * np.sum(one & other) / (np.sum(one) + np.sum(other))
@@ -329,7 +340,10 @@ def test_the_keyboard_alone_and_every_text_can_be_read(window, server):
     page.keyboard.press("t")
     page.locator("#overview .cell").first.wait_for()
     looks["overview"] = page.evaluate(POOR_CONTRAST), page.evaluate(NAMELESS)
-    page.keyboard.press("Escape")
+    # Nothing is decided on a picture that is not in sight: the key shows it.
+    page.keyboard.press("n")
+    page.locator("#overview").wait_for(state="hidden")
+    state(page, "a_2.png", "Proposed")
     page.keyboard.press("?")
     page.get_by_text("How it goes").wait_for()
     looks["help"] = page.evaluate(POOR_CONTRAST), page.evaluate(NAMELESS)
@@ -350,6 +364,97 @@ def test_the_keyboard_alone_and_every_text_can_be_read(window, server):
     for button in ("Accept", "No lesion", "Reject", "Propose", "Export", "Help"):
         box = page.get_by_role("button", name=button).first.bounding_box()
         assert box["x"] + box["width"] <= 1280 and box["y"] + box["height"] <= 800
+
+
+def test_what_the_server_cannot_save_is_told_and_the_rest_goes_on(window):
+    page = window(507)
+    full = {"error": "no space left on the disk", "mend": "free some space"}
+    page.route("**/mask?stroke=*", lambda route: route.fulfill(status=507, json=full))
+    page.keyboard.press("b")
+    drag(page, (10, 10), (20, 10))
+    page.get_by_text("a_1.png could not be saved: no space left on the disk").wait_for()
+    page.get_by_text("Not saved: 1 picture").wait_for()
+    drawn = shown(page)
+    # Another picture is decided on, and saved, meanwhile.
+    page.keyboard.press("ArrowRight")
+    at(page, "a_2.png")
+    with page.expect_response("**/state") as answer:
+        page.keyboard.press("n")
+    assert answer.value.ok
+    page.unroute("**/mask?stroke=*")
+    page.get_by_role("button", name="Try again").click()
+    page.get_by_text("a_1.png is saved now.").wait_for()
+    page.get_by_text("✓ Saved").wait_for()
+    page.locator('#grid [aria-label="a_1.png, Unfinished"]').click()
+    at(page, "a_1.png")
+    np.testing.assert_array_equal(shown(page), drawn)
+
+
+def test_a_key_that_comes_before_its_picture_is_not_lost(window):
+    page = window()
+    page.keyboard.press("b")
+    drag(page, (10, 10), (20, 10))
+    # Both at once: the second is pressed while the next picture is on its way, and is for that one.
+    page.evaluate("""() => ["Enter", "n"].forEach((key) =>
+        document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true })))""")
+    state(page, "a_1.png", "Drawn")
+    state(page, "a_2.png", "No lesion")
+    at(page, "a_3.png")
+
+
+def test_pen_fingers_and_labels(window):
+    page = window()
+    send = page.context.new_cdp_session(page).send
+
+    def pen(*points):
+        for kind, (x, y) in zip(
+            ["mousePressed"] + ["mouseMoved"] * (len(points) - 2) + ["mouseReleased"], points
+        ):
+            x, y = place(page, x, y)
+            held = {"button": "left", "buttons": 1, "clickCount": 1, "pointerType": "pen", "force": 0.5}
+            send("Input.dispatchMouseEvent", {"type": kind, "x": x, "y": y, **held})
+
+    def touch(kind, *points):
+        places = [place(page, x, y) for x, y in points] if kind == "touchStart" else points
+        send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y} for x, y in places]})
+
+    # A finger draws as long as no pen was seen; a second one makes it a pinch, which draws nothing.
+    page.keyboard.press("b")
+    (left, y), (right, _) = place(page, 20, 20), place(page, 40, 20)
+    touch("touchStart", (20, 20))
+    touch("touchMove", (left + 20, y))
+    touch("touchEnd")
+    assert shown(page)[20, 20]
+    saved(page)
+    page.keyboard.press("z")
+    becomes(page, 20, 20, False)
+    before = page.locator("#mask-canvas").bounding_box()["width"]
+    touch("touchStart", (20, 20))
+    touch("touchStart", (20, 20), (40, 20))
+    apart = (right - left) / 2
+    for step in range(1, 6):
+        touch("touchMove", (left - apart * step / 5, y), (right + apart * step / 5, y))
+    touch("touchEnd")
+    assert not shown(page).any()
+    # Twice as far apart: twice as large.
+    assert page.locator("#mask-canvas").bounding_box()["width"] == pytest.approx(2 * before, rel=0.05)
+    page.keyboard.press("0")
+
+    page.once("dialog", lambda dialog: dialog.accept("Cyst"))
+    page.get_by_role("button", name="+ Label").click()
+    page.locator("#tools").get_by_text("Cyst").wait_for()
+    pen((30, 30), (36, 30), (40, 30))
+    saved(page)
+    page.keyboard.press("1")
+    pen((10, 10), (16, 10), (20, 10))
+    saved(page)
+    found = mask_of(page, "a_1.png")
+    assert (found[30, 35], found[10, 15]) == (2, 1)
+    # Once a pen was seen, a finger is the hand's heel: it moves the picture.
+    touch("touchStart", (30, 40))
+    touch("touchMove", (left, y))
+    touch("touchEnd")
+    assert np.array_equal(mask_of(page, "a_1.png"), found) and not shown(page)[40, 30]
 
 
 def test_two_windows_on_one_picture(window):

@@ -12,7 +12,7 @@ import pytest
 
 from panet_keras.annotate import masks
 from panet_keras.annotate.folder import Folder
-from panet_keras.annotate.store import Conflict, Store
+from panet_keras.annotate.store import Conflict, Recent, Store
 from panet_keras.errors import PANetError
 from tests.conftest import PROJECT
 from tests.panet_keras.annotate.conftest import png, square
@@ -97,6 +97,29 @@ def test_a_person_conflicts_with_a_person_and_never_with_a_proposal(opened):
         store.stroke(frame, png(square(SIZE, 1, 1)), first, by="Bo")
     assert (store.mask(frame) == square(SIZE, 4, 6)).all()
     assert store.propose(frame, square(SIZE, 1, 1), 0.9, 0.2, **FACTS) is None
+
+
+def test_of_thousands_of_proposals_those_seen_last_can_be_accepted(opened):
+    store, _, _, frames, _ = opened
+    frame, other = frames["a_1.png"], frames["a_2.png"]
+    store.propose(frame, square(SIZE, 4, 6), 0.9, 0.2, **FACTS)
+    store.propose(other, square(SIZE, 4, 6), 0.9, 0.2, **FACTS)
+    old = store.version(frame)
+    # Room for one alone.
+    store._seen_pngs = Recent(len(store.proposal_png(other)))
+    store.propose(frame, square(SIZE, 8, 6), 0.9, 0.2, **FACTS)
+    assert (masks.decode(store.mask_png(frame, old)[0]) == square(SIZE, 4, 6)).all()
+    store.mask_png(other)
+    content, version = store.mask_png(frame, old)
+    assert version == store.version(frame) and (masks.decode(content) == square(SIZE, 8, 6)).all()
+    with pytest.raises(Conflict, match="the proposal of a_1.png is a newer one"):
+        store.decide(frame, "accepted", old)
+    assert store.pending() == {
+        one.id: "s" if one in (frame, other) else None for one in frames.values() if not one.error
+    }
+    store.decide(frame, "accepted", version)
+    assert (store.mask(frame) == square(SIZE, 8, 6)).all() and store.count_done() == 1
+    assert [(one.name, labels) for one, _, labels in store.supports()] == [("a_1.png", (1,))]
 
 
 @pytest.mark.parametrize(
