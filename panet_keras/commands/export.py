@@ -1,6 +1,7 @@
 """`python -m panet_keras export`: a model for TensorFlow Serving."""
 
 from panet_keras.commands import arguments as options
+from panet_keras.commands.start import import_tensorflow
 
 
 def add(commands):
@@ -19,6 +20,7 @@ def add(commands):
 
 def run(arguments):
     """Writes the SavedModel and prints its folder."""
+    import_tensorflow()
     from panet_keras.export.saved_model import export_saved_model
     from panet_keras.inference.segmenter import open_segmenter
 

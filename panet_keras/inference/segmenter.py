@@ -122,10 +122,12 @@ class FewShotSegmenter:
 
     def _use(self, model):
         self.model = model
+        # As in `fit` and `export`, no code is rewritten by AutoGraph, which takes longer than all the tracing.
+        traced = functools.partial(tf.function, autograph=False, reduce_retracing=True)
         # TensorFlow counts traces by code, and would warn of the fifth segmenter; a partial counts for
         # itself.
-        self._encode = tf.function(functools.partial(model.encode_support), reduce_retracing=True)
-        self._segment = tf.function(functools.partial(_probabilities, model), reduce_retracing=True)
+        self._encode = traced(functools.partial(model.encode_support))
+        self._segment = traced(functools.partial(_probabilities, model))
 
     def set_support(self, images, masks, normals=()):
         """Takes the annotated images, in place of earlier ones.
