@@ -193,6 +193,17 @@ class FewShotSegmenter:
             raise PANetError(f"{what} works with one way; the support has {len(images)}.")
         return images[0], masks[0, ..., 0]
 
+    @property
+    def state(self):
+        """The support state: dictionary of float32 tensors, as `PANet.segment` takes it.
+
+        Raises:
+            PANetError: `set_support` was not called.
+        """
+        if self._state is None:
+            raise PANetError("set_support was not called; the model needs annotated images first.")
+        return dict(self._state)
+
     def calibrate(self):
         """Sets the presence threshold for this scanner, by leaving each annotated frame out of the support in
         turn.
