@@ -32,7 +32,7 @@ def export_tflite(
         image_size: (height, width) of the pictures.
         presence_threshold: as in `export_saved_model`.
         quantize: one of `QUANTIZE`.
-        frames: for `"int8"`, float32 [F, H, W, 3] in [0, 1]: pictures as the device will see them.
+        frames: for `"int8"`, float32 [F, H, W, 3] in [0, 1] or a list: pictures as the device will see them.
 
     Returns:
         `pathlib.Path` of the file.

@@ -204,6 +204,17 @@ class FewShotSegmenter:
             raise PANetError("set_support was not called; the model needs annotated images first.")
         return dict(self._state)
 
+    @property
+    def support_images(self):
+        """The annotated images and normal frames at model size, float32 [F, H, W, 3] in [0, 1], way by way.
+
+        Raises:
+            PANetError: `set_support` was not called.
+        """
+        if self._support is None:
+            raise PANetError("set_support was not called; the model needs annotated images first.")
+        return self._support[0].reshape(-1, *self._support[0].shape[2:])
+
     def calibrate(self):
         """Sets the presence threshold for this scanner, by leaving each annotated frame out of the support in
         turn.
