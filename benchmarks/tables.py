@@ -248,6 +248,49 @@ def speed(table):
     return markdown(["", "training step (episodes)", "`encode_support`", "`segment`", "peak memory"], lines)
 
 
+def cold_start(table):
+    """Rows of `benchmarks.cold_start`: seconds, and how many times the import's in the same round."""
+    lines = [
+        [
+            name,
+            f"{row['clock, s']:.1f}",
+            f"{row['clock, of the import']:.2f}",
+            f"{row['processor, s']:.1f}",
+            f"{row['processor, of the import']:.2f}",
+        ]
+        for name, row in table.items()
+    ]
+    return markdown(["process", "seconds", "of the import", "of the processor", "of the import"], lines)
+
+
+def request_parts(table):
+    """Rows of `benchmarks.request_parts`: milliseconds of the processor."""
+    return markdown(
+        ["part", "ms of the processor"], [[name, f"{value:.2f}"] for name, value in table.items()]
+    )
+
+
+def devices(table):
+    """Rows of `benchmarks.devices`: milliseconds by threads, bytes, Dice; or why a way does not run."""
+    threads = list(next(iter(table.values()))["by threads"])
+    lines = [
+        [
+            name,
+            *(
+                f"{side['clock, ms']:.0f} ({side['times the limit']:.1f} x), {side['processor, ms']:.0f}"
+                if "failed" not in side
+                else "does not run"
+                for side in row["by threads"].values()
+            ),
+            f"{row['bytes'] / 1e6:.1f} MB" if row["bytes"] else "",
+            f"{row['dice']:.3f}" if row["dice"] is not None else "",
+        ]
+        for name, row in table.items()
+    ]
+    heads = [f"{n} thread{'s' if n != '1' else ''}: ms (limit), of the processor" for n in threads]
+    return markdown(["", *heads, "file", "Dice"], lines)
+
+
 def latency(seconds):
     """Rows of `benchmarks.serving`: a request's time."""
     return markdown(["request", "ms"], [[name, f"{1000 * value:.0f}"] for name, value in seconds.items()])
@@ -392,6 +435,9 @@ TABLES = {
     "speed": ("speed", "table", speed),
     "pytorch": ("pytorch", "seconds for each step", steps),
     "input_pipeline": ("input_pipeline", "seconds", steps),
+    "cold_start": ("cold_start", "table", cold_start),
+    "request_parts": ("request_parts", "processor, ms", request_parts),
+    "devices": ("devices", "table", devices),
     "latency": ("serving", "latency, s", latency),
     "throughput": ("serving", "segment per second, by clients", throughput),
     "soak": ("soak", "by kind and status", soak),

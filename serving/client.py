@@ -80,7 +80,7 @@ class Client:
     """Segments images on a server; `set_support` and `predict` are those of `panet_keras.FewShotSegmenter`.
 
     Args:
-        server: `"HOST:PORT"`.
+        server: `"HOST:PORT"`, or `"unix:PATH"` for a server on this machine with `--grpc_socket_path`.
         model_name: name the server knows the model by.
         size: (height, width) to which annotated images are brought; None asks the server for the model's own,
             once.

@@ -3,6 +3,7 @@
 import pathlib
 
 from panet_keras.commands import arguments as options
+from panet_keras.commands.start import import_tensorflow
 from panet_keras.errors import PANetError
 
 FEWEST = 2
@@ -40,6 +41,7 @@ def run(arguments):
         )
     _check_targets(arguments, support)
 
+    import_tensorflow()
     from panet_keras.commands.model import adapt_model, set_support
     from panet_keras.inference.segmenter import open_segmenter
 

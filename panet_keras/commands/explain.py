@@ -6,6 +6,7 @@ import sys
 from panet_keras.commands import arguments as options
 from panet_keras.commands.outputs import plan_outputs
 from panet_keras.commands.queries import describe, find_queries
+from panet_keras.commands.start import import_tensorflow
 
 
 def add(commands):
@@ -33,6 +34,7 @@ def run(arguments):
     if skipped:
         print(f"panet_keras explain: not explained: {describe(skipped)}", file=sys.stderr)
 
+    import_tensorflow()
     from panet_keras.commands.model import support_masks
     from panet_keras.commands.progress import progress, say
     from panet_keras.commands.table import name_unread

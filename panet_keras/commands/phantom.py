@@ -1,5 +1,7 @@
 """`python -m panet_keras phantom`: a synthetic data set."""
 
+from panet_keras.commands.start import import_tensorflow
+
 
 def add(commands):
     """Adds the command to the parsers of all."""
@@ -13,6 +15,7 @@ def add(commands):
 
 def run(arguments):
     """Writes the data set and prints its folder."""
+    import_tensorflow()
     from panet_keras.data import write_phantom
 
     print(write_phantom(arguments.directory, arguments.patients, arguments.images, arguments.seed))

@@ -7,6 +7,7 @@ from panet_keras.commands import arguments as options
 from panet_keras.commands.formats import FILES, add_format, check_format, write_format
 from panet_keras.commands.outputs import ENDINGS, plan_outputs
 from panet_keras.commands.queries import describe, find_queries
+from panet_keras.commands.start import import_tensorflow
 
 
 def add(commands):
@@ -37,6 +38,7 @@ def run(arguments):
     if skipped:
         print(f"panet_keras segment: not segmented: {describe(skipped)}", file=sys.stderr)
 
+    import_tensorflow()
     from panet_keras.commands.answer import write_answer
     from panet_keras.commands.model import open_model
     from panet_keras.commands.progress import progress, say

@@ -1,6 +1,7 @@
 """What the exported graph answers: the rules of `panet_keras.FewShotSegmenter`, as operations of the
 graph."""
 
+import numpy as np
 import tensorflow as tf
 
 from panet_keras.presence_share import PRESENCE_SHARE
@@ -24,6 +25,13 @@ def ways_presence(probabilities):
     return tf.reduce_mean(tf.math.top_k(tf.transpose(ways, [0, 1, 3, 2]), count).values, -1)
 
 
+def least(threshold):
+    """The smallest float32 that is not below a number: 0.7 is no float32, and the segmenter compares with it as
+    a float64, which TensorFlow Lite does not."""
+    near = np.float32(threshold)
+    return near if float(near) >= threshold else np.nextafter(near, np.float32(np.inf))
+
+
 def answer(logits, presence_threshold):
     """Outputs of a signature.
 
@@ -38,8 +46,7 @@ def answer(logits, presence_threshold):
     """
     probabilities = tf.nn.softmax(logits)
     presence = ways_presence(probabilities)
-    # In float64, as the segmenter compares: 0.7 is no float32.
-    present = tf.cast(presence, tf.float64) >= tf.constant(presence_threshold, tf.float64)
+    present = presence >= tf.constant(least(presence_threshold), tf.float32)
     seen = tf.concat([tf.fill(tf.shape(present[..., :1]), True), present], -1)[:, :, None, None]
     masks = tf.argmax(tf.where(seen, probabilities, -1.0), -1)
     return {"probabilities": probabilities, "masks": tf.cast(masks, tf.uint8), "presence": presence}

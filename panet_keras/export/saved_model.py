@@ -222,7 +222,8 @@ def _archive(model, image_size, version, weights_dtype, presence_threshold):
 
 def _state_specs(model, support, encode_support):
     """Specs of the support state, read off the traced function: only the axes that never change are fixed."""
-    outputs = tf.function(encode_support).get_concrete_function(*support).structured_outputs
+    traced = tf.function(encode_support, autograph=False).get_concrete_function(*support)
+    outputs = traced.structured_outputs
     return [
         tf.TensorSpec(
             [None] * (tensor.shape.rank - 1) + tensor.shape[-1:] if tensor.dtype != tf.string else [None],

@@ -14,7 +14,8 @@ class Head(keras.layers.Layer):
     A head of one's own is a subclass with `build`, `encode_support`, `segment` and `get_config`, decorated
     with `keras.saving.register_keras_serializable`: `PANet(decoder=MyHead(...))` then trains, saves, exports
     and serves it, and no other file knows its name. Every argument of the constructor is a switch of `PANet`
-    as well: `PANet(decoder="unet", refine=True)`.
+    as well: `PANet(decoder="unet", refine=True)`. What depends on a tensor's value is `tf.where` or `tf.cond`:
+    AutoGraph rewrites no `if`, in training, export and `FewShotSegmenter` alike.
 
     Everywhere `features` is the list of all feature maps of the encoder, fine to coarse, [B, ..., h, w, C]
     each.

@@ -46,7 +46,7 @@ class SupportFeatures:
         self.model, self.masks = model, np.asarray(masks) > 0
         self.lesion = self.masks.any((1, 2))
         self.images = images
-        self._answer = tf.function(self._segment, reduce_retracing=True)
+        self._answer = tf.function(self._segment, autograph=False, reduce_retracing=True)
         self.refresh()
 
     def refresh(self):

@@ -122,10 +122,12 @@ class FewShotSegmenter:
 
     def _use(self, model):
         self.model = model
+        # As in `fit` and `export`, no code is rewritten by AutoGraph, which takes longer than all the tracing.
+        traced = functools.partial(tf.function, autograph=False, reduce_retracing=True)
         # TensorFlow counts traces by code, and would warn of the fifth segmenter; a partial counts for
         # itself.
-        self._encode = tf.function(functools.partial(model.encode_support), reduce_retracing=True)
-        self._segment = tf.function(functools.partial(_probabilities, model), reduce_retracing=True)
+        self._encode = traced(functools.partial(model.encode_support))
+        self._segment = traced(functools.partial(_probabilities, model))
 
     def set_support(self, images, masks, normals=()):
         """Takes the annotated images, in place of earlier ones.
@@ -190,6 +192,28 @@ class FewShotSegmenter:
         if len(images) != 1:
             raise PANetError(f"{what} works with one way; the support has {len(images)}.")
         return images[0], masks[0, ..., 0]
+
+    @property
+    def state(self):
+        """The support state: dictionary of float32 tensors, as `PANet.segment` takes it.
+
+        Raises:
+            PANetError: `set_support` was not called.
+        """
+        if self._state is None:
+            raise PANetError("set_support was not called; the model needs annotated images first.")
+        return dict(self._state)
+
+    @property
+    def support_images(self):
+        """The annotated images and normal frames at model size, float32 [F, H, W, 3] in [0, 1], way by way.
+
+        Raises:
+            PANetError: `set_support` was not called.
+        """
+        if self._support is None:
+            raise PANetError("set_support was not called; the model needs annotated images first.")
+        return self._support[0].reshape(-1, *self._support[0].shape[2:])
 
     def calibrate(self):
         """Sets the presence threshold for this scanner, by leaving each annotated frame out of the support in

@@ -36,6 +36,7 @@ FIELDS = {
     tf.string: "string_val",
 }
 """Where a TensorProto keeps the values of a type; numbers may be in `tensor_content` instead."""
+HOLDERS = (*dict.fromkeys(FIELDS.values()), "tensor_content")
 
 
 def read_inputs(given, expected, state=None, image_size=None):
@@ -139,52 +140,53 @@ def size_problem(shapes, image_size=None):
 def _tensor(alias, proto, shape):
     dtype = tf.dtypes.as_dtype(proto.dtype)
     try:
-        field = _field(proto, dtype)
-        _check_count(proto, field, dtype, math.prod(shape))
+        field, values = _values(proto, dtype)
+        _check_count(field, values, dtype, math.prod(shape))
         if field == "tensor_content":
-            # One copy, into TensorFlow; tf.make_ndarray makes another.
-            return tf.constant(np.frombuffer(proto.tensor_content, dtype.as_numpy_dtype).reshape(shape))
+            # tf.make_ndarray would copy once more.
+            return tf.constant(np.frombuffer(values, dtype.as_numpy_dtype).reshape(shape))
+        if field == "string_val" and len(values) == math.prod(shape):
+            return tf.constant(list(values), tf.string, shape)
         if field == "int_val" and dtype != tf.int32:
-            check_range(np.array(proto.int_val, np.int64), dtype)
+            check_range(np.array(values, np.int64), dtype)
         return tf.constant(tf.make_ndarray(proto), dtype, shape)
     except (ValueError, TypeError) as error:
         raise RpcError.invalid(f"input {alias} of shape {shape} cannot be read: {error}.") from None
 
 
-def _field(proto, dtype):
-    """Name of the field that holds the values, "" without any.
+def _values(proto, dtype):
+    """Name of the field that holds the values, and these; ("", None) without any.
 
     Raises:
         ValueError: they are in the field of another type, or in two.
     """
-    filled = [
-        name for name in (*dict.fromkeys(FIELDS.values()), "tensor_content") if len(getattr(proto, name))
-    ]
+    # Every look at `tensor_content` copies it, and every look at a field costs; so all are read at once.
+    filled = {field.name: values for field, values in proto.ListFields() if field.name in HOLDERS}
     right = FIELDS.get(dtype)
     accepted = (right,) if dtype == tf.string else (right, "tensor_content")
-    if len(filled) > 1 or not set(filled) <= set(accepted):
+    if len(filled) > 1 or not filled.keys() <= set(accepted):
+        names = [name for name in HOLDERS if name in filled]
         raise ValueError(
-            f"its values are in {' and '.join(filled)}; those of a {dtype.name} tensor belong in {' or '.join(map(str, accepted))}"
+            f"its values are in {' and '.join(names)}; those of a {dtype.name} tensor belong in {' or '.join(map(str, accepted))}"
         )
-    return filled[0] if filled else ""
+    return next(iter(filled.items()), ("", None))
 
 
-def _check_count(proto, field, dtype, elements):
+def _check_count(field, values, dtype, elements):
     """Refuses more values than a shape has elements, and fewer where TensorFlow would not repeat the last one.
 
     Raises:
         ValueError: says how many came and are expected.
     """
     if field == "tensor_content":
-        found, wanted = len(proto.tensor_content), elements * dtype.size
-        if found != wanted:
-            raise ValueError(f"it has {found} bytes; expected {wanted}: {elements} numbers of {dtype.name}")
+        if len(values) != elements * dtype.size:
+            raise ValueError(
+                f"it has {len(values)} bytes; expected {elements * dtype.size}: {elements} numbers of {dtype.name}"
+            )
     elif not field and elements:
         raise ValueError("it has no values")
-    elif field and len(getattr(proto, field)) > elements:
-        raise ValueError(
-            f"it has {len(getattr(proto, field))} values; expected {elements}, as its shape says"
-        )
+    elif field and len(values) > elements:
+        raise ValueError(f"it has {len(values)} values; expected {elements}, as its shape says")
 
 
 def check_range(values, dtype):

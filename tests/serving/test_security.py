@@ -118,7 +118,7 @@ def test_committed_files_are_what_the_real_server_reads(tmp_path):
     folder = pathlib.Path(__file__).resolve().parent.parent.parent / "serving" / "config"
     [model] = read_config(folder / "models.config").model_config_list.config
     assert model.name == "panet" and model.model_platform == "tensorflow"
-    assert read_batching(folder / "batching_parameters.txt").max_batch_size == 8
+    assert read_batching(folder / "batching_parameters.txt").max_batch_size == 4
     assert read_monitoring(folder / "monitoring.config") == "/monitoring/prometheus/metrics"
 
 
