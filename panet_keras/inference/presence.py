@@ -12,6 +12,9 @@ MOST_EMPTIED = 0.05
 must not decide alone."""
 BANDWIDTH = 0.5
 """Of the kernels that smooth a handful of presences, in logits."""
+PRIOR = 20
+"""As so many annotated lesions counts the threshold that a model comes with. Five alone would set one that empties a
+tenth to a quarter of a new hospital's lesions (docs/decisions/hospitals.md)."""
 CLIP = 1e-6
 
 
@@ -27,13 +30,15 @@ def fit_threshold(lesions, normals, fallback=0.0):
     """Presence threshold for a scanner, from its own annotated frames.
 
     The presences are smoothed (Gaussian kernels of 0.5 logits), because a handful of frames has gaps. With
-    normal frames the threshold has the least `MISS_COST` x lesions emptied + normal frames marked; in any
-    case it empties at most 5 % of the lesions and one more.
+    normal frames the threshold has the least `MISS_COST` x lesions emptied + normal frames marked, and is drawn
+    to `fallback`, in logits, as if that were of 20 lesions; in any case it empties at most 5 % of the lesions and
+    one more.
 
     Args:
         lesions: presence of lesion frames, each judged by a model that did not have it as support. normals:
             of normal frames.
-        fallback: what is given without lesions, and not exceeded without normal frames.
+        fallback: the model's own threshold: what is given without lesions, and not exceeded without normal frames;
+            0 where it has none.
 
     Returns:
         float in [0, 1].
@@ -50,7 +55,11 @@ def fit_threshold(lesions, normals, fallback=0.0):
         return float(min(fallback, _probability(grid[allowed][-1])))
     cost = MISS_COST * emptied + 1 - _below(grid, normals)
     cost = np.where(allowed, cost, np.inf)
-    return float(_probability(grid[int(cost.argmin())]))
+    best = grid[int(cost.argmin())]
+    if fallback > 0:
+        share = len(lesions) / (len(lesions) + PRIOR)
+        best = min(share * best + (1 - share) * _logit(fallback), grid[allowed][-1])
+    return float(_probability(best))
 
 
 def _below(grid, values):
