@@ -17,6 +17,7 @@ import pathlib
 import shutil
 
 import numpy as np
+from scipy.special import expit, logit
 
 from benchmarks import hospitals, record, tables
 
@@ -71,7 +72,8 @@ def write(work):
 
     source, target = pathlib.Path(work) / NAME, presets.FOLDER / NAME
     preset = json.loads((source / "preset.json").read_text("utf-8"))
-    preset["presence_threshold"] = hospitals.THRESHOLD
+    # Found at a temperature of 1: dividing the logits moves it with them.
+    preset["presence_threshold"] = round(float(expit(logit(hospitals.THRESHOLD) / TEMPERATURE)), 2)
     preset["model"]["temperature"] = TEMPERATURE
     (source / "preset.json").write_text(json.dumps(preset, indent=1) + "\n", "utf-8")
     (source / "README.md").write_text(card(preset), "utf-8")
