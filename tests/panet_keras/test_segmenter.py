@@ -220,3 +220,11 @@ def test_the_threshold_is_fitted_to_the_scanner(lesions, normals, low, high):
     threshold = fit_threshold(lesions, normals, fallback=0.3)
     assert low <= threshold <= high
     assert np.mean(np.array(lesions) < threshold) <= 0.05 if lesions else True
+
+
+def test_a_handful_of_frames_moves_the_threshold_a_little():
+    few, many, alone = (
+        fit_threshold([0.999] * lesions, [0.9] * 10, fallback)
+        for lesions, fallback in ((3, 0.8), (60, 0.8), (3, 0.0))
+    )
+    assert 0.8 < few < 0.9 < many < alone
