@@ -6,6 +6,7 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pathlib
+import signal
 import sys
 import tempfile
 
@@ -150,6 +151,15 @@ def scanner(tmp_path_factory):
         Image.fromarray(image).save(folder / f"l{number}.png")
         Image.fromarray(mask).save(folder / f"l{number}_mask.png")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def signals_stay():
+    """A server in this process takes SIGTERM and SIGINT; the next test has them back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

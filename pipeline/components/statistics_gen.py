@@ -1,6 +1,7 @@
 """StatisticsGen: TFDV statistics of each split."""
 
 import pathlib
+import tempfile
 
 from pipeline.orchestration.annotations import Engine, InputArtifact, OutputArtifact, WorkDir, component
 from pipeline.orchestration.artifacts import Examples, ExampleStatistics
@@ -28,18 +29,21 @@ def StatisticsGen(
     from pipeline.orchestration.beam import map_told
 
     features = [name for name in (*FEATURES, *OPTIONAL) if name not in PICTURES]
-    shards = {}
-    for split in Examples.SPLITS:
-        folder = pathlib.Path(work_dir).resolve() / split
-        folder.mkdir(parents=True, exist_ok=True)
-        shards[split] = partial_statistics.shards_of(example_files(examples.split(split)), features, folder)
-    work = [shard for split in Examples.SPLITS for shard in shards[split]]
-    total = sum(
-        told["count"] for told in map_told(partial_statistics.count, work, engine, work_dir, "shards")
-    )
-    for split in Examples.SPLITS:
-        target = statistics.split(split)
-        target.parent.mkdir(parents=True)
-        # TFX keeps the serialised list itself, not a TFRecord of it.
-        target.write_bytes(partial_statistics.merge(shards[split]).SerializeToString())
+    # Of this run alone: two runs in one root may count the same Examples.
+    with tempfile.TemporaryDirectory(dir=work_dir) as scratch:
+        shards = {}
+        for split in Examples.SPLITS:
+            folder = pathlib.Path(scratch).resolve() / split
+            folder.mkdir()
+            shards[split] = partial_statistics.shards_of(
+                example_files(examples.split(split)), features, folder
+            )
+        work = [shard for split in Examples.SPLITS for shard in shards[split]]
+        told = map_told(partial_statistics.count, work, engine, scratch, "shards")
+        total = sum(row["count"] for row in told)
+        for split in Examples.SPLITS:
+            target = statistics.split(split)
+            target.parent.mkdir(parents=True)
+            # TFX keeps the serialised list itself, not a TFRecord of it.
+            target.write_bytes(partial_statistics.merge(shards[split]).SerializeToString())
     return {"summary": f"{total} Examples"}

@@ -230,7 +230,12 @@ class LocalRunner:
             "packages": json.dumps(versions()),
         }
         self.metadata.put_execution(component.name, context, inputs, outputs, "COMPLETE", **facts)
-        shutil.rmtree(work, ignore_errors=True)
+        # Another run in this root may be at the same stage, and has its scratch beside ours.
+        if component.engines:
+            with contextlib.suppress(OSError):
+                work.rmdir()
+        else:
+            shutil.rmtree(work, ignore_errors=True)
         return StageResult(component.name, "COMPLETE", seconds, said.get("summary", ""), outputs), said.get(
             "stop"
         )

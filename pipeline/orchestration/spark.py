@@ -24,7 +24,7 @@ ENVIRONMENT = ("TF_", "KERAS_", "OMP_", "OPENBLAS_", "PANET_")
 
 def is_spark(engine):
     """Whether the fields of `pipeline.config.Beam` name Spark."""
-    return engine["runner"].casefold() == NAME.casefold()
+    return engine.get("runner", "").casefold() == NAME.casefold()
 
 
 def settings(options):

@@ -1,5 +1,6 @@
-"""Files that are whole or not there: `write_whole` of panet_keras/files.py."""
+"""Files that are whole or not there: `write_whole` and `open_whole` of panet_keras/files.py."""
 
+import contextlib
 import os
 import pathlib
 
@@ -21,5 +22,29 @@ def write_whole(path, content):
         os.replace(temporary, path)
     except OSError as error:  # a write tells no name
         raise OSError(error.errno, error.strerror, os.fspath(path)) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def open_whole(path):
+    """`write_whole` for a text that is too long for memory: a file to write to, which becomes `path` when the
+    block ends well.
+
+    Args:
+        path: file; its folder must exist.
+
+    Yields:
+        Text file (UTF-8, line ends as written).
+
+    Raises:
+        OSError: it cannot be written; what was there stays.
+    """
+    path = pathlib.Path(path)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        with open(temporary, "w", encoding="utf-8", newline="") as stream:
+            yield stream
+        os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,11 +1,10 @@
 """What a command tells when all pictures are done: the code of panet_keras/commands/table.py."""
 
 import csv
-import io
 import pathlib
 import sys
 
-from .files import write_whole
+from .files import open_whole
 
 FIELDS = ("file", "presence", "area", "error", "answer")
 """The picture's place in its folder; presence in [0, 1]; area, share of the frame; why the picture could not
@@ -13,17 +12,16 @@ be read; id of the answer, which is in the mask's file, too."""
 
 
 def write_table(path, rows):
-    """Writes rows, dictionaries of `FIELDS`, as a CSV file; makes its folder.
+    """Writes rows (any iterable), dictionaries of `FIELDS`, as a CSV file; makes its folder.
 
     Raises:
         OSError: it cannot be written.
     """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
     pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, text.getvalue())
+    with open_whole(path) as stream:
+        writer = csv.DictWriter(stream, FIELDS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def name_unread(command, rows):

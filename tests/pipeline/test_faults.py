@@ -136,7 +136,7 @@ def row(number, label="Normal", **changes):
     base = Row(
         "train", f"P{number:02d}_0.png", f"P{number:02d}", label, classes, str(number), False, False, False
     )
-    return Row(**{**vars(base), **changes})
+    return base._replace(**changes)
 
 
 def test_marks_on_lesion_images_only_are_a_leak():

@@ -10,6 +10,7 @@ from PIL import Image
 from pipeline.__main__ import main
 from pipeline.config import LAYOUTS, PROTOCOLS, load_config
 from pipeline.errors import ConfigError
+from pipeline.orchestration import built_before
 from pipeline.orchestration.local_runner import LocalRunner
 from pipeline.pipeline import create_pipeline
 from pipeline.terminal import show_log
@@ -263,7 +264,8 @@ def test_second_run_takes_all_from_the_cache(first, capsys, python, spans):
     assert dict(stages[4].attributes) == {**ids, "panet.cached": True} and all(ids.values())
     assert "Trainer: cached" in capsys.readouterr().out
     settings = max((runner.root / "runs").glob("*/config.yaml"))
-    # TensorFlow's import would take most of such a run. (The light model would be built, to check it.)
+    # TensorFlow's import would take most of such a run. (The light model is built once, to check it.)
+    built_before.check(runner.config.trainer.recipe, runner.root)
     output = python(AS_A_COMMAND, settings, warm=False).stdout
     assert output.count(": cached.") == 8 and "TensorFlow: no" in output
 
