@@ -1,5 +1,6 @@
 """Each fault, planted in a copy of a good set, is found under its own name."""
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -136,7 +137,7 @@ def row(number, label="Normal", **changes):
     base = Row(
         "train", f"P{number:02d}_0.png", f"P{number:02d}", label, classes, str(number), False, False, False
     )
-    return base._replace(**changes)
+    return dataclasses.replace(base, **changes)
 
 
 def test_marks_on_lesion_images_only_are_a_leak():
