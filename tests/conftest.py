@@ -155,8 +155,8 @@ def scanner(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def signals_stay():
-    """A server in this process takes SIGTERM and SIGINT; the next test has them back."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    """A server in this process takes SIGTERM and SIGINT, and tests take others; the next test has them back."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

@@ -274,7 +274,8 @@ class FewShotSegmenter:
         model given stays as it was.
 
         How far, and whether at all, is decided on frames that are left out (`panet_keras.inference.adapt`),
-        and the presence threshold is set for the result. About a minute or two for 20 images on two cores.
+        and the presence threshold is set for the result. About two and a half minutes for 20 images
+        and 10 normal frames on two cores.
         With fewer than 4 lesions nothing can be decided: the model stays.
 
         Args:

@@ -47,6 +47,9 @@ def test_a_full_disk_names_the_file_and_the_old_one_stays(tmp_path, monkeypatch)
 )
 def test_a_command_that_is_cut_off_leaves_nothing_half(tmp_path, monkeypatch, capsys, happens, code, message):
     monkeypatch.setattr(PIL.Image.Image, "save", happens)
+    # As a terminal starts it: under nohup, or behind a shell's &, these are ignored, and stay so.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.getsignal(signal.SIGTERM)
     assert main(["phantom", str(tmp_path / "phantom")]) == code
     assert message in capsys.readouterr().err and os.listdir(tmp_path) == []
