@@ -28,8 +28,7 @@ SUPPORTS = (1, 5, 20, 50)
 ADAPTED = (20, 50)
 NORMALS = 10
 THRESHOLD = 0.8
-"""Of the preset: the highest tenth that costs no more than 0.005 Dice on BUSI and BUS-UCLM left out, at 5
-supports."""
+"""Of the preset: the highest tenth that costs less than 0.01 Dice on BUSI and BUS-UCLM left out, at 5 supports."""
 DRAWS = 2
 QUERIES, NORMAL_QUERIES, POOL = 100, 120, 60
 
