@@ -221,17 +221,17 @@ def from_picture_to_picture(page, count=40):
     return {"median ms": statistics.median(times), "95 % ms": sorted(times)[int(0.95 * len(times))]}
 
 
-def page(model, count=400):
+def page(model, count=1500):
     with (
         tempfile.TemporaryDirectory() as folder,
         Browser(pathlib.Path(folder), model, count, SIZE) as open_page,
     ):
         shown, found = open_page.page, {}
-        shown.locator("#model:empty").wait_for()  # it is loaded
+        shown.locator("#model:empty").wait_for(state="attached")  # it is loaded
         found["next picture, quiet"] = from_picture_to_picture(shown)
         shown.keyboard.press("Home")
         shown.reload()
-        shown.locator("#model:empty").wait_for()
+        shown.locator("#model:empty").wait_for(state="attached")
         shown.keyboard.press("o")
         width, height = SIZE[1] // 4, SIZE[0] // 4
         open_page.drag((width, height), (3 * width, height), (3 * width, 3 * height), (width, 3 * height))

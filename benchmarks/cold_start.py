@@ -36,7 +36,7 @@ def main(rounds=7):
     from panet_keras.data import write_phantom
 
     with tempfile.TemporaryDirectory() as folder:
-        write_phantom(folder, 1, 2)
+        write_phantom(folder, 2, 1)
         images, masks = (
             sorted(os.path.join(folder, kind, name) for name in os.listdir(os.path.join(folder, kind)))
             for kind in ("images", "masks")

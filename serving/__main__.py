@@ -4,7 +4,8 @@ import os
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# EfficientNet-Lite0 answers in half the time without oneDNN: benchmarks/results/speed.json.
+# Without oneDNN EfficientNet-Lite0 answers as fast or faster, and threads keep no scratch memory:
+# docs/decisions/onednn.md.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
 from serving.commands.trouble import open_streams  # noqa: E402

@@ -22,8 +22,8 @@ def prepare_tensorflow():
     # otherwise.
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        # EfficientNet-Lite0 is scored twice as fast without oneDNN, and trained a tenth slower:
-        # benchmarks/results/speed.json.
+        # EfficientNet-Lite0 is scored up to twice as fast without oneDNN, and trained slower:
+        # docs/decisions/onednn.md.
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     # A dependency of TensorFlow announces the end of Python 3.11 at every import.
     warnings.filterwarnings("ignore", category=FutureWarning, module="google")
