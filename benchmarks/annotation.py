@@ -1,16 +1,19 @@
-"""Does the loop pay: how much less has a person to draw who gets proposals, and corrections that support the next?
+"""Does the loop pay: how much less has a person to draw with proposals, and with corrections that support the
+next?
 
-    python -m benchmarks.annotation DATA WORK [--pictures 60] [--orders 3] [--model NAME]
+    python -m benchmarks.annotation DATA WORK [--pictures 60] [--orders 3] [--folder BUSI] [--model NAME]
 
-takes about 2 minutes for each order on 2 quiet cores.
+takes about 10 minutes for each order on 2 quiet cores, most of them to learn.
 
-DATA holds BUSI. What is done lies in WORK, with a log; started again, it goes on after the last picture order
-and way that are whole. A simulated person goes through pictures in a random order, the same in each way of
+DATA holds BUSI (or another folder with a `table.csv`). What is done lies in WORK, with a log; started again, it
+goes on after the last picture order and way that are whole. A simulated person goes through pictures in a random order, the same in each way of
 working:
 
 * by hand: every lesion is drawn;
 * fixed: proposals with the first five lesions as support (and the normal frames seen until then), for good;
-* loop: every accepted or corrected mask supports the next proposal, through `panet_keras.annotate.loop`.
+* loop: every accepted or corrected mask supports the next proposal, through `panet_keras.annotate.loop`;
+* learning: the loop, and the person has the model learn (`panet_keras.annotate.learn`) when 10, 20 and 40
+  lesions are done, and waits for it.
 
 The person accepts a mask whose Dice with the truth is at least 0.9, and corrects any other to the truth; an
 empty proposal for a frame without lesion is accepted as well. Pixels are those that are changed. A stroke is
@@ -37,6 +40,7 @@ from scipy import ndimage
 
 from benchmarks import record
 from panet_keras.annotate import masks, server
+from panet_keras.annotate.learn import Learner
 from panet_keras.annotate.model import LocalModel
 from panet_keras.annotate.quality import dice_of
 from panet_keras.annotate.store import Store
@@ -49,7 +53,9 @@ FIRST = 5
 NORMALS = 0.2
 """Share of frames without lesion among the pictures."""
 SMALLEST = 25
-WAYS = ("by hand", "fixed", "loop")
+WAYS = ("by hand", "fixed", "loop", "learning")
+LEARN = (10, 20, 40)
+"""Lesions."""
 COLUMNS = ("accepted as proposed", "pixels changed", "strokes")
 
 
@@ -111,6 +117,7 @@ def work(records, way, model):
         if way != "by hand":
             loop.use(model)
             loop.wanted, loop.curve = True, False
+        lesions = 0
         for frame, truth in zip(list(folder.frames.values()), truths):
             store.next = frame.id
             loop.changed(frame)
@@ -127,21 +134,24 @@ def work(records, way, model):
                     store.stroke(frame, masks.encode(truth), store.version(frame), "truth", "simulated")
             store.decide(frame, "accepted" if truth.any() else "normal", store.version(frame), "simulated")
             rows.append(list(totals))
+            lesions += bool(truth.any())
+            if way == "learning" and truth.any() and lesions in LEARN:
+                Learner(loop).learn()
         loop.stop()
         store.close()
     return rows
 
 
-def run(data, work_folder, pictures=60, orders=3, name=MODEL):
+def run(data, work_folder, pictures=60, orders=3, name=MODEL, folder="BUSI"):
     """The result, made of what lies in `work_folder` and what is still to do."""
     kept, model = pathlib.Path(work_folder), None
     kept.mkdir(parents=True, exist_ok=True)
-    records = load_csv(pathlib.Path(data) / "BUSI" / "table.csv")
+    records = load_csv(pathlib.Path(data) / folder / "table.csv")
     ways = {way: [] for way in WAYS}
     for seed in range(orders):
         chosen = sample(records, pictures, seed)
         for way in WAYS:
-            file = kept / f"{pathlib.Path(name).name}-{pictures}-{seed}-{way.replace(' ', '_')}.json"
+            file = kept / f"{folder}-{pathlib.Path(name).name}-{pictures}-{seed}-{way.replace(' ', '_')}.json"
             if not file.exists():
                 model = model or LocalModel.open(name)
                 began = time.time()
@@ -155,6 +165,7 @@ def run(data, work_folder, pictures=60, orders=3, name=MODEL):
     hand = [rows[-1] for rows in ways["by hand"]]
     return {
         "model": name,
+        "folder": folder,
         "pictures": pictures,
         "orders": orders,
         "columns": COLUMNS,
@@ -185,18 +196,32 @@ def main():
     parser.add_argument("--pictures", type=int, default=60)
     parser.add_argument("--orders", type=int, default=3)
     parser.add_argument(
+        "--folder",
+        default="BUSI",
+        help="of DATA (default: %(default)s); another one writes annotation_FOLDER.json",
+    )
+    parser.add_argument(
         "--model", default=MODEL, help=f"a preset's name or folder, or a .keras file (default: {MODEL})"
     )
     parser.add_argument("--try", action="store_true", dest="trial", help="print, and write no result")
     arguments = parser.parse_args()
-    result = run(arguments.data, arguments.work, arguments.pictures, arguments.orders, arguments.model)
+    result = run(
+        arguments.data,
+        arguments.work,
+        arguments.pictures,
+        arguments.orders,
+        arguments.model,
+        arguments.folder,
+    )
     question = (
         "How much less has a person to draw with proposals, and with corrections that support the next ones?"
     )
     if arguments.trial:
         print(result["totals"])
     else:
-        record.write("annotation", question, result)
+        record.write(
+            "annotation" if arguments.folder == "BUSI" else f"annotation_{arguments.folder}", question, result
+        )
 
 
 if __name__ == "__main__":

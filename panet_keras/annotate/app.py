@@ -36,7 +36,7 @@ Reading
 GET /api/folder
     {name, output, model: {name, version, digest, size: [H, W], where, ready,
     error}, labels: [{number, name, colour}], frames: [FRAME...], progress: PROGRESS, quality: [[count,
-    dice]...], support: {lesions, normals}, formats: [text...]}
+    dice]...], support: {lesions, normals}, learning: {done, total}|null, formats: [text...]}
     `model.ready` is false while it loads (10 to 40 s; drawing works meanwhile) and `model.error` says what went
     wrong, or null. `colour` is "#rrggbb". `formats` are those that /api/export can write here.
     `FRAME` = {id, name, frame (number in its file, or null), patient, width, height, state, version, presence
@@ -78,6 +78,8 @@ GET /api/events
     {kind: "changed", frames: N, mean: SHARE}            end of a round: how many proposals changed, how much
     {kind: "quality", quality: [[count, dice]...]}
     {kind: "model", model: MODEL}                        loaded, or failed
+    {kind: "learning", learning: {done, total}|null}     steps of the learning; null when it has ended
+    {kind: "learned", masks, before, after}              Dice on masks left out; after is null where the model stays
     {kind: "labels", labels: [...]}                      a label was added
     {kind: "error", error, mend}                         of the background: say it, go on
     {kind: "reload"}                                     this reader was too slow: fetch /api/folder anew
@@ -100,6 +102,10 @@ POST /api/propose {}
     Proposals for all frames that are not done, nearest first; {"to": ID} names the frame they are near to.
     -> {proposing: {...}}. 409 without any accepted lesion, 503 without model. After a change of state the
     server does it by itself, half a second after the last.
+POST /api/learn {}
+    Tunes the model to the accepted masks in the background (minutes), and has all proposals made again where that
+    gains on masks that are left out -> {learning: {done, total}}. 409 with fewer than 8 lesions or while it
+    learns, 501 with a served model, 503 without model.
 POST /api/labels {"name": TEXT}
     Adds a label (at most 255) -> {labels: [...]}.
 POST /api/export {"formats": ["png", "coco", "labelme", "nifti", "dicom-seg", "cvat", "dataset"]}
@@ -123,6 +129,7 @@ from panet_keras.annotate import masks, queue
 from panet_keras.annotate.events import Events
 from panet_keras.annotate.export import FORMATS, export
 from panet_keras.annotate.history import DECISIONS
+from panet_keras.annotate.learn import Learner
 from panet_keras.annotate.security import LOOPBACK, Guard
 from panet_keras.annotate.store import COLOURS, Conflict
 from panet_keras.annotate.thumbnail import thumbnail
@@ -156,7 +163,7 @@ class Page:
 
     def __init__(self, store, folder, loop, hosts=LOOPBACK, port=None):
         self.store, self.folder, self.loop, self.events = store, folder, loop, Events()
-        loop.tell = self._tell
+        loop.tell, self.learner = self._tell, Learner(loop)
         frame = "/api/frames/{id}"
         routes = [
             Route("/", self._index),
@@ -175,6 +182,7 @@ class Page:
             Route(f"{frame}/redo", self._redo, methods=["POST"]),
             Route(f"{frame}/state", self._state, methods=["POST"]),
             Route("/api/propose", self._propose, methods=["POST"]),
+            Route("/api/learn", self._learn, methods=["POST"]),
             Route("/api/labels", self._labels, methods=["POST"]),
             Route("/api/export", self._export, methods=["POST"]),
             Mount("/static", StaticFiles(directory=STATIC, check_dir=False)),
@@ -279,6 +287,7 @@ class Page:
                 "progress": self.loop.progress(),
                 "quality": self.loop.quality,
                 "support": self.loop.support_size(),
+                "learning": self.learner.now,
                 "formats": list(FORMATS),
             }
         )
@@ -463,6 +472,14 @@ class Page:
             raise Refusal(409, "there is no accepted lesion yet", "mark one lesion and accept it")
         self.loop.propose(near)
         return JSONResponse({"proposing": self.loop.progress()["proposing"]})
+
+    async def _learn(self, request):
+        await self._json(request)
+        problem = self.learner.problem()
+        if problem:
+            raise Refusal(*problem)
+        self.learner.begin()
+        return JSONResponse({"learning": self.learner.now})
 
     async def _labels(self, request):
         body = await self._json(request)

@@ -64,17 +64,22 @@ class Example:
 
     def encode(self, model):
         """(features, mask uint8 [h, w] or None). Raises ImageError, PANetError."""
+        picture, mask = self.prepare(model)
+        [features] = model.encode([picture])
+        return features, mask if self.masks else None
+
+    def prepare(self, model):
+        """(what `encode` takes, mask uint8 [h, w], all 0 for a normal frame). Raises ImageError, PANetError."""
         picture = decode_image(self.image)
-        [features] = model.encode([model.prepare(picture)])
         if not self.masks:
-            return features, None
+            return model.prepare(picture), np.zeros(model.size, np.uint8)
         mask = np.logical_or.reduce([decode_mask(path)[0] for path in self.masks])
         if mask.shape != picture.shape[:2] or not mask.any():
             raise PANetError(
                 f"{self.masks[0]}: the mask is empty, or of another size than {self.image}; expected one that marks the "
                 "lesion at the picture's size."
             )
-        return features, resize_mask(mask, model.size).astype(np.uint8)
+        return model.prepare(picture), resize_mask(mask, model.size).astype(np.uint8)
 
 
 class Loop:
@@ -90,13 +95,13 @@ class Loop:
         disk: bytes that kept features may take in the output folder.
 
     Attributes:
-        curve: whether the measure of quality tries few supports as well as all.
+        curve: whether the measure of quality tries few supports as well as all. extra: as above.
     """
 
     def __init__(self, store, folder, tell=lambda event: None, extra=(), disk=4 << 30):
         self.store, self.folder, self.tell = store, folder, tell
         self.model, self.model_error, self.wanted, self.quality, self.curve = None, None, False, [], True
-        self._extra, self._encoded_extra = list(extra), []
+        self.extra, self._encoded_extra = list(extra), []
         self._disk, self._features, self._near = disk, None, None
         self._support, self._support_of, self._measured, self._calibrated = None, None, None, {}
         self._asked, self._due, self._stopped = 0, 0.0, False
@@ -113,9 +118,10 @@ class Loop:
         with self._model_lock:
             name = f"{model.digest}-{model.size[0]}x{model.size[1]}"
             self._features = Features(self.store.output / "features", name, disk=self._disk)
-            self._encoded_extra = [(one.name, *one.encode(model)) for one in self._extra]
+            self._encoded_extra = [(one.name, *one.encode(model)) for one in self.extra]
             self.model = model
             self._support = self._support_of = self._line_of = self._measured = None
+            self._calibrated.clear()
             self._ahead.clear()
         # What was proposed before a restart goes on.
         self.wanted = self.wanted or any(key is not None for key in self.store.pending().values())
@@ -141,8 +147,8 @@ class Loop:
     def support_size(self):
         """Dictionary of lesions and normals, of all masks that may support."""
         found = self.store.supports()
-        lesions = sum(bool(item[-1]) for item in found) + sum(bool(one.masks) for one in self._extra)
-        return {"lesions": lesions, "normals": len(found) + len(self._extra) - lesions}
+        lesions = sum(bool(item[-1]) for item in found) + sum(bool(one.masks) for one in self.extra)
+        return {"lesions": lesions, "normals": len(found) + len(self.extra) - lesions}
 
     def probability(self, frame, label=None):
         """float32 [H, W], of a label, or the highest of all; None without support."""
@@ -416,6 +422,12 @@ class Loop:
 
     def _measure(self, support):
         """Leave-one-out Dice of the accepted masks (of the label with most), and each label's threshold."""
+        if self.model.tuned:
+            # It has seen these masks: what it is good for was measured while it learnt, on masks left out.
+            self.quality = [[self.model.tuned.masks, self.model.tuned.after]]
+            self.tell({"kind": "quality"})
+            self._measured = support.names
+            return
         asked, thresholds = self._asked, {}
         most = max(support.lesions, key=lambda label: len(support.lesions[label]))
         for label in sorted(support.lesions, key=lambda label: label != most):

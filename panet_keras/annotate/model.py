@@ -17,11 +17,15 @@ The loop knows only this much of a segmenter, and a test may put anything of thi
     grad_cam(pictures, masks, picture)
                             annotated pictures at original size, their masks bool, and a query -> float32 [H, W]
                             from 0 to 1; None where it cannot
+    tuned                   None, or `Tuned` of a model that was tuned on masks of this folder
 
 Calls come from several threads, one at a time but for `prepare`.
 """
 
+import dataclasses
 import functools
+import os
+import tempfile
 
 import numpy as np
 
@@ -31,23 +35,41 @@ GRAD_CAM_SUPPORTS = 8
 """The newest ones: a map takes a second, and more time with each support."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Tuned:
+    """What a model was tuned on, and what that brings.
+
+    Attributes:
+        base: digest of the model that it was. masks: lesions that it was tuned on.
+        before, after: mean Dice of the lesions, each judged by a copy that was not tuned on it.
+    """
+
+    base: str
+    masks: int
+    before: float
+    after: float
+
+
 class LocalModel:
     """A model in this process.
 
     Args:
         segmenter: `panet_keras.FewShotSegmenter`, whose masks these are, to rounding: features are kept in half
-            precision. name: for the provenance.
+            precision. name: for the provenance. tuned: `Tuned`, or None.
+
+    Attributes:
+        base: the `LocalModel` that was tuned, or this one.
     """
 
     where = "here"
 
-    def __init__(self, segmenter, name):
+    def __init__(self, segmenter, name, tuned=None):
         import tensorflow as tf
 
         from panet_keras.export.saved_model import fingerprint
 
         self._model, self.size = segmenter.model, tuple(segmenter.size)
-        self.name = name
+        self.name, self.tuned, self.base = name, tuned, self
         self.presence_threshold = float(segmenter.presence_threshold)
         self.version = self.digest = fingerprint(self._model)
         self._scales = self._model.decoder.scales
@@ -83,6 +105,70 @@ class LocalModel:
         from panet_keras.inference.segmenter import open_segmenter
 
         return cls(open_segmenter(model, size), str(model or presets.DEFAULT))
+
+    def tune(self, images, masks, progress=None):
+        """The model tuned on annotated frames (`FewShotSegmenter.adapt`'s way); itself where frames that were left
+        out gained nothing.
+
+        Args:
+            images: float32 [F, h, w, 3], what `prepare` gave. masks: uint8 [F, h, w], all 0 for normal frames;
+                at least 4 lesions. progress: function of (steps done, steps in all).
+        """
+        from panet_keras.inference.adapt import adapt
+        from panet_keras.inference.segmenter import FewShotSegmenter, fitted_threshold
+
+        model, found = adapt(self._model, images, masks, progress=progress)
+        lesion = found.held_out.lesion
+        if not found.steps:
+            return self
+        threshold = fitted_threshold(found.held_out, self.presence_threshold)
+        tuned = Tuned(
+            self.digest,
+            int(lesion.sum()),
+            round(float(found.as_it_was.dice[lesion].mean()), 4),
+            round(float(found.held_out.dice[lesion].mean()), 4),
+        )
+        return self._with(FewShotSegmenter(model, self.size, presence_threshold=threshold), tuned)
+
+    def _with(self, segmenter, tuned):
+        found = LocalModel(segmenter, f"{self.name}, tuned on {tuned.masks} masks", tuned)
+        found.base = self
+        return found
+
+    def save(self, folder):
+        """Writes a tuned model as a preset, whole, in place of an older one; `--model FOLDER` of every command
+        takes it."""
+        from panet_keras import presets
+
+        with tempfile.TemporaryDirectory(dir=os.path.dirname(folder)) as place:
+            new, old = os.path.join(place, "new"), os.path.join(place, "old")
+            about = {"tuned": dataclasses.asdict(self.tuned), "calibrated": True}
+            presets.write(self._model, new, self.size, self.presence_threshold, about)
+            if os.path.exists(folder):
+                os.rename(folder, old)
+            os.rename(new, folder)
+
+    def saved(self, folder):
+        """The model in `folder` if `save` wrote it there and this one was its base, else this one.
+
+        Raises:
+            PANetError: it cannot be read.
+        """
+        from panet_keras import presets
+        from panet_keras.inference.segmenter import FewShotSegmenter
+
+        if not os.path.isdir(folder):
+            return self
+        try:
+            tuned = Tuned(**presets.read(folder)[0]["about"]["tuned"])
+            segmenter = FewShotSegmenter(os.fspath(folder))
+        except Exception as error:
+            raise PANetError(
+                f"{folder}: the model that was tuned here cannot be read ({error}). Remove this folder to go on with the model "
+                "as it came, and learn again."
+            ) from error
+        same = tuned.base == self.digest and tuple(segmenter.size) == self.size
+        return self._with(segmenter, tuned) if same else self
 
     def prepare(self, picture):
         return _small(picture, self.size)
@@ -176,7 +262,7 @@ class ServedModel:
             from tensorflow_serving.apis import prediction_service_pb2_grpc
         except ImportError as error:
             raise ImportError("--server needs grpcio: pip install 'panet-bus[serving]'") from error
-        self.where, self.name, self._timeout = server, name, timeout
+        self.where, self.name, self._timeout, self.tuned = server, name, timeout, None
         unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         self._errors = grpc.RpcError
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(

@@ -78,7 +78,7 @@ def run(arguments):
     )
     server.serve(
         opened,
-        _loader(arguments),
+        _loader(arguments, output),
         arguments.host,
         arguments.port,
         arguments.allow_host,
@@ -100,16 +100,17 @@ def _examples(arguments):
     ]
 
 
-def _loader(arguments):
-    """Function that gives the segmenter; None without one."""
+def _loader(arguments, output):
+    """Function that gives the segmenter, as it was tuned in the output folder; None without one."""
     if arguments.model == NONE:
         return None
 
     def load():
+        from panet_keras.annotate.learn import kept
         from panet_keras.annotate.model import LocalModel, ServedModel
 
         if arguments.server:
             return ServedModel(arguments.server, arguments.served_model)
-        return LocalModel.open(arguments.model, arguments.size)
+        return LocalModel.open(arguments.model, arguments.size).saved(kept(output))
 
     return load

@@ -274,13 +274,13 @@ class FewShotSegmenter:
         model given stays as it was.
 
         How far, and whether at all, is decided on frames that are left out (`panet_keras.inference.adapt`),
-        and the presence threshold is set for the result. About two and a half minutes for 20 images
-        and 10 normal frames on two cores.
+        and the presence threshold is set for the result. About two minutes for 20 images and 10 normal frames
+        on two cores.
         With fewer than 4 lesions nothing can be decided: the model stays.
 
         Args:
             learning_rate: peak, above 0. seed: integer; draws folds and episodes. progress: function of
-                (steps done, most steps in all).
+                (steps done, steps in all).
 
         Returns:
             The segmenter itself; `adaptation` says what was decided.

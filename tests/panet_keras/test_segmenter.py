@@ -174,7 +174,7 @@ def test_adaptation_helps_by_frames_left_out_and_leaves_the_model_alone(tiny_enc
     found = segmenter.adaptation
     assert set(found.scores) == {0, 0.5, 1.0} and found.share > 0
     assert found.scores[found.share] == max(found.scores.values()) > found.scores[0]
-    assert noted[-1] == (90, 90) and found.steps == 30
+    assert noted[-1] == (60, 60) and found.steps == 30
     # Every annotated frame was judged by a copy that had not seen it.
     assert len(found.held_out.lesion) == 9 and found.held_out.lesion.sum() == 5
     for weight, was in zip(model.get_weights(), before):

@@ -16,6 +16,7 @@ export function makeCommands({ session, editor, view, picture, overlay, layers, 
       ["normal", "n", "no lesion here, go on", () => session.decide("normal")],
       ["reject", "r", "reject: picture is of no use", () => session.decide("rejected")],
       ["propose", "p", "accept, and propose for all others", () => session.propose()],
+      ["learn", "Shift+l", "learn from my masks (minutes)", () => ui.learn()],
       ["undo", "Ctrl+z", "undo, also a decision", () => session.undo(), { also: ["z"], repeats: true }],
       ["redo", "Ctrl+y", "redo", () => session.redo(), { also: ["Ctrl+Shift+z", "Shift+z"], repeats: true }],
     ],
@@ -67,7 +68,7 @@ export function makeCommands({ session, editor, view, picture, overlay, layers, 
   };
   // Nothing is drawn or decided under the table of all pictures: such a key shows the picture first.
   const onPicture = (run) => () => (ui.overviewShown() ? ui.toggleOverview() : run());
-  const blind = (group, name) => name === "propose" || !["Decide", "Draw", "Correct", "Draw without a mouse"].includes(group);
+  const blind = (group, name) => ["propose", "learn"].includes(name) || !["Decide", "Draw", "Correct", "Draw without a mouse"].includes(group);
   const commands = Object.entries(table).flatMap(([group, rows]) =>
     rows.map(([name, key, text, run, more]) => ({ name, key, text, run: blind(group, name) ? run : onPicture(run), group, ...more })));
   for (let number = 1; number <= 9; number++) {

@@ -1,5 +1,5 @@
 // The folder as the server tells it: frames, labels, progress. Emits "frame" (frame), "frames", "progress",
-// "labels", "model", "quality".
+// "labels", "model", "learning", "quality".
 
 import { Emitter } from "./emitter.js";
 
@@ -16,14 +16,14 @@ export function isOpen(frame) {
 export class Folder extends Emitter {
   constructor() {
     super();
-    Object.assign(this, { frames: new Map(), labels: [], model: {}, quality: [], formats: [], progress: {} });
+    Object.assign(this, { frames: new Map(), labels: [], model: {}, quality: [], formats: [], progress: {}, learning: null });
   }
 
   /** Takes all of /api/folder. */
   take({ frames, ...rest }) {
     Object.assign(this, rest);
     this.frames = new Map(frames.map((frame) => [frame.id, frame]));
-    ["frames", "progress", "labels", "model", "quality"].forEach((kind) => this.emit(kind));
+    ["frames", "progress", "labels", "model", "learning", "quality"].forEach((kind) => this.emit(kind));
   }
 
   /** A frame's newest description. */

@@ -16,6 +16,7 @@ import { Grid } from "./grid.js";
 import { fillHelp } from "./help.js";
 import { Keys } from "./keys.js";
 import { Layers } from "./layers.js";
+import { learned, makeLearning } from "./learning.js";
 import { say, sayError } from "./messages.js";
 import { Overlay } from "./overlay.js";
 import { Picture } from "./picture.js";
@@ -80,6 +81,7 @@ const ui = {
       sayError(error);
     }
   },
+  learn: makeLearning({ api, folder, saver }),
   export: () => openExport($("export"), { api, folder, settled: () => saver.idle() }),
 };
 
@@ -133,6 +135,8 @@ const HEAR = {
   progress: ({ progress }) => folder.set("progress", progress),
   quality: ({ quality }) => folder.set("quality", quality),
   model: ({ model }) => folder.set("model", model),
+  learning: ({ learning }) => folder.set("learning", learning),
+  learned,
   labels: ({ labels }) => folder.set("labels", labels),
   error: sayError,
   changed({ frames, mean }) {

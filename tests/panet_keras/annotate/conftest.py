@@ -15,7 +15,7 @@ from panet_keras.annotate.store import Store
 class Brightness:
     """Lesion is what is as bright as the supports' lesions: the form of `panet_keras.annotate.model`."""
 
-    name, version, digest, where, presence_threshold = "brightness", "1", "b", "here", 0.5
+    name, version, digest, where, presence_threshold, tuned = "brightness", "1", "b", "here", 0.5, None
     size = (32, 32)
 
     def __init__(self):
