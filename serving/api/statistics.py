@@ -154,7 +154,7 @@ class Statistics:
         ]
         self._add(place, facts, len(facts))
         for alias in ("query_bytes", "query_images"):
-            if alias in inputs and not self._pictures.full():
+            if alias in inputs and len(presence) and not self._pictures.full():
                 # The first of a request stands for all: they are of one examination as a rule.
                 try:
                     self._pictures.put_nowait((place, inputs[alias][0, 0]))

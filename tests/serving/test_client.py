@@ -54,6 +54,39 @@ def test_tensors_cross_the_wire_and_are_tensorflow_s(value):
     np.testing.assert_array_equal(read_tensor(back), value)
 
 
+def test_texts_keep_every_byte_and_objects_are_no_zeros():
+    """numpy strips zero bytes off texts, and bytes(5) are five of them."""
+    tensor = wire_pb2.Tensor()
+    write_tensor(tensor, [[b"ab\0\0", b"\0"]])
+    assert list(tensor.string_val) == [b"ab\0\0", b"\0"] and [d.size for d in tensor.tensor_shape.dim] == [
+        1,
+        2,
+    ]
+    for wrong in (np.array([5], object), [b"a", 5], [b"a", None]):
+        with pytest.raises(
+            ValueError, match="found (int|NoneType) in an array of objects; expected bytes or text"
+        ):
+            write_tensor(wire_pb2.Tensor(), wrong)
+
+
+def test_types_of_other_models_are_read_or_named():
+    import tensorflow as tf
+
+    def received(value, **options):
+        return wire_pb2.Tensor.FromString(tf.make_tensor_proto(value, **options).SerializeToString())
+
+    for dtype in ("int16", "uint16", "float16", "uint32", "uint64"):
+        value = np.array([[1, 2, 3]], dtype)
+        np.testing.assert_array_equal(read_tensor(received(value)), value)
+        assert read_tensor(received(value)).dtype == dtype
+    np.testing.assert_array_equal(read_tensor(received([7], dtype=tf.uint16, shape=[3])), [7, 7, 7])
+    for value in (np.array(1, "float16"), np.array([1j, 2])):
+        with pytest.raises(
+            ValueError, match="DataType (19|18), which this client does not read.*output_filter"
+        ):
+            read_tensor(received(value))
+
+
 def test_same_answers_as_the_segmenter(server, model, phantom):
     from panet_keras import FewShotSegmenter
 
@@ -242,8 +275,9 @@ def test_an_empty_mask_is_refused_here_and_by_the_server(server, phantom, episod
             client.set_support(
                 [f"{phantom}/images/PHAA_000.png", image], [f"{phantom}/masks/PHAA_000.png", empty]
             )
-        with pytest.raises(ValueError, match="expects a list of normals"):
-            client.set_support([image], [empty], normals=image)
+        for wrong in (([image], [empty], image), (image, [empty]), ([image], empty)):
+            with pytest.raises(ValueError, match="expects a list of images, of masks and of normals"):
+                client.set_support(*wrong)
         with pytest.raises(ServingError, match="no pixel of any shot equals 1"):
             client.call(
                 "encode_support",
