@@ -150,8 +150,10 @@ def _tensor(alias, proto, shape):
             return tf.constant(list(values), tf.string, shape)
         if field == "int_val" and dtype != tf.int32:
             check_range(np.array(values, np.int64), dtype)
+        if field == "half_val":  # their bits
+            check_range(np.array(values, np.int64), tf.uint16)
         return tf.constant(tf.make_ndarray(proto), dtype, shape)
-    except (ValueError, TypeError, OverflowError) as error:
+    except (ValueError, TypeError) as error:
         raise RpcError.invalid(f"input {alias} of shape {shape} cannot be read: {error}.") from None
 
 

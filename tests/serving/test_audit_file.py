@@ -61,7 +61,7 @@ def test_a_full_disk_is_said_once_and_its_end_too(opened, tmp_path, monkeypatch,
     monkeypatch.setattr(audit_file.os, "write", write)
     append(file, "f")
     assert ids(tmp_path / "log") == ["a", "e"]
-    said = [record.getMessage().partition("log ")[2] for record in caplog.records]
+    said = [record.getMessage().partition(f"{tmp_path / 'log'} ")[2] for record in caplog.records]
     away = "cannot be written (No space left on device); requests are answered, and are missing there"
     assert said == [away, "is written again; 3 lines are missing", away]
 

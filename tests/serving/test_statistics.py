@@ -173,7 +173,7 @@ def test_dashboard_and_alerts_name_metrics_that_there_are():
 def test_alerts_are_rules_that_prometheus_loads():
     rules = yaml.safe_load((CONFIG / "alerts.yaml").read_text("utf-8"))
     names = [rule["alert"] for group in rules["groups"] for rule in group["rules"]]
-    assert len(names) == len(set(names)) == 5 and [group["name"] for group in rules["groups"]] == ["panet"]
+    assert len(names) == len(set(names)) == 6 and [group["name"] for group in rules["groups"]] == ["panet"]
     for group in rules["groups"]:
         for rule in group["rules"]:
             assert set(rule) == {"alert", "expr", "for", "labels", "annotations"}

@@ -161,7 +161,7 @@ def test_tensor_protos_are_read(tensor, expected):
         (proto(tf.float32, [0], float_val=[1]), "it has 1 values; expected 0"),
         (proto(tf.float32, [2], tensor_content=b"abcd"), "it has 4 bytes; expected 8: 2 numbers of float32"),
         (proto(tf.string, [1], string_val=[b"a", b"b"]), "it has 2 values; expected 1"),
-        (proto(tf.float16, [1], half_val=[70000]), "cannot be read"),
+        (proto(tf.float16, [1], half_val=[70000]), "70000 is no uint16; expected whole"),
     ],
 )
 def test_values_in_the_wrong_field_or_out_of_range_are_refused(tensor, message):
