@@ -147,7 +147,7 @@ class Client:
             wire_pb2.GetModelStatusRequest.SerializeToString,
             wire_pb2.GetModelStatusResponse.FromString,
         )
-        self._state = None
+        self._state = self._made_by = None
 
     def close(self):
         self._channel.close()
@@ -238,7 +238,8 @@ class Client:
 
     @tracing.traced("Client.set_support")
     def set_support(self, images, masks, normals=()):
-        """Encodes K annotated images on the server, once.
+        """Encodes K annotated images on the server, once. The version that does so answers `predict` from then on,
+        for as long as it serves (with `version_label`: the one that has the label at the time).
 
         Args:
             images: paths, file bytes or arrays. masks: their masks; not black is foreground.
@@ -281,6 +282,8 @@ class Client:
             },
             metadata=_told(pictures),
         )
+        # The latest version may be another one soon, and would refuse the state.
+        self._made_by = None if self.version_label else self.answered
         return self
 
     def use_support_set(self, name):
@@ -293,7 +296,7 @@ class Client:
         Returns:
             The client itself; an unknown name is refused by the first `predict`.
         """
-        self._state = {"support_set": np.array([name.encode()], object)}
+        self._state, self._made_by = {"support_set": np.array([name.encode()], object)}, None
         return self
 
     @tracing.traced("Client.predict")
@@ -309,9 +312,16 @@ class Client:
         """
         if self._state is None:
             raise ValueError("predict was called before set_support; the model needs annotated images first.")
-        answer, answer_id = self._call(
-            "segment_encoded", {**self._state, "query_bytes": np.array([[query_bytes(image)]], object)}
-        )
+        inputs = {**self._state, "query_bytes": np.array([[query_bytes(image)]], object)}
+        try:
+            answer, answer_id = self._call("segment_encoded", inputs, self._made_by)
+        except ServingError as error:
+            if self._made_by is None or error.code is not grpc.StatusCode.NOT_FOUND:
+                raise
+            mend = (
+                f"The support was encoded by version {self._made_by}, which is gone; call set_support again."
+            )
+            raise ServingError(error.code, f"{error} {mend}") from None
         small = answer["probabilities"][0, 0, ..., 1]
         if "presence" in answer:
             presence, exported = float(answer["presence"][0, 0, 0]), float(answer["presence_threshold"][0])

@@ -41,7 +41,8 @@ PATH = re.compile(
     r"/v1/models/(?P<model>[^/:]+)(/versions/(?P<version>\d{1,19})|/labels/(?P<label>[^/:]+))?(?P<what>:predict|:classify|:regress|:ready|/metadata)?",
     re.ASCII,
 )
-ADDRESS, COLON = re.compile("^https?://[^/?#]*", re.IGNORECASE), re.compile("%3a", re.IGNORECASE)
+ADDRESS = re.compile("^https?://[^/?#]*", re.IGNORECASE)
+COLON = re.compile("%3a(?=(predict|classify|regress|ready)$)", re.IGNORECASE)
 MAX_REQUEST_LINE = 65537
 LINGER = 2.0
 """Seconds without a byte after which a client that was refused has sent all that it will."""

@@ -32,25 +32,22 @@ class Queue(grpc.ServerInterceptor):
         self.pool = _Counting(threads, thread_name_prefix="rpc")
         self.limit, self.refused = limit, refused
         self._probes = futures.ThreadPoolExecutor(2, thread_name_prefix="probe")
+        self._streams = futures.ThreadPoolExecutor(4, thread_name_prefix="stream")
         # As a stream, whose messages nobody reads.
-        self._refusal = grpc.stream_unary_rpc_method_handler(self._beside(self._refuse))
+        self._refusal = grpc.stream_unary_rpc_method_handler(_in(self._probes, self._refuse))
 
     def intercept_service(self, continuation, details):
         handler = continuation(details)
-        if handler is None or not handler.unary_unary:
-            return handler
+        if handler is None:
+            return None
         if details.method.rpartition("/")[2] in SLOW:
             return handler if self.pool.busy < self.limit else self._refusal
-        return grpc.unary_unary_rpc_method_handler(
-            self._beside(handler.unary_unary), handler.request_deserializer, handler.response_serializer
-        )
-
-    def _beside(self, behaviour):
-        def answer(request, context):
-            return behaviour(request, context)
-
-        answer.experimental_thread_pool = self._probes
-        return answer
+        coders = handler.request_deserializer, handler.response_serializer
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(_in(self._probes, handler.unary_unary), *coders)
+        if handler.stream_stream:  # of reflection, which a client may leave open
+            return grpc.stream_stream_rpc_method_handler(_in(self._streams, handler.stream_stream), *coders)
+        return handler
 
     def _refuse(self, _, context):
         if self.refused:
@@ -59,6 +56,16 @@ class Queue(grpc.ServerInterceptor):
             grpc.StatusCode.RESOURCE_EXHAUSTED,
             f"{self.limit} requests are at work or wait, as many as --max_queued_requests allows; ask again later, with a growing pause.",
         )
+
+
+def _in(pool, behaviour):
+    """A method that gRPC runs in a pool of its own."""
+
+    def answer(request, context):
+        return behaviour(request, context)
+
+    answer.experimental_thread_pool = pool
+    return answer
 
 
 class _Counting(futures.ThreadPoolExecutor):

@@ -72,8 +72,8 @@ class Version:
 
     Attributes:
         fingerprint: digest of the weights, as `assets.extra/panet.json` has it; empty where that is missing.
-        supports: named support states (`serving.models.support_sets`), by name; `refused`: what was wrong
-            with others.
+        supports: named support sets (`serving.models.support_sets`), by name: what its files were when it was
+            read, its state, digests of its pictures. `refused`: what was wrong with others.
         requests: how many are being answered; it unloads after the last.
     """
 

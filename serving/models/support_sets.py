@@ -106,6 +106,15 @@ def _print(folder):
     return [(name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for name, stat in told]
 
 
+def newest(kept):
+    """When the newest file of a set was written, in seconds since 1970; None for a set without any.
+
+    Args:
+        kept: of `Version.supports`.
+    """
+    return max((written / 1e9 for _, _, written, _ in kept[0]), default=None)
+
+
 def read_set(folder, size):
     """Images float32 [1, 1, K, H, W, 3] and masks uint8 [1, 1, K, H, W, 1] of a folder; those of `normals/`
     come last, with empty masks.

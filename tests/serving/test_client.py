@@ -1,6 +1,8 @@
+import concurrent.futures
 import csv
 import shutil
 
+import grpc
 import numpy as np
 import pytest
 from PIL import Image
@@ -265,6 +267,59 @@ def test_a_support_folder_with_normal_frames_is_the_segmenter_s(server, model, p
     assert main(again) == 1 and "--overwrite" in capsys.readouterr().err
     assert main([*again, "--overwrite"]) is None
     assert not np.asarray(Image.open(out / "deep" / "PHAC_001_mask.png")).any()
+
+
+class Pushed(grpc.GenericRpcHandler):
+    """A model server whose versions come and go, and refuse each other's states."""
+
+    serves = (1,)
+
+    def service(self, call):
+        return grpc.unary_unary_rpc_method_handler(
+            self.predict, wire_pb2.PredictRequest.FromString, wire_pb2.PredictResponse.SerializeToString
+        )
+
+    def predict(self, request, context):
+        spec, answer = request.model_spec, wire_pb2.PredictResponse()
+        number = spec.version.value or max(self.serves)
+        if number not in self.serves:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"Specific(panet, {number})")
+        outputs = {"probabilities": np.zeros((1, 1, 8, 8, 2), np.float32), "made_by": np.array([number])}
+        if "made_by" in request.inputs and read_tensor(request.inputs["made_by"]) != [number]:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the support state is of another model")
+        for name, value in outputs.items():
+            write_tensor(answer.outputs[name], value)
+        answer.model_spec.version.value = number
+        return answer
+
+
+def test_a_new_version_takes_no_support_away_while_the_old_one_serves():
+    model, picture = Pushed(), np.zeros((8, 8), np.uint8)
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(1), handlers=[model])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    asked = ([picture], [np.ones((8, 8), bool)])
+    with (
+        Client(f"127.0.0.1:{port}", size=(8, 8)) as client,
+        Client(f"127.0.0.1:{port}", size=(8, 8), version_label="stable") as labelled,
+    ):
+        for one in (client, labelled):
+            one.set_support(*asked)
+        model.serves = (1, 2)
+        client.predict(picture)
+        assert client.answered == 1
+        with pytest.raises(ServingError, match="of another model"):  # a label says who answers
+            labelled.predict(picture)
+        model.serves = (2,)
+        with pytest.raises(ServingError, match="encoded by version 1, which is gone; call set_support again"):
+            client.predict(picture)
+        client.set_support(*asked).predict(picture)
+        assert client.answered == 2
+        client.use_support_set("kept").predict(picture)
+        model.serves = (3,)
+        client.predict(picture)
+        assert client.answered == 3
+    server.stop(0)
 
 
 def test_an_empty_mask_is_refused_here_and_by_the_server(server, phantom, episode):

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import http.client
+import itertools
 import json
 import threading
 import types
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from serving.api import rest as rest_module
 from serving.api.monitoring import Metrics
@@ -106,9 +108,15 @@ def test_probes_are_answered_by_a_server_that_has_its_hands_full(busy, service):
             "/inference.GRPCInferenceService/ServerLive", bytes, pb.ServerLiveResponse.FromString
         )
         assert live(b"", timeout=60).live
+        # A stream that stays open takes no prediction's thread.
+        ask = reflection_pb2.ServerReflectionRequest(list_services="")
+        stream = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(
+            itertools.chain([ask], iter(busy.go.wait, True))
+        )
+        assert next(iter(stream)).list_services_response.service
 
         left.cancel()
-        until(lambda: len(server._state.rpc_states) == 1)  # the server has heard of it
+        until(lambda: len(server._state.rpc_states) == 2)  # the server has heard of it
         busy.go.set()
         assert first.result().model_spec.version.value == 7
         assert predict(request(4), timeout=60).model_spec.version.value == 7

@@ -268,7 +268,9 @@ def test_a_picture_bomb_is_refused_by_its_header(server, episode):
         ].shape == (1, 1, 64, 64)
 
 
-@pytest.mark.parametrize("name", ["../panet", "panet/../../etc", "/etc", "panet\x00", "p" * 100000])
+@pytest.mark.parametrize(
+    "name", ["../panet", "panet/../../etc", "/etc", "panet\x00", "p" * 100000, "乳" * 9000]
+)
 def test_model_names_never_become_paths(server, name):
     with Client(f"127.0.0.1:{server}", name) as client, pytest.raises(ServingError) as caught:
         client.versions()
