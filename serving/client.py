@@ -37,8 +37,16 @@ from .protos import wire_pb2
 from .rules.dicom import is_dicom
 from .segmentations import png_bytes, seg_bytes
 
-DTYPES = {1: np.float32, 2: np.float64, 3: np.int32, 4: np.uint8, 6: np.int8, 9: np.int64, 10: np.bool_}
+DTYPES = {
+    **{1: np.float32, 2: np.float64, 3: np.int32, 4: np.uint8, 5: np.int16, 6: np.int8, 9: np.int64},
+    **{10: np.bool_, 17: np.uint16, 19: np.float16, 22: np.uint32, 23: np.uint64},
+}
 """tensorflow.DataType numbers of fixed-size types; 7 is a string."""
+FIELDS = {
+    **{np.float32: "float_val", np.float64: "double_val", np.int64: "int64_val", np.bool_: "bool_val"},
+    **dict.fromkeys((np.int32, np.uint8, np.int16, np.int8, np.uint16), "int_val"),
+}
+"""Where a Tensor message keeps values that are not in `tensor_content`, of the types that the client's has."""
 STRING = 7
 ANSWER_ID, SUPPORTS, MOST_TOLD = "panet-answer-id", "panet-supports", 200
 """Names of metadata that serving/api/provenance.py knows, and the most digests in one."""
@@ -139,7 +147,7 @@ class Client:
             wire_pb2.GetModelStatusRequest.SerializeToString,
             wire_pb2.GetModelStatusResponse.FromString,
         )
-        self._state = None
+        self._state = self._made_by = None
 
     def close(self):
         self._channel.close()
@@ -230,10 +238,11 @@ class Client:
 
     @tracing.traced("Client.set_support")
     def set_support(self, images, masks, normals=()):
-        """Encodes K annotated images on the server, once.
+        """Encodes K annotated images on the server, once. The version that does so answers `predict` from then on,
+        for as long as it serves (with `version_label`: the one that has the label at the time).
 
         Args:
-            images: list of paths, file bytes or arrays. masks: their masks; not black is foreground.
+            images: paths, file bytes or arrays. masks: their masks; not black is foreground.
             normals: images without lesion, of the same scanner; they tell what normal tissue looks like
                 there.
 
@@ -243,13 +252,14 @@ class Client:
         Raises:
             ValueError: numbers or sizes differ, or a mask is empty. ServingError: the server refused.
         """
-        if len(images) != len(masks) or not len(images):
+        if any(isinstance(one, (str, bytes, os.PathLike)) for one in (images, masks, normals)):
+            raise ValueError(
+                "set_support expects a list of images, of masks and of normals: set_support([image], [mask], normals=[image])."
+            )
+        images, masks, normals = list(images), list(masks), list(normals)
+        if len(images) != len(masks) or not images:
             raise ValueError(
                 f"set_support got {len(images)} images and {len(masks)} masks; expected as many, at least 1."
-            )
-        if isinstance(normals, (str, bytes, os.PathLike)):
-            raise ValueError(
-                "set_support expects a list of normals: set_support(images, masks, normals=[image])."
             )
         pictures, labels = [open_rgb(image) for image in images], [open_mask(mask) for mask in masks]
         for shot, (picture, label) in enumerate(zip(pictures, labels)):
@@ -272,6 +282,8 @@ class Client:
             },
             metadata=_told(pictures),
         )
+        # The latest version may be another one soon, and would refuse the state.
+        self._made_by = None if self.version_label else self.answered
         return self
 
     def use_support_set(self, name):
@@ -284,7 +296,7 @@ class Client:
         Returns:
             The client itself; an unknown name is refused by the first `predict`.
         """
-        self._state = {"support_set": np.array([name.encode()], object)}
+        self._state, self._made_by = {"support_set": np.array([name.encode()], object)}, None
         return self
 
     @tracing.traced("Client.predict")
@@ -300,9 +312,16 @@ class Client:
         """
         if self._state is None:
             raise ValueError("predict was called before set_support; the model needs annotated images first.")
-        answer, answer_id = self._call(
-            "segment_encoded", {**self._state, "query_bytes": np.array([[query_bytes(image)]], object)}
-        )
+        inputs = {**self._state, "query_bytes": np.array([[query_bytes(image)]], object)}
+        try:
+            answer, answer_id = self._call("segment_encoded", inputs, self._made_by)
+        except ServingError as error:
+            if self._made_by is None or error.code is not grpc.StatusCode.NOT_FOUND:
+                raise
+            mend = (
+                f"The support was encoded by version {self._made_by}, which is gone; call set_support again."
+            )
+            raise ServingError(error.code, f"{error} {mend}") from None
         small = answer["probabilities"][0, 0, ..., 1]
         if "presence" in answer:
             presence, exported = float(answer["presence"][0, 0, 0]), float(answer["presence_threshold"][0])
@@ -325,7 +344,7 @@ class Client:
             return response, call.trailing_metadata()
         except grpc.RpcError as error:
             message = f"{self.server} answered {error.code().name}: {error.details()}"
-            if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            if "larger than max" in str(error.details()):
                 message += (
                     f" The request has {request.ByteSize():,} bytes. Raise the server's limit with "
                     "--grpc_channel_arguments=grpc.max_receive_message_length=BYTES, or send smaller images."
@@ -345,15 +364,17 @@ def _told(pictures):
 
 
 def write_tensor(proto, value):
-    """Fills a Tensor message from an array, or from bytes."""
-    array = np.asarray(value, object) if isinstance(value, (bytes, str)) else np.asarray(value)
+    """Fills a Tensor message from an array, or from bytes and text, alone or in lists."""
+    first = value
+    while isinstance(first, (list, tuple)) and first:
+        first = first[0]
+    # numpy's own texts lose zero bytes at their end.
+    array = np.asarray(value, object if isinstance(first, (bytes, str)) else None)
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
     if array.dtype.kind in "OSU":
         proto.dtype = STRING
-        proto.string_val.extend(
-            item.encode() if isinstance(item, str) else bytes(item) for item in array.ravel()
-        )
+        proto.string_val.extend(map(_bytes, array.ravel()))
         return
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     for number, dtype in DTYPES.items():
@@ -366,18 +387,34 @@ def write_tensor(proto, value):
     )
 
 
+def _bytes(item):
+    if isinstance(item, str):
+        return item.encode()
+    # bytes(5) would be five zeros.
+    if not isinstance(item, (bytes, bytearray, memoryview)):
+        raise ValueError(
+            f"found {type(item).__name__} in an array of objects; expected bytes or text in each place, or an array of numbers of one shape."
+        )
+    return bytes(item)
+
+
 def read_tensor(proto):
-    """Array of a Tensor message."""
+    """Array of a Tensor message.
+
+    Raises:
+        ValueError: a type that the client does not know.
+    """
     shape = [dim.size for dim in proto.tensor_shape.dim]
     if proto.dtype == STRING:
         return np.array(list(proto.string_val), object).reshape(shape)
-    dtype = np.dtype(DTYPES[proto.dtype])
+    dtype = DTYPES.get(proto.dtype)
+    if dtype is None or not (proto.tensor_content or dtype in FIELDS or 0 in shape):
+        raise ValueError(
+            f"the answer has a tensor of TensorFlow's DataType {proto.dtype}, which this client does not read; leave it out with output_filter."
+        )
     if proto.tensor_content:
-        return np.frombuffer(proto.tensor_content, dtype).reshape(shape)
-    field = {"f": "float_val", "b": "bool_val"}.get(
-        dtype.kind, "int64_val" if dtype == np.int64 else "int_val"
-    )
-    values = np.array(getattr(proto, "double_val" if dtype == np.float64 else field), dtype)
+        return np.frombuffer(proto.tensor_content, np.dtype(dtype).newbyteorder("<")).reshape(shape)
+    values = np.array(getattr(proto, FIELDS.get(dtype, "int_val")), dtype)
     # TensorFlow leaves out repeated trailing values.
     count = int(np.prod(shape))
     values = np.concatenate([values, np.full(count - len(values), values[-1] if len(values) else 0, dtype)])

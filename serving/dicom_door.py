@@ -43,6 +43,14 @@ SUCCESS, OUT_OF_RESOURCES, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xC000
 UID = re.compile(r"[0-9.]{1,64}")
 AGAIN = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.NOT_FOUND}
 """What the model server says while it starts, loads or is busy: the object waits."""
+PERHAPS = {
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNKNOWN,
+}
+"""What it, or the way to it, says of a bad moment as well as of a bad object: that is asked about once for each of
+`PAUSES`, and then has no answer."""
 PAUSES = (1.0, 2.0, 5.0, 15.0, 60.0)
 """Seconds before the next attempt; the last repeats."""
 CLASSES = (
@@ -87,6 +95,7 @@ class Door:
         shutil.rmtree(self.receiving, ignore_errors=True)
         self.receiving.mkdir()
         self._swept = time.monotonic()
+        self._refusals, self._due = 0, 0.0
         self.waiting, self.stop = queue.Queue(), threading.Event()
         for path in sorted(self.incoming.glob("*.dcm")):
             self.waiting.put(path)
@@ -137,15 +146,15 @@ class Door:
                     with tracing.span("DICOM object", "SERVER", received):
                         tracing.past("wait", received, time.time_ns())
                         self._answer(path)
+            except Exception as error:  # one bad object never stops the rest
+                self._refuse(path, error)
+            try:
                 if self.send:
                     self._deliver()
                 self._sweep()
-            except Exception as error:  # one bad object never stops the rest
-                if path is None:
-                    log.exception("the door goes on")
-                    self.stop.wait(self.pauses[-1])
-                else:
-                    self._refuse(path, error)
+            except Exception:
+                log.exception("the door goes on")
+                self.stop.wait(self.pauses[-1])
 
     def _answer(self, path):
         """Writes a SEG for every frame, then forgets the object."""
@@ -175,7 +184,7 @@ class Door:
             try:
                 return self.client.predict(picture)
             except ServingError as error:
-                if error.code not in AGAIN:
+                if error.code not in AGAIN and (error.code not in PERHAPS or attempt >= len(self.pauses)):
                     raise
                 pause = self.pauses[min(attempt, len(self.pauses) - 1)]
                 log.warning("%s; again in %g s", error, pause)
@@ -184,13 +193,22 @@ class Door:
         return None
 
     def _deliver(self):
-        """Sends the answers that wait; ends at the first that cannot be sent now."""
+        """Sends the answers that wait; ends at the first that cannot be sent now, for a while."""
+        if time.monotonic() < self._due:
+            return
         for path in self._answers():
-            status = self.send(path)
+            try:
+                status = self.send(path)
+            except Exception as error:  # of this answer; it must not hold up the others
+                os.replace(path, self.failed / path.name)
+                log.error("%s cannot be sent: %s; it lies in failed/", path.name, error)
+                continue
             if status is None or status >> 8 == OUT_OF_RESOURCES >> 8:
-                log.warning("%s is not taken yet; it waits", path.name)
-                self.stop.wait(self.pauses[0])
+                pause = self.pauses[min(self._refusals, len(self.pauses) - 1)]
+                self._refusals, self._due = self._refusals + 1, time.monotonic() + pause
+                log.warning("%s is not taken yet; it waits, and is sent again in %g s", path.name, pause)
                 return
+            self._refusals = 0
             if status == SUCCESS or status >> 12 == 0xB:  # taken, perhaps with a warning
                 path.unlink()
             else:
@@ -242,11 +260,26 @@ def listen(
     entity.maximum_associations = max_associations
     entity.require_calling_aet = list(callers)
     for name in CLASSES:
-        entity.add_supported_context(name, pynetdicom.ALL_TRANSFER_SYNTAXES)
+        entity.add_supported_context(name, _syntaxes(pynetdicom.ALL_TRANSFER_SYNTAXES))
     entity.add_supported_context(pynetdicom.sop_class.Verification)
     handlers = [(pynetdicom.evt.EVT_C_STORE, door.take), *limits(max_object_bytes)]
     server = entity.start_server((bare(host), port), block=False, evt_handlers=handlers, ssl_context=tls)
     return server, server.server_address[1]
+
+
+def _syntaxes(known):
+    """Those of the transfer syntaxes that can be decoded here: a sender that has another then converts the object,
+    or tells its user, while it still has it."""
+    from pydicom.pixels import get_decoder
+    from pydicom.uid import UID
+
+    def decodes(syntax):
+        try:
+            return get_decoder(UID(syntax)).is_available
+        except NotImplementedError:
+            return False
+
+    return [syntax for syntax in known if decodes(syntax)]
 
 
 def sender(target, title="PANET", tls=None):
@@ -273,9 +306,15 @@ def sender(target, title="PANET", tls=None):
             host, int(match["port"]), ae_title=match["ae"], tls_args=tls and (tls, host)
         )
         if not association.is_established:
+            if association.rejected_contexts:
+                log.error(
+                    "%s takes no DICOM SEG; its administrator allows it, for our AE title %s", target, title
+                )
             return None
         try:
             return association.send_c_store(path).get("Status")
+        except RuntimeError:  # the other side ended the association meanwhile
+            return None
         finally:
             association.release()
 
@@ -338,17 +377,17 @@ def main(argv=None):
     # For each connection that is cut.
     logging.getLogger("pynetdicom.dul").addFilter(without_traceback)
     tracing.start("panet-dicom-door", log)
-    root = arguments.ssl_root and pathlib.Path(arguments.ssl_root).read_bytes()
-    client = Client(
-        arguments.server,
-        arguments.model,
-        credentials=grpc.ssl_channel_credentials(root) if root else None,
-        version_label=arguments.version_label,
-    ).use_support_set(arguments.support_set)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     try:
+        root = arguments.ssl_root and pathlib.Path(arguments.ssl_root).read_bytes()
+        client = Client(
+            arguments.server,
+            arguments.model,
+            credentials=grpc.ssl_channel_credentials(root) if root else None,
+            version_label=arguments.version_label,
+        ).use_support_set(arguments.support_set)
         config = read_ssl(arguments.ssl_config_file)
         tls = config and server_context(config, arguments.ssl_config_file)
         send = _sender(arguments, config)
@@ -363,7 +402,7 @@ def main(argv=None):
             arguments.max_associations,
             arguments.max_object_bytes,
         )
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, OverflowError, ValueError, ImportError) as error:
         print(f"serving.dicom_door: {error}", file=sys.stderr)
         return 1
     # pynetdicom receives into temporary files: patients' data stays in one place, and nothing of it is left.
@@ -386,7 +425,7 @@ def _sender(arguments, config):
         return None
     tls = None
     if arguments.send_ssl_root:
-        tls = client_context(arguments.send_ssl_root, config, arguments.ssl_config_file)
+        tls = client_context(arguments.send_ssl_root, config)
     return sender(arguments.send_to, arguments.ae_title, tls)
 
 

@@ -3,9 +3,8 @@ connection profiles by BCP 195)."""
 
 import pathlib
 import ssl
-import tempfile
 
-from serving.models.config_files import ConfigFileError
+from serving.models.config_files import ConfigFileError, show_certificate
 
 HANDSHAKE = 20.0
 """Seconds that a sender may let the door wait within a message."""
@@ -29,23 +28,23 @@ def server_context(config, file):
             that shows a certificate of another authority. file: what to call it in an error.
 
     Raises:
-        ConfigFileError: key and certificate are none, or do not belong together.
+        ConfigFileError: the authority's certificate is none.
     """
     context = _ServerContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    _show(context, config, file)
+    show_certificate(context, config)
     if config.custom_ca:
         _trust(context, config.custom_ca, file)
         context.verify_mode = ssl.CERT_REQUIRED if config.client_verify else ssl.CERT_OPTIONAL
     return context
 
 
-def client_context(root, config=None, file=""):
+def client_context(root, config=None):
     """What answers are sent with: the receiver's certificate is checked, its name, too.
 
     Args:
         root: PEM file of the receiver's authority. config: SSLConfig whose certificate the door shows as its
-            own; None: it shows none. file: of that.
+            own; None: it shows none.
 
     Raises:
         OSError: no such file. ConfigFileError: it is no certificate.
@@ -54,22 +53,8 @@ def client_context(root, config=None, file=""):
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     _trust(context, pathlib.Path(root).read_text("utf-8"), root)
     if config is not None:
-        _show(context, config, file)
+        show_certificate(context, config)
     return context
-
-
-def _show(context, config, file):
-    # The ssl module takes key and certificate as files alone.
-    with tempfile.TemporaryDirectory() as folder:
-        paths = [pathlib.Path(folder) / name for name in ("chain.pem", "key.pem")]
-        for path, text in zip(paths, (config.server_cert, config.server_key)):
-            path.write_text(text, "utf-8")
-        try:
-            context.load_cert_chain(*paths, password=lambda: "")
-        except (ssl.SSLError, ValueError) as error:
-            raise ConfigFileError(
-                f"--ssl_config_file {file}: {error}; expected server_key without a password, and server_cert with its certificate first."
-            ) from None
 
 
 def _trust(context, text, file):

@@ -30,9 +30,18 @@ def status_of(error):
     # RESOURCE_EXHAUSTED.
     message = re.sub(r"^Graph execution error:.*?(?=assertion failed: )", "", message, flags=re.DOTALL)
     message = re.sub(r"\s*\[\[\{\{node .*", "", message, flags=re.DOTALL)
-    return code, message if len(
-        message
-    ) <= MESSAGE_LIMIT else f"{message[:MESSAGE_LIMIT]}... ({len(message):,} characters)"
+    return code, _cut(message)
+
+
+def _cut(message):
+    """A message that fits gRPC's metadata, in which what is no printable ASCII takes three bytes for each of its
+    own."""
+    room = 3 * MESSAGE_LIMIT
+    for place, letter in enumerate(message):
+        room -= 1 if " " <= letter <= "~" else 3 * len(letter.encode("utf-8", "replace"))
+        if room < 0 or place == MESSAGE_LIMIT:
+            return f"{message[:place]}... ({len(message):,} characters)"
+    return message
 
 
 def _status_of(error):

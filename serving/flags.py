@@ -5,6 +5,7 @@ import argparse
 import importlib.metadata
 import logging
 import os
+import re
 
 log = logging.getLogger("serving")
 UNLIMITED = -1
@@ -230,5 +231,5 @@ def _channel_options(parser, text):
             parser.error(
                 f"--grpc_channel_arguments: found {item!r}; expected key=value, such as grpc.max_receive_message_length=4194304"
             )
-        options[key.strip()] = int(value) if value.strip().lstrip("-").isdigit() else value.strip()
+        options[key.strip()] = int(value) if re.fullmatch(r"\s*-?[0-9]+\s*", value) else value.strip()
     return list(options.items())

@@ -13,7 +13,6 @@ import pathlib
 import signal
 import sys
 import threading
-from concurrent import futures
 
 from serving import tracing
 from serving.address import bare, check_free, joined, refusal
@@ -36,8 +35,8 @@ def create_server(
     Args:
         predictions: `PredictionService`. host, port: where to listen; port 0 takes a free one. options: gRPC
             channel arguments.
-        threads: requests answered at once. queue: requests at work or waiting, beyond which more are refused
-            with RESOURCE_EXHAUSTED. credentials: `grpc.ServerCredentials`, or None for plain text.
+        threads: predictions made at once. queue: predictions at work or waiting, beyond which more are refused
+            with RESOURCE_EXHAUSTED (`serving.api.rpc_queue`). credentials: `grpc.ServerCredentials`, or None for plain text.
             socket_path: of a UNIX socket to listen on, too.
 
     Returns:
@@ -54,13 +53,14 @@ def create_server(
 
     from serving.api.open_inference_grpc import SERVICE, OpenInferenceService, ReflectionPool
     from serving.api.prediction_service import ModelService
+    from serving.api.rpc_queue import PROBES, Queue
 
-    pool = futures.ThreadPoolExecutor(threads, thread_name_prefix="rpc")
+    waiting = Queue(threads, queue, predictions.refused)
     server = grpc.server(
-        pool,
+        waiting.pool,
         options=list(options),
-        maximum_concurrent_rpcs=queue,
-        interceptors=tracing.interceptors(),
+        maximum_concurrent_rpcs=queue + PROBES,
+        interceptors=(waiting, *tracing.interceptors()),
     )
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(predictions, server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(predictions.core), server)
@@ -75,11 +75,15 @@ def create_server(
     )
     reflection.enable_server_reflection([*services, reflection.SERVICE_NAME], server, pool=ReflectionPool())
 
+    updating = threading.Lock()
+
     def update():
-        ready = predictions.core.is_ready()
-        for service in ("", *services):
-            answer = health_pb2.HealthCheckResponse
-            healthy.set(service, answer.SERVING if ready else answer.NOT_SERVING)
+        # Of two changes at a time the later must not be overwritten by the earlier.
+        with updating:
+            ready = predictions.core.is_ready()
+            for service in ("", *services):
+                answer = health_pb2.HealthCheckResponse
+                healthy.set(service, answer.SERVING if ready else answer.NOT_SERVING)
 
     healthy.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
     predictions.core.listeners.append(update)
@@ -97,6 +101,11 @@ def create_server(
 
     bound = listen(joined(host, port))
     if not bound:
+        if credentials:
+            check_free("port", host, port)
+            raise OSError(
+                "--ssl_config_file: gRPC takes no certificate of this kind; expected RSA or ECDSA in PEM form."
+            )
         raise refusal("port", host, port)
     if socket_path and not listen(f"unix:{os.path.abspath(socket_path)}"):
         raise OSError(

@@ -36,16 +36,18 @@ class Batcher:
         """Outputs of a signature.
 
         Args:
-            version: `Version`. signature: name. inputs: dictionary of tensors that all begin with B.
+            version: `Version`. signature: name. inputs: dictionary of tensors; joined if they all begin with B.
             deadline: `time.monotonic()` after which the answer is worth nothing, or None.
 
         Raises:
             RpcError: UNAVAILABLE when too many batches wait, DEADLINE_EXCEEDED.
             What the signature raises.
         """
-        size = int(next(iter(inputs.values())).shape[0])
-        if any(int(tensor.shape[0]) != size for tensor in inputs.values()):
-            return version.signatures[signature](**inputs)  # the graph says what is wrong
+        sizes = {tensor.shape[:1].num_elements() if tensor.shape.rank else None for tensor in inputs.values()}
+        if len(sizes) != 1 or None in sizes:
+            # Nothing to join along; of ours the graph says what is wrong.
+            return version.signatures[signature](**inputs)
+        [size] = sizes
         key = (
             id(version),
             signature,

@@ -172,6 +172,23 @@ def _unpacked(text):
         ) from None
 
 
+def check_rows(arrays):
+    """Refuses outputs that have no row for each instance of the row form.
+
+    Args:
+        arrays: dictionary of alias to array.
+
+    Raises:
+        RpcError: INVALID_ARGUMENT, naming their shapes.
+    """
+    lengths = {array.shape[:1] for array in arrays.values()}
+    if len(lengths) > 1 or () in lengths:
+        shapes = {alias: list(array.shape) for alias, array in arrays.items()}
+        raise RpcError.invalid(
+            f"the outputs have the shapes {shapes}, not one row for each of 'instances'; ask with 'inputs' in its place."
+        )
+
+
 def write_tensor(alias, array):
     """JSON value of an output; bytes as base64 where the alias ends in `_bytes`."""
     if array.dtype.kind != "O":

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import threading
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -16,6 +17,7 @@ class Metrics:
 
     def __init__(self):
         self.registry = CollectorRegistry()
+        self._telling = threading.Lock()
         labels = ("model_name", "status")
         self._count = Counter(
             ":tensorflow:serving:request_count", "Predict requests", labels, registry=self.registry
@@ -45,11 +47,13 @@ class Metrics:
 
     def text(self, core):
         """The metrics in Prometheus' text form, bytes."""
-        self._versions.clear()
-        for name, manager in list(core.managers.items()):
-            for number in manager.available():
-                self._versions.labels(name, number).set(1)
-        return generate_latest(self.registry)
+        # Two Prometheus ask at the same time, and neither may miss a version that the other has just cleared.
+        with self._telling:
+            self._versions.clear()
+            for name, manager in list(core.managers.items()):
+                for number in manager.available():
+                    self._versions.labels(name, number).set(1)
+            return generate_latest(self.registry)
 
 
 class AnswerMetrics:

@@ -77,18 +77,13 @@ class OpenInference:
         return {"name": NAME, "version": version, "extensions": EXTENSIONS}
 
     def model_ready(self, name, version=""):
-        """Whether requests for a model, or for a version or label of it, are answered.
+        """Whether requests for a model, or for a version or label of it, are answered, and the server is not
+        about to end.
 
         Raises:
             RpcError: NOT_FOUND for an unknown model.
         """
-        spec = predict_request(name, version).model_spec
-        manager = self.core.manager(spec)
-        number = spec.version.value if spec.HasField("version") else manager.labels.get(spec.version_label)
-        if number is None and version:
-            return False
-        with manager.lease(number) as found:
-            return found is not None
+        return self.core.serves(predict_request(name, version).model_spec)
 
     def model_metadata(self, name, version="", signature=""):
         """Dictionary with name, versions, platform, inputs and outputs of a signature (the default one
@@ -132,7 +127,7 @@ def predict_request(name, version="", signature="", outputs=()):
     """
     request = predict_pb2.PredictRequest()
     request.model_spec.name = name
-    if version.isascii() and version.isdigit() and len(version) <= 18:
+    if version.isascii() and version.isdigit() and len(version) <= 19 and int(version) < 2**63:
         request.model_spec.version.value = int(version)
     elif version:
         request.model_spec.version_label = version

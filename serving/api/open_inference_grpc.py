@@ -84,7 +84,12 @@ class OpenInferenceService:
         deadline = None if remaining is None else time.monotonic() + remaining
         answer = provenance.begin(context.invocation_metadata())
         context.set_trailing_metadata(((provenance.HEADER, answer.id),))
-        return self._guarded(lambda request: self.infer(request, deadline, answer), request, context)
+
+        def infer(request):
+            with self.door.predictions.counted(request.model_name):
+                return self.infer(request, deadline, answer)
+
+        return self._guarded(infer, request, context)
 
     _guarded = PredictionService._guarded
 

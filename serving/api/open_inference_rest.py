@@ -72,6 +72,11 @@ class OpenInferenceRest:
         signature = dict(urllib.parse.parse_qsl(query)).get(SIGNATURE, "")
         return _json(200, self.door.model_metadata(name, version, signature))
 
+    @staticmethod
+    def model_of(path):
+        """Name of the model that a path asks for."""
+        return _names(MODEL.fullmatch(path))[0]
+
     def check_infer(self, path):
         """Refuses a POST request, before its body is read, to anything but a model's `/infer`.
 
@@ -82,12 +87,13 @@ class OpenInferenceRest:
         if match is None or match["what"] != "/infer":
             raise _unknown("POST", path)
 
-    def infer(self, path, header_length, body, metadata=()):
+    def infer(self, path, header_length, body, metadata=(), deadline=None):
         """Of a POST request for a prediction.
 
         Args:
             path: of the URL. header_length: value of `HEADER_LENGTH`, None without it. body: bytearray.
             metadata: the request's headers, pairs of name and value, for `serving.api.provenance.begin`.
+            deadline: `time.monotonic()` after which nothing is computed any more, or None.
 
         Raises:
             HttpError: 404 for a path that there is not.
@@ -103,7 +109,7 @@ class OpenInferenceRest:
                 raise RpcError.invalid(f"id is {json.dumps(asked['id'])[:100]}; expected a string.")
             request, binary = read_request(*_names(MODEL.fullmatch(path)), asked, body[size:])
         answer = provenance.begin(metadata)
-        response = self.door.predictions.predict(request, answer=answer)
+        response = self.door.predictions.predict(request, deadline, answer=answer)
         with tracing.stage("encode"):
             return self._write(asked, request, response, binary, answer.id)
 

@@ -2,6 +2,7 @@
 right."""
 
 import contextlib
+import dataclasses
 import logging
 import time
 
@@ -50,7 +51,12 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
         deadline = None if remaining is None else time.monotonic() + remaining
         answer = provenance.begin(context.invocation_metadata())
         context.set_trailing_metadata(((provenance.HEADER, answer.id),))
-        return self._guarded(lambda request: self.predict(request, deadline, answer=answer), request, context)
+
+        def predict(request):
+            with self.counted(request.model_spec.name):
+                return self.predict(request, deadline, answer=answer)
+
+        return self._guarded(predict, request, context)
 
     def GetModelMetadata(self, request, context):
         return self._guarded(self.metadata, request, context)
@@ -70,11 +76,32 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     def _guarded(self, method, request, context):
         """Answers an RPC, or ends it with its status; nothing a client sends may end the server."""
+        if not context.is_active():
+            context.abort(grpc.StatusCode.CANCELLED, "the client left while the request waited")
         try:
             return method(request)
         except Exception as error:
             code, message = status_of(error)
             context.abort(code, message)
+
+    @contextlib.contextmanager
+    def counted(self, model):
+        """Counts a request for a model in the metrics, by its status and time. Around all that a door does with
+        it, for what is refused before it reaches `predict` is refused, too."""
+        start, status = time.perf_counter(), "OK"
+        try:
+            yield
+        except Exception as error:
+            status = status_of(error)[0].name
+            raise
+        finally:
+            if self.metrics:
+                self.metrics.note(self.core, model, status, time.perf_counter() - start)
+
+    def refused(self):
+        """Counts a request that was turned away unread, because too many wait."""
+        if self.metrics:
+            self.metrics.note(self.core, "", grpc.StatusCode.RESOURCE_EXHAUSTED.name, 0.0)
 
     def predict(self, request, deadline=None, version=None, answer=None):
         """PredictResponse of a PredictRequest; raises what `status_of` knows.
@@ -87,20 +114,6 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
             answer: `Answer` whose id the caller gives to the client; None: of a client that gets none.
         """
         answer = answer or provenance.begin()
-        if self.metrics is None:
-            return self._predict(request, deadline, version, answer)
-        start = time.perf_counter()
-        try:
-            response = self._predict(request, deadline, version, answer)
-        except Exception as error:
-            self.metrics.note(
-                self.core, request.model_spec.name, status_of(error)[0].name, time.perf_counter() - start
-            )
-            raise
-        self.metrics.note(self.core, request.model_spec.name, "OK", time.perf_counter() - start)
-        return response
-
-    def _predict(self, request, deadline, version, answer):
         check_deadline(deadline)
         with contextlib.nullcontext(version) if version else self.core.lease(request.model_spec) as version:
             name = request.model_spec.signature_name or DEFAULT_SIGNATURE
@@ -113,7 +126,7 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                     f"output tensor alias not found in signature: {sorted(unknown)}; outputs are {sorted(definition.outputs)}."
                 )
             with tracing.stage("decode"):
-                inputs = self._inputs(version, request.inputs, definition.inputs)
+                inputs, supports = self._inputs(version, request.inputs, definition.inputs)
                 encoded_pictures.check_pictures(inputs)
             tracing.note(**tracing.counts(inputs))
             try:
@@ -124,6 +137,8 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
                         outputs = version.signatures[name](**inputs)
             except Exception as error:
                 raise encoded_pictures.refusal(error, inputs) or error from None
+            if supports is not None:
+                answer = dataclasses.replace(answer, supports=supports)
             self._tell(answer, request, version, name, inputs, outputs)
         with tracing.stage("encode"):
             response = predict_pb2.PredictResponse()
@@ -142,11 +157,12 @@ class PredictionService(prediction_service_pb2_grpc.PredictionServiceServicer):
 
     @staticmethod
     def _inputs(version, given, expected):
-        state = None
+        """Tensors by alias; and the digests of the support set that stands for the state, None without one."""
+        state = digests = None
         if support_sets.ALIAS in given and support_sets.ALIAS not in expected:
-            state = support_sets.resolve(version, given[support_sets.ALIAS])
+            state, digests = support_sets.resolve(version, given[support_sets.ALIAS])
             given = {alias: proto for alias, proto in given.items() if alias != support_sets.ALIAS}
-        return read_inputs(given, expected, state, version.image_size)
+        return read_inputs(given, expected, state, version.image_size), digests
 
     def refuse_method(self, spec, method, word):
         """Raises what TensorFlow Serving does where a signature is not for this RPC; ours are all for
@@ -238,8 +254,23 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         return response
 
     def reload(self, request):
-        """ReloadConfigResponse; raises what `status_of` knows, and then nothing has changed."""
+        """ReloadConfigResponse; raises what `status_of` knows, and then nothing has changed, but for UNKNOWN: a
+        model that is new and cannot be loaded (yet)."""
+        if request.config.WhichOneof("config") is None:
+            raise RpcError.invalid(
+                "the request has no config; expected a model_config_list, which names every model that is to serve."
+            )
         self.core.reload(request.config)
+        failed = {}
+        for name, manager in list(self.core.managers.items()):
+            reasons = [message for _, message in manager.known().values() if message]
+            if reasons and not manager.available():
+                failed[name] = reasons[-1]
+        if failed:
+            raise RpcError(
+                grpc.StatusCode.UNKNOWN,
+                f"{len(failed)} servable(s) did not become available: {failed}; all else is as you asked.",
+            )
         return model_management_pb2.ReloadConfigResponse()
 
 

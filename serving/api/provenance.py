@@ -9,6 +9,7 @@ A line of the log is a JSON object without a picture and without a name of a fil
     pictures        digests of the pictures that were asked about: of the file's bytes (`sha256sum`) where a
                     file was sent, else of the tensor
     presence        of each of them, and `marked`, the share of its mask
+    trace_id        of the trace that the request was on (`serving.tracing`), or null where none was
 
 All digests are the first 32 hexadecimal digits of a SHA-256.
 """
@@ -17,9 +18,6 @@ import dataclasses
 import datetime
 import hashlib
 import json
-import logging
-import logging.handlers
-import os
 import pathlib
 import secrets
 import time
@@ -27,7 +25,9 @@ import uuid
 
 import numpy as np
 
-log = logging.getLogger("serving")
+from serving import tracing
+from serving.api.audit_file import LineFile
+
 HEADER = "panet-answer-id"
 """Trailing metadata of a gRPC answer and header of a REST answer."""
 SUPPORTS = "panet-supports"
@@ -39,7 +39,8 @@ MOST = 200
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """One request on its way: its id, and the digests that the client said of its supports."""
+    """One request on its way: its id, and the digests of its supports, as the client said them or as they are
+    of the support set that it names."""
 
     id: str
     supports: tuple = ()
@@ -86,11 +87,10 @@ def state_digest(tensors):
 
 
 class AuditLog:
-    """Appends a line for each answer; a full file becomes FILE.1, that one FILE.2, and the last goes.
+    """Appends a line for each answer (`serving.api.audit_file.LineFile`).
 
     Args:
-        path: file, which nobody but its owner can read; its folder is made.
-        max_bytes: of a file. keep: how many full ones are kept.
+        path: file; its folder is made. max_bytes, keep: as for `LineFile`.
 
     Raises:
         OSError: it cannot be written.
@@ -100,7 +100,7 @@ class AuditLog:
         self.path = pathlib.Path(path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._handler = _Handler(self.path, max_bytes, keep)
+            self._file = LineFile(self.path, max_bytes, keep)
         except OSError as error:
             raise OSError(f"--audit_log {path}: cannot be written ({error.strerror}).") from None
 
@@ -113,50 +113,26 @@ class AuditLog:
             "version": version.number,
             "model_version": version.fingerprint,
             "signature": signature,
-            **_support(answer, request, version, signature, inputs, outputs),
+            **_support(answer, request, signature, inputs, outputs),
             **_pictures(request, inputs, outputs),
+            "trace_id": tracing.trace_id(),
         }
         self.write(line)
 
     def write(self, line):
         """Appends a dictionary."""
-        self._handler.emit(logging.makeLogRecord({"msg": json.dumps(line, ensure_ascii=False)}))
+        self._file.append(json.dumps(line, ensure_ascii=False))
 
     def close(self):
-        self._handler.close()
+        self._file.close()
 
 
-class _Handler(logging.handlers.RotatingFileHandler):
-    failed = False
-
-    def __init__(self, path, max_bytes, keep):
-        super().__init__(path, maxBytes=max_bytes, backupCount=keep, encoding="utf-8")
-
-    def _open(self):
-        descriptor = os.open(self.baseFilename, os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o600)
-        return open(descriptor, "a", encoding="utf-8")
-
-    def emit(self, record):
-        # Two requests that end at once write one line after the other.
-        with self.lock:
-            super().emit(record)
-
-    def handleError(self, record):
-        if not self.failed:
-            self.failed = True
-            log.exception(
-                "--audit_log %s cannot be written; requests are answered, and are missing there until it can be",
-                self.baseFilename,
-            )
-
-
-def _support(answer, request, version, signature, inputs, outputs):
+def _support(answer, request, signature, inputs, outputs):
     from serving.models.support_sets import ALIAS, name_in
 
     name = name_in(request.inputs[ALIAS]) if ALIAS in request.inputs else None
     supports = list(answer.supports) or None
     if name is not None:
-        supports = list(version.supports[name][2]) if name in version.supports else None
         inputs = {alias: tensor[:1] for alias, tensor in inputs.items()}
     if signature == "encode_support":
         state = state_digest(outputs)

@@ -20,28 +20,32 @@ import threading
 import time
 import urllib.parse
 
+import grpc
 import tensorflow as tf
 from google.protobuf import json_format
-from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
+from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2, model_pb2, predict_pb2
 
 from serving import tracing
 from serving.address import refusal, resolve
 from serving.api import provenance
 from serving.api.http_body import HttpError, read_body, too_large
-from serving.api.json_tensors import columns, only_input, parse, read_tensor, write_tensor
+from serving.api.json_tensors import check_rows, columns, only_input, parse, read_tensor, write_tensor
 from serving.api.open_inference_rest import HEADER_LENGTH, ROOT, OpenInferenceRest
 from serving.api.prediction_service import ModelService, signature_of
-from serving.errors import status_of
+from serving.errors import RpcError, status_of
 from serving.models import support_sets
 from serving.models.warmup import DEFAULT_SIGNATURE
 
 log = logging.getLogger("serving")
 PATH = re.compile(
-    r"/v1/models/(?P<model>[^/:]+)(/versions/(?P<version>\d{1,18})|/labels/(?P<label>[^/:]+))?(?P<what>:predict|:classify|:regress|:ready|/metadata)?",
+    r"/v1/models/(?P<model>[^/:]+)(/versions/(?P<version>\d{1,19})|/labels/(?P<label>[^/:]+))?(?P<what>:predict|:classify|:regress|:ready|/metadata)?",
     re.ASCII,
 )
-ADDRESS, COLON = re.compile("^https?://[^/?#]*", re.IGNORECASE), re.compile("%3a", re.IGNORECASE)
+ADDRESS = re.compile("^https?://[^/?#]*", re.IGNORECASE)
+COLON = re.compile("%3a(?=(predict|classify|regress|ready)$)", re.IGNORECASE)
 MAX_REQUEST_LINE = 65537
+LINGER = 2.0
+"""Seconds without a byte after which a client that was refused has sent all that it will."""
 MAX_BODY = 1 << 28
 """Bytes of a request, unpacked; five supports of 606 x 856 pixels as JSON numbers are about 100 MB."""
 HTTP_STATUS = {
@@ -68,8 +72,8 @@ def create_rest_server(predictions, host, port, timeout=30.0, metrics_path=None,
     Args:
         predictions: `PredictionService`. host, port: where to listen; port 0 takes a free one. timeout:
             seconds that a client may
-        take to send its request. metrics_path: URL path of the Prometheus metrics, None for none. threads:
-        predictions at once.
+        take to send its request, and that the request may wait for its turn. metrics_path: URL path of the
+        Prometheus metrics, None for none. threads: predictions at once.
         cors: whether pages of other origins may ask.
 
     Returns:
@@ -146,10 +150,26 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """One connection; every answer is JSON (but the metrics), a failure `{"error": ...}`."""
 
     protocol_version = "HTTP/1.1"
+    _unread = False
 
     def handle_one_request(self):
         with contextlib.ExitStack() as self._stack:
             super().handle_one_request()
+
+    def finish(self):
+        super().finish()
+        if self._unread:
+            self._linger()
+
+    def _linger(self):
+        """Reads on for a while: to close upon bytes that nobody has read resets the connection, and the client
+        would see that in place of the answer (RFC 9112, section 9.6)."""
+        end = time.monotonic() + self.timeout
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(LINGER)
+            while self.connection.recv(1 << 16) and time.monotonic() < end:
+                pass
 
     def parse_request(self):
         self._in_time = self._stack.enter_context(self.server.answering())
@@ -261,7 +281,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if code >= 400 or self.server.draining or self.headers_say_body():
             # What was not read of the body must not be taken for the next request.
             self.send_header("Connection", "close")
-            self.close_connection = True
+            self.close_connection = self._unread = True
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
@@ -333,8 +353,26 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self._refuse_late()
         with tracing.stage("read body"):
             body = read_body(self.headers, self.rfile, MAX_BODY)
-        with self.server.slots:
-            return door.infer(path, self.headers.get(HEADER_LENGTH), body, self.headers.items())
+        deadline = time.monotonic() + self.timeout
+        with self.server.predictions.counted(door.model_of(path)), self._turn(deadline):
+            return door.infer(path, self.headers.get(HEADER_LENGTH), body, self.headers.items(), deadline)
+
+    @contextlib.contextmanager
+    def _turn(self, deadline):
+        """One of the predictions that are made at once.
+
+        Raises:
+            RpcError: DEADLINE_EXCEEDED.
+        """
+        if not self.server.slots.acquire(timeout=max(deadline - time.monotonic(), 0)):
+            raise RpcError(
+                grpc.StatusCode.DEADLINE_EXCEEDED,
+                f"the request waited {self.timeout:g} s for its turn, and nothing was computed; ask again later, or another server.",
+            )
+        try:
+            yield
+        finally:
+            self.server.slots.release()
 
     def _refuse_late(self):
         if not self._in_time:
@@ -342,38 +380,47 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def _predict(self, match):
         self._refuse_late()
-        with tracing.stage("read body"):
-            body = parse(read_body(self.headers, self.rfile, MAX_BODY))
-        predictions, request = self.server.predictions, predict_pb2.PredictRequest()
-        self._fill(request.model_spec, match)
+        spec = model_pb2.ModelSpec()
+        self._fill(spec, match)
+        with contextlib.ExitStack() as reading:
+            reading.enter_context(tracing.stage("read body"))
+            body = read_body(self.headers, self.rfile, MAX_BODY)
+            with self.server.predictions.counted(spec.name):
+                body = parse(body)
+                reading.close()
+                deadline = time.monotonic() + self.timeout
+                return self._predicted(spec, match["what"], body, deadline)
+
+    def _predicted(self, spec, what, body, deadline):
+        predictions = self.server.predictions
         name = body.get("signature_name", "")
         if not isinstance(name, str):
-            raise HttpError(400, f"signature_name is {json.dumps(name)[:100]}; expected a string.")
-        request.model_spec.signature_name = name
-        if match["what"] != ":predict":
+            raise RpcError.invalid(f"signature_name is {json.dumps(name)[:100]}; expected a string.")
+        spec.signature_name = name
+        if what != ":predict":
             method, word = {
                 ":classify": ("classify", "classification"),
                 ":regress": ("regress", "regression"),
-            }[match["what"]]
-            predictions.refuse_method(request.model_spec, method, word)
+            }[what]
+            predictions.refuse_method(spec, method, word)
         rows = "instances" in body
         if rows == ("inputs" in body):
-            raise HttpError(
-                400,
-                f"the request has the keys {sorted(body)}; expected exactly one of 'instances' and 'inputs'.",
+            raise RpcError.invalid(
+                f"the request has the keys {sorted(body)}; expected exactly one of 'instances' and 'inputs'."
             )
-        with self.server.slots, predictions.core.lease(request.model_spec) as version:
+        request = predict_pb2.PredictRequest(model_spec=spec)
+        with self._turn(deadline), predictions.core.lease(spec) as version:
             definition = signature_of(version, name or DEFAULT_SIGNATURE)
             with tracing.stage("decode"):
                 _fill_inputs(request, body.pop("instances" if rows else "inputs"), rows, definition)
             answer = provenance.begin(self.headers.items())
-            response = predictions.predict(request, version=version, answer=answer)
+            response = predictions.predict(request, deadline, version, answer)
             self._answer_id = answer.id
         with tracing.stage("encode"):
-            outputs = {
-                alias: write_tensor(alias, tf.make_ndarray(proto))
-                for alias, proto in response.outputs.items()
-            }
+            arrays = {alias: tf.make_ndarray(proto) for alias, proto in response.outputs.items()}
+            if rows:
+                check_rows(arrays)
+            outputs = {alias: write_tensor(alias, array) for alias, array in arrays.items()}
         if rows:
             row = [dict(zip(outputs, values)) for values in zip(*outputs.values())]
             return 200, {"predictions": row if len(outputs) > 1 else next(iter(outputs.values()))}

@@ -154,7 +154,7 @@ class Statistics:
         ]
         self._add(place, facts, len(facts))
         for alias in ("query_bytes", "query_images"):
-            if alias in inputs and not self._pictures.full():
+            if alias in inputs and len(presence) and not self._pictures.full():
                 # The first of a request stands for all: they are of one examination as a rule.
                 try:
                     self._pictures.put_nowait((place, inputs[alias][0, 0]))
@@ -183,12 +183,12 @@ class Statistics:
 
     def _age(self, request, version, inputs):
         """Seconds, or None where nothing tells."""
-        from serving.models.support_sets import ALIAS, name_in
+        from serving.models.support_sets import ALIAS, name_in, newest
 
         if ALIAS in request.inputs:
             kept = version.supports.get(name_in(request.inputs[ALIAS]))
-            newest = max((when for _, _, when in kept[0]), default=None) if kept else None
-            return None if newest is None else max(time.time() - newest / 1e9, 0.0)
+            changed = newest(kept) if kept else None
+            return None if changed is None else max(time.time() - changed, 0.0)
         if "support_images" in inputs:
             return 0.0
         with self._lock:

@@ -86,6 +86,7 @@ def _checked_shape(alias, proto, info):
     shape = [dim.size for dim in proto.tensor_shape.dim]
     wanted = [dim.size for dim in info.tensor_shape.dim]
     fits = len(shape) == len(wanted) and all(w in (-1, s) for s, w in zip(shape, wanted))
+    fits = fits or info.tensor_shape.unknown_rank
     if proto.tensor_shape.unknown_rank or not fits or min(shape, default=1) < 0:
         readable = ["?" if size == -1 else size for size in wanted]
         raise RpcError.invalid(f"input {alias} has shape {shape}; expected {readable}.")
@@ -149,6 +150,8 @@ def _tensor(alias, proto, shape):
             return tf.constant(list(values), tf.string, shape)
         if field == "int_val" and dtype != tf.int32:
             check_range(np.array(values, np.int64), dtype)
+        if field == "half_val":  # their bits
+            check_range(np.array(values, np.int64), tf.uint16)
         return tf.constant(tf.make_ndarray(proto), dtype, shape)
     except (ValueError, TypeError) as error:
         raise RpcError.invalid(f"input {alias} of shape {shape} cannot be read: {error}.") from None

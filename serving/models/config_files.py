@@ -3,6 +3,8 @@
 import dataclasses
 import os
 import pathlib
+import ssl
+import tempfile
 
 from google.protobuf import text_format
 
@@ -104,8 +106,8 @@ def read_ssl(path):
     """SSLConfig (keys and certificates inside it, PEM) from a file, or None without one.
 
     Raises:
-        ConfigFileError: unreadable, a key or certificate is missing or no PEM, or client_verify without
-            custom_ca.
+        ConfigFileError: unreadable, a key or certificate is missing or no PEM, they do not belong together, or
+            client_verify without custom_ca.
     """
     if not path:
         return None
@@ -119,7 +121,29 @@ def read_ssl(path):
         raise ConfigFileError(
             f"--ssl_config_file {path}: client_verify needs custom_ca, the PEM text of the clients' authority."
         )
+    try:
+        show_certificate(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), config)
+    except (ssl.SSLError, ValueError) as error:
+        raise ConfigFileError(
+            f"--ssl_config_file {path}: {error}; expected server_key without a password, and server_cert with its certificate first."
+        ) from None
+    except OSError:  # a container that may write nowhere: who uses the file will see
+        pass
     return config
+
+
+def show_certificate(context, config):
+    """Gives an `ssl.SSLContext` key and certificate of an SSLConfig.
+
+    Raises:
+        ssl.SSLError, ValueError: they are none, or do not belong together.
+    """
+    # The ssl module takes them as files alone.
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [pathlib.Path(folder) / name for name in ("chain.pem", "key.pem")]
+        for path, text in zip(paths, (config.server_cert, config.server_key)):
+            path.write_text(text, "utf-8")
+        context.load_cert_chain(*paths, password=lambda: "")
 
 
 def read_credentials(path):

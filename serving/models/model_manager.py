@@ -72,8 +72,8 @@ class Version:
 
     Attributes:
         fingerprint: digest of the weights, as `assets.extra/panet.json` has it; empty where that is missing.
-        supports: named support states (`serving.models.support_sets`), by name; `refused`: what was wrong
-            with others.
+        supports: named support sets (`serving.models.support_sets`), by name: what its files were when it was
+            read, its state, digests of its pictures. `refused`: what was wrong with others.
         requests: how many are being answered; it unloads after the last.
     """
 
@@ -133,6 +133,8 @@ class ModelManager:
         self.on_change = None
         self.states = {}
         self._looked = self._changed_since = False
+        self._next_labels = self.labels
+        self._trouble = None
         self._serving = {}
         self._failed = {}
         self._ignored = set()
@@ -152,6 +154,15 @@ class ModelManager:
         self._stop.set()
         for number in list(self._serving):
             self._unload(number)
+
+    def change(self, policy, labels):
+        """Takes another policy and other labels, as `__init__` does, and looks at the folder.
+
+        A label moves once its new version serves and before its old one unloads, so that no request for it fails.
+        """
+        with self._refreshing:
+            self.policy, self._next_labels = policy, dict(labels)
+        self.refresh()
 
     def available(self):
         """Numbers that serve, latest first."""
@@ -204,9 +215,22 @@ class ModelManager:
         return self.policy.latest if self.policy.specific is None and self.policy.latest else len(found)
 
     def refresh(self):
-        """Looks at the folder once, loads what the policy wants and unloads what it no longer does."""
+        """Looks at the folder once, loads what the policy wants and unloads what it no longer does.
+
+        A folder that is away for a moment, as one of the network may be, unloads nothing.
+
+        Raises:
+            OSError: the first look failed, for another reason than that there is no folder.
+        """
         with self._refreshing:
-            found = self._versions()
+            try:
+                found = self._versions()
+            except OSError as error:
+                if not self._looked and not isinstance(error, FileNotFoundError):
+                    raise
+                self._looked = True
+                return self._say(f"{error}; the versions of {self.name} that serve stay")
+            self._trouble = None
             limit = self._limit(found)
             kept, tried = set(), set()
             for number in self.policy.candidates(found)[:limit]:
@@ -221,6 +245,7 @@ class ModelManager:
                 # Gone, or nobody wants it any more.
                 del self._failed[number]
                 self._set(number, END, self.states[number][1])
+            self.labels = self._moved_labels()
             for number in self.available():
                 # A version whose folder is gone unloads, as one does that the policy no longer wants once
                 # another serves.
@@ -235,6 +260,23 @@ class ModelManager:
                 memory.give_back()
         self._changed()
 
+    def _moved_labels(self):
+        """The labels that are wanted; one for a version of the policy that cannot be loaded stays where it is
+        while that serves."""
+        coming = set(self.policy.specific or ()) - self._serving.keys()
+        kept = {
+            label: self.labels[label]
+            for label, number in self._next_labels.items()
+            if number in coming and self.labels.get(label) in self._serving
+        }
+        return self._next_labels | kept
+
+    def _say(self, trouble):
+        """Logs what is wrong with the folder, once as long as it is the same."""
+        if trouble != self._trouble:
+            self._trouble = trouble
+            log.error("%s; it is looked at again", trouble)
+
     def _pause(self):
         """Seconds until the folder is looked at again; None: never."""
         waits = [self.poll_seconds] if self.poll_seconds > 0 else []
@@ -247,17 +289,13 @@ class ModelManager:
         while (pause := self._pause()) is not None and not self._stop.wait(pause):
             try:
                 self.refresh()
-            except OSError as error:
-                log.warning("%s: %s; trying again", self.base_path, error)
+            except Exception as error:  # whatever it was, new versions must be seen later
+                self._say(f"{self.base_path}: {type(error).__name__}: {error}")
 
     def _versions(self):
         found = {}
-        try:
-            entries = sorted(self.base_path.iterdir())
-        except FileNotFoundError:
-            return found
-        for path in entries:
-            if path.is_dir() and path.name.isdecimal() and path.name.isascii():
+        for path in sorted(self.base_path.iterdir()):
+            if _is_number(path.name) and path.is_dir():
                 found[int(path.name)] = path
             elif path.name not in self._ignored and not path.name.startswith("."):
                 self._ignored.add(path.name)
@@ -362,9 +400,19 @@ def read_fingerprint(path):
         return ""
 
 
+def _is_number(name):
+    """Whether a folder's name is a version that the messages can hold, an int64."""
+    return name.isascii() and name.isdecimal() and len(name) < 20 and int(name) < 2**63
+
+
 def _fingerprint(path):
-    return sorted(
-        (str(p.relative_to(path)), p.stat().st_size, p.stat().st_mtime_ns)
-        for p in path.rglob("*")
-        if p.is_file()
-    )
+    """What changes when the files of a folder do."""
+    found = []
+    for place, _, names in os.walk(path):
+        for name in names:
+            file = os.path.join(place, name)
+            # A file on its way to another name is gone between two looks.
+            with contextlib.suppress(FileNotFoundError):
+                there = os.stat(file)
+                found.append((os.path.relpath(file, path), there.st_size, there.st_mtime_ns))
+    return sorted(found)

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import pathlib
 import threading
+import time
 
 import grpc
 from tensorflow_serving.config import model_server_config_pb2
@@ -115,11 +116,12 @@ class ServerCore:
         manager = self.manager(spec)
         number = spec.version.value if spec.HasField("version") else None
         if spec.HasField("version_label"):
-            if spec.version_label not in manager.labels:
+            labels = manager.labels
+            if spec.version_label not in labels:
                 raise RpcError.invalid(
-                    f"Unrecognized servable version label: {spec.version_label}; {spec.name} has the labels {manager.labels}."
+                    f"Unrecognized servable version label: {spec.version_label}; {spec.name} has the labels {labels}."
                 )
-            number = manager.labels[spec.version_label]
+            number = labels[spec.version_label]
         with manager.lease(number) as version:
             if version is None and manager.is_loading(number):
                 states = {n: STATES[state] for n, (state, _) in sorted(manager.states.items())}
@@ -137,11 +139,16 @@ class ServerCore:
 
     def reload(self, config):
         """Serves exactly the models of a ModelServerConfig from now on; refused as a whole when a part of it
-        is wrong.
+        is wrong. One that is empty, as a file is for the moment in which it is written, changes nothing.
 
         Raises:
             RpcError: INVALID_ARGUMENT or FAILED_PRECONDITION; what served before serves on.
         """
+        if config.WhichOneof("config") is None:
+            log.warning(
+                "the configuration is empty; nothing is changed (model_config_list {} serves no model)"
+            )
+            return
         with self._reloading:
             wanted = {model.name: model for model in check_config(config)}
             built = {}
@@ -163,15 +170,14 @@ class ServerCore:
                 for name, manager in built.items():
                     manager.refresh()
                     self._check_labels(wanted[name], manager.policy, manager.labels, manager)
+                    _check_successor(self.managers.get(name), manager)
             except Exception:
                 if first:
                     self.managers, self._configured = {}, False
                 raise
             for name, model in wanted.items():
                 if name not in built:
-                    kept = self.managers[name]
-                    kept.policy, kept.labels = policy_of(model), dict(model.version_labels)
-                    kept.refresh()
+                    self.managers[name].change(policy_of(model), model.version_labels)
             managers = {name: built.get(name) or self.managers[name] for name in wanted}
             gone = [manager for name, manager in self.managers.items() if managers.get(name) is not manager]
             for manager in built.values():
@@ -200,7 +206,7 @@ class ServerCore:
 
     def watch_file(self, path, seconds):
         """Reads a ModelServerConfig file, and again whenever it changes; a wrong one is logged, and the old
-        one holds.
+        one holds. It is tried again after `LoadOptions.retry_seconds`.
 
         Args:
             path: text file. seconds: between looks; 0 reads it once.
@@ -216,18 +222,38 @@ class ServerCore:
 
         def watch():
             nonlocal last
+            refused, said, due = None, None, 0.0
             while not self._stop.wait(seconds):
                 try:
                     content = pathlib.Path(path).read_bytes()
-                    if content != last:
-                        last = content
-                        self.reload(read_config(path))
-                        log.info("%s was read again; models: %s", path, sorted(self.managers))
+                    # What it names may come later than the file.
+                    if content == last or (content, True) == (refused, time.monotonic() < due):
+                        continue
+                    refused, due = content, time.monotonic() + self.options.retry_seconds
+                    self.reload(read_config(path))
+                    last, refused, said = content, None, None
+                    log.info("%s was read again; models: %s", path, sorted(self.managers))
                 except (OSError, RpcError) as error:
-                    log.error("%s; the models of before serve on", error)
+                    if str(error) != said:
+                        said = str(error)
+                        log.error("%s; the models of before serve on", error)
 
         if seconds > 0:
             threading.Thread(target=watch, name="watch-config", daemon=True).start()
+
+
+def _check_successor(old, new):
+    """A model that serves is not given up for one that does not.
+
+    Raises:
+        RpcError: FAILED_PRECONDITION, with the reasons.
+    """
+    if old and old is not new and old.available() and not new.available():
+        reasons = "; ".join(message for _, message in new.states.values() if message)
+        raise RpcError(
+            grpc.StatusCode.FAILED_PRECONDITION,
+            f"{new.name}: no version in {new.base_path} serves ({reasons or 'there is none'}); that of {old.base_path} serves on.",
+        )
 
 
 def read_config(path):

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from serving.api.provenance import pixels
+from serving.api.tensors import size_problem
 from serving.commands.arguments import NORMALS, read_support_folder
 from serving.errors import RpcError, status_of
 from serving.pictures import open_rgb, shrink, shrink_mask, unite_masks
@@ -35,9 +36,9 @@ class SupportSets:
     def encode(self, version):
         """Encodes every set with a version's `encode_support`, into its `supports`.
 
-        A set that cannot be read is left out, with a line in the log that names the file, once until the
-        folder changes; the others serve. A folder of sets that cannot be listed leaves what was encoded
-        before.
+        A set that cannot be read, such as one that is being copied, stays as it was encoded before, or is left
+        out if it never was; with a line in the log that names the file, once until the folder changes. A folder
+        of sets that cannot be listed leaves what was encoded before.
         """
         try:
             folders = sorted(
@@ -49,14 +50,17 @@ class SupportSets:
                 log.error("--support_dir %s: %s; the sets of before serve on", self.folder, error)
             return
         self._refused = None
+        if "encode_support" not in version.signatures:
+            return  # a model of another kind beside ours
         supports = {}
         for path in folders:
             name, print_ = name_of(path), None
+            kept = version.supports.get(name)
+            if kept:
+                supports[name] = kept
             try:
                 print_ = _print(path)
-                if name in version.supports and version.supports[name][0] == print_:
-                    supports[name] = version.supports[name]
-                elif version.refused.get(name) != print_:
+                if not (kept and kept[0] == print_) and version.refused.get(name) != print_:
                     images, masks = read_set(path, self._size(version))
                     state = version.signatures["encode_support"](support_images=images, support_masks=masks)
                     supports[name] = (print_, state, set_digests(path))
@@ -64,10 +68,13 @@ class SupportSets:
                     message = "support set %s: %d shots, %d of them without lesion, encoded for version %d"
                     log.info(message, name, images.shape[2], normal, version.number)
             except Exception as error:  # a picture of any kind may lie there
-                if print_ is None and version.refused.get(name) == str(error):
+                if version.refused.get(name) == str(error):
                     continue
-                version.refused[name] = print_ or str(error)
-                log.error("support set %s: %s", name, status_of(error)[1])
+                # What a machine lacks for a moment is no fault of the files.
+                passing = isinstance(error, (OSError, MemoryError, tf.errors.ResourceExhaustedError))
+                version.refused[name] = str(error) if passing or print_ is None else print_
+                then = "; it serves on as it was before" if kept else ""
+                log.error("support set %s: %s%s", name, status_of(error)[1], then)
         version.supports = supports
 
     def _size(self, version):
@@ -99,6 +106,15 @@ def _print(folder):
     return [(name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns) for name, stat in told]
 
 
+def newest(kept):
+    """When the newest file of a set was written, in seconds since 1970; None for a set without any.
+
+    Args:
+        kept: of `Version.supports`.
+    """
+    return max((written / 1e9 for _, _, written, _ in kept[0]), default=None)
+
+
 def read_set(folder, size):
     """Images float32 [1, 1, K, H, W, 3] and masks uint8 [1, 1, K, H, W, 1] of a folder; those of `normals/`
     come last, with empty masks.
@@ -109,12 +125,17 @@ def read_set(folder, size):
         size: (H, W).
 
     Raises:
-        ValueError: no pair, an image without mask, other sizes, or a mask without foreground; names the file.
+        ValueError: no pair, an image without mask, other sizes, a mask without foreground, or more pictures than
+            a request may have; names the file.
     """
     try:
         pairs, normals = read_support_folder(folder)
     except ValueError as error:
         raise ValueError(str(error).removeprefix("--support-dir ")) from None
+    shots = len(pairs) + len(normals)
+    problem = size_problem({"support_images": [1, 1, shots, *size, 3]})
+    if problem:
+        raise ValueError(f"{folder}: {shots} pictures of {size[0]} x {size[1]}: {problem}")
     small_images, small_masks = [], []
     for path, masks in pairs:
         image, mask, name = open_rgb(path), unite_masks(masks), " + ".join(masks)
@@ -141,14 +162,14 @@ def set_digests(folder):
 
 
 def resolve(version, proto):
-    """State of the set that a request names in place of the state.
+    """The set that a request names in place of the state.
 
     Args:
         version: `Version`. proto: TensorProto of `ALIAS`: string [B], one name for all episodes.
 
     Returns:
         (dictionary of alias to tensor, each with B = 1; B of the request), to be repeated once its size has
-        been checked.
+        been checked; and the digests of its pictures. All of one set, for it may change meanwhile.
 
     Raises:
         RpcError: NOT_FOUND for an unknown set, INVALID_ARGUMENT for anything but one name.
@@ -156,10 +177,12 @@ def resolve(version, proto):
     import grpc
 
     name = name_in(proto)
-    if name not in version.supports:
-        message = f"support set {name!r} is unknown; this server has {sorted(version.supports)}."
+    supports = version.supports
+    if name not in supports:
+        message = f"support set {name!r} is unknown; this server has {sorted(supports)}."
         raise RpcError(grpc.StatusCode.NOT_FOUND, message)
-    return version.supports[name][1], proto.tensor_shape.dim[0].size
+    _, state, digests = supports[name]
+    return (state, proto.tensor_shape.dim[0].size), digests
 
 
 def name_in(proto):

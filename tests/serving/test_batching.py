@@ -71,6 +71,19 @@ def test_only_the_guilty_request_fails():
     assert good == 2 and other == 6 and isinstance(bad, tf.errors.InvalidArgumentError)
 
 
+def test_what_has_no_first_axis_is_not_joined():
+    """Signatures of models that are not ours."""
+    batcher = Batcher(Batching())
+    for inputs in ({}, {"x": tf.constant(2.0)}, {"x": tf.constant([2.0, 2.0]), "scale": tf.constant(1.0)}):
+        version = Version(
+            1, None, {"own": lambda **given: {name: 2 * value for name, value in given.items()}}, {}
+        )
+        answer = batcher.run(version, "own", inputs)
+        assert {name: value.numpy().tolist() for name, value in answer.items()} == {
+            name: (2 * value).numpy().tolist() for name, value in inputs.items()
+        }
+
+
 def test_what_would_be_too_large_joined_is_not_joined(monkeypatch):
     """Three episodes of 4 values each against a limit of 8: each batch holds two at most."""
     monkeypatch.setattr(tensors, "MAX_ELEMENTS", 8)

@@ -1,6 +1,8 @@
+import concurrent.futures
 import csv
 import shutil
 
+import grpc
 import numpy as np
 import pytest
 from PIL import Image
@@ -52,6 +54,39 @@ def test_tensors_cross_the_wire_and_are_tensorflow_s(value):
     native = value.astype(value.dtype.newbyteorder("="))
     back = wire_pb2.Tensor.FromString(tf.make_tensor_proto(native).SerializeToString())
     np.testing.assert_array_equal(read_tensor(back), value)
+
+
+def test_texts_keep_every_byte_and_objects_are_no_zeros():
+    """numpy strips zero bytes off texts, and bytes(5) are five of them."""
+    tensor = wire_pb2.Tensor()
+    write_tensor(tensor, [[b"ab\0\0", b"\0"]])
+    assert list(tensor.string_val) == [b"ab\0\0", b"\0"] and [d.size for d in tensor.tensor_shape.dim] == [
+        1,
+        2,
+    ]
+    for wrong in (np.array([5], object), [b"a", 5], [b"a", None]):
+        with pytest.raises(
+            ValueError, match="found (int|NoneType) in an array of objects; expected bytes or text"
+        ):
+            write_tensor(wire_pb2.Tensor(), wrong)
+
+
+def test_types_of_other_models_are_read_or_named():
+    import tensorflow as tf
+
+    def received(value, **options):
+        return wire_pb2.Tensor.FromString(tf.make_tensor_proto(value, **options).SerializeToString())
+
+    for dtype in ("int16", "uint16", "float16", "uint32", "uint64"):
+        value = np.array([[1, 2, 3]], dtype)
+        np.testing.assert_array_equal(read_tensor(received(value)), value)
+        assert read_tensor(received(value)).dtype == dtype
+    np.testing.assert_array_equal(read_tensor(received([7], dtype=tf.uint16, shape=[3])), [7, 7, 7])
+    for value in (np.array(1, "float16"), np.array([1j, 2])):
+        with pytest.raises(
+            ValueError, match="DataType (19|18), which this client does not read.*output_filter"
+        ):
+            read_tensor(received(value))
 
 
 def test_same_answers_as_the_segmenter(server, model, phantom):
@@ -234,6 +269,59 @@ def test_a_support_folder_with_normal_frames_is_the_segmenter_s(server, model, p
     assert not np.asarray(Image.open(out / "deep" / "PHAC_001_mask.png")).any()
 
 
+class Pushed(grpc.GenericRpcHandler):
+    """A model server whose versions come and go, and refuse each other's states."""
+
+    serves = (1,)
+
+    def service(self, call):
+        return grpc.unary_unary_rpc_method_handler(
+            self.predict, wire_pb2.PredictRequest.FromString, wire_pb2.PredictResponse.SerializeToString
+        )
+
+    def predict(self, request, context):
+        spec, answer = request.model_spec, wire_pb2.PredictResponse()
+        number = spec.version.value or max(self.serves)
+        if number not in self.serves:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"Specific(panet, {number})")
+        outputs = {"probabilities": np.zeros((1, 1, 8, 8, 2), np.float32), "made_by": np.array([number])}
+        if "made_by" in request.inputs and read_tensor(request.inputs["made_by"]) != [number]:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the support state is of another model")
+        for name, value in outputs.items():
+            write_tensor(answer.outputs[name], value)
+        answer.model_spec.version.value = number
+        return answer
+
+
+def test_a_new_version_takes_no_support_away_while_the_old_one_serves():
+    model, picture = Pushed(), np.zeros((8, 8), np.uint8)
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(1), handlers=[model])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    asked = ([picture], [np.ones((8, 8), bool)])
+    with (
+        Client(f"127.0.0.1:{port}", size=(8, 8)) as client,
+        Client(f"127.0.0.1:{port}", size=(8, 8), version_label="stable") as labelled,
+    ):
+        for one in (client, labelled):
+            one.set_support(*asked)
+        model.serves = (1, 2)
+        client.predict(picture)
+        assert client.answered == 1
+        with pytest.raises(ServingError, match="of another model"):  # a label says who answers
+            labelled.predict(picture)
+        model.serves = (2,)
+        with pytest.raises(ServingError, match="encoded by version 1, which is gone; call set_support again"):
+            client.predict(picture)
+        client.set_support(*asked).predict(picture)
+        assert client.answered == 2
+        client.use_support_set("kept").predict(picture)
+        model.serves = (3,)
+        client.predict(picture)
+        assert client.answered == 3
+    server.stop(0)
+
+
 def test_an_empty_mask_is_refused_here_and_by_the_server(server, phantom, episode):
     image, empty = f"{phantom}/images/PHAA_002.png", f"{phantom}/masks/PHAA_002.png"
     support = episode()[0]
@@ -242,8 +330,9 @@ def test_an_empty_mask_is_refused_here_and_by_the_server(server, phantom, episod
             client.set_support(
                 [f"{phantom}/images/PHAA_000.png", image], [f"{phantom}/masks/PHAA_000.png", empty]
             )
-        with pytest.raises(ValueError, match="expects a list of normals"):
-            client.set_support([image], [empty], normals=image)
+        for wrong in (([image], [empty], image), (image, [empty]), ([image], empty)):
+            with pytest.raises(ValueError, match="expects a list of images, of masks and of normals"):
+                client.set_support(*wrong)
         with pytest.raises(ServingError, match="no pixel of any shot equals 1"):
             client.call(
                 "encode_support",

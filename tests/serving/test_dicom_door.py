@@ -168,6 +168,62 @@ def test_an_object_is_one_trace_without_its_names(model, opened, tmp_path, spans
     assert "1.9." not in told and ".dcm" not in told and str(tmp_path) not in told
 
 
+def test_a_bad_moment_is_not_a_bad_object(model, opened, tmp_path):
+    """A deadline that passed once costs no object; one that always passes holds up no other."""
+    codes = grpc.StatusCode
+    model.refusals = [codes.DEADLINE_EXCEEDED, codes.INTERNAL, codes.CANCELLED]
+    _, port = opened()  # one pause: one more attempt
+    out, paths = tmp_path / "out", study(tmp_path / "in")
+    assert store(port, paths[2], paths[0]) == [0, 0]
+    until(lambda: len(list(out.glob("*.dcm"))) == 1 and (out / "failed" / "1.9.3.txt").is_file())
+    assert [path.name for path in out.glob("*.dcm")] == ["1.9.1_mask.dcm"]
+    assert "answered INTERNAL" in (out / "failed" / "1.9.3.txt").read_text()
+
+
+def test_only_what_can_be_decoded_is_agreed_upon(opened):
+    """A sender that has another syntax alone is told before it sends, and may convert."""
+    _, port = opened(start=False)
+    jpeg, video = "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.102"
+    entity = pynetdicom.AE()
+    entity.add_requested_context(CLIP, video)
+    entity.add_requested_context(ULTRASOUND, [video, jpeg])
+    association = entity.associate("127.0.0.1", port)
+    assert [context.transfer_syntax for context in association.accepted_contexts] == [[jpeg]]
+    assert [context.abstract_syntax for context in association.rejected_contexts] == [CLIP]
+    association.release()
+
+
+def test_an_answer_that_cannot_be_sent_holds_up_no_other(opened, tmp_path, caplog):
+    sent = []
+
+    def send(path):
+        if "1.9.1" in path.name:
+            raise ValueError("no such context")
+        sent.append(path.name)
+        return 0
+
+    _, port = opened(send=send)
+    paths = study(tmp_path / "in")
+    assert store(port, paths[0], paths[2]) == [0, 0]
+    until(lambda: len(sent) == 3)
+    out = tmp_path / "out"
+    until(lambda: not list(out.glob("*.dcm")))
+    assert [path.name for path in (out / "failed").iterdir()] == ["1.9.1_mask.dcm"]
+    assert "1.9.1_mask.dcm cannot be sent: no such context; it lies in failed/" in caplog.text
+
+
+def test_a_receiver_that_takes_no_seg_is_named(tmp_path, caplog):
+    entity = pynetdicom.AE("PACS")
+    entity.add_supported_context(CLIP)
+    pacs = entity.start_server(("127.0.0.1", 0), block=False)
+    target = f"PACS@127.0.0.1:{pacs.server_address[1]}"
+    try:
+        assert sender(target, "OURS")(tmp_path / "any.dcm") is None
+    finally:
+        pacs.shutdown()
+    assert f"{target} takes no DICOM SEG; its administrator allows it, for our AE title OURS" in caplog.text
+
+
 def test_what_waits_is_bounded_and_survives(model, opened, tmp_path):
     paths = study(tmp_path / "in")
     door, port = opened(start=False, max_waiting=1)
@@ -242,6 +298,12 @@ def test_what_the_command_refuses(tmp_path, capsys):
     common = ["--support-set", "kept", "--output", str(tmp_path / "out")]
     assert main([*common, "--send-to", "PACS"]) == 1
     assert "--send-to PACS: expected AE@HOST:PORT" in capsys.readouterr().err
+    for wrong, said in (
+        (["--ssl-root", str(tmp_path / "nowhere.pem")], "nowhere.pem"),
+        (["--port", "70000"], "0-65535"),
+    ):
+        assert main([*common, *wrong]) == 1
+        assert said in capsys.readouterr().err
     (tmp_path / "file").write_text("no folder")
     assert main(["--support-set", "kept", "--output", str(tmp_path / "file")]) == 1
     assert "file" in capsys.readouterr().err

@@ -81,7 +81,7 @@ def stored(port, file, **options):
 def test_senders_speak_tls_and_show_a_certificate_where_that_is_asked(files, listening, picture):
     root = files / "authority.pem"
     stranger = client_context(root)
-    known = client_context(root, read_ssl(files / "client.config"), "client")
+    known = client_context(root, read_ssl(files / "client.config"))
     for name, refused, accepted in (("tls", None, stranger), ("mutual", stranger, known)):
         context = tls_of(files, name)
         assert context.minimum_version == ssl.TLSVersion.TLSv1_2
@@ -120,7 +120,7 @@ def test_answers_are_sent_over_tls(files, picture):
     data.save_as(picture)
     try:
         target, root = f"PACS@127.0.0.1:{pacs.server_address[1]}", files / "authority.pem"
-        own = client_context(root, read_ssl(files / "client.config"), "client")
+        own = client_context(root, read_ssl(files / "client.config"))
         assert sender(target, tls=own)(picture) == 0 and taken == ["PANET"]
         assert sender(target, tls=client_context(root))(picture) is None and len(taken) == 1
     finally:

@@ -222,7 +222,7 @@ def test_a_support_set_is_named(triton, asked, service, monkeypatch):
     import tensorflow as tf
 
     state = {name: tf.constant(array) for name, array in inputs.items() if name != "query_images"}
-    monkeypatch.setitem(version.supports, "kept", (None, state))
+    monkeypatch.setitem(version.supports, "kept", (None, state, ()))
     given = {"support_set": np.array(["kept"], object), "query_images": inputs["query_images"]}
     result = client.infer("panet", tensors(module, given), parameters={"signature_name": "segment"})
     np.testing.assert_array_equal(result.as_numpy("masks"), expected["masks"])

@@ -86,6 +86,9 @@ def test_status_and_metadata(rest, ask):
     [
         ("GET", "/v1/models/other", None, 404, "this server has .'panet'."),
         ("GET", "/v1/models/panet/versions/9", None, 404, "known versions: .1."),
+        ("GET", f"/v1/models/panet/versions/{2**63 - 1}", None, 404, "known versions: .1."),
+        ("GET", f"/v1/models/panet/versions/{2**63}", None, 400, "out of range"),
+        ("GET", "/v1/models/a%3Ab%2Fc", None, 404, "Latest.a:b/c.; this server has"),
         ("GET", "/v1/models/../../etc", None, 404, "Malformed request"),
         ("POST", "/v1/models/panet:explain", {}, 404, "expected GET /v1/models"),
         (

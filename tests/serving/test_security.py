@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from tensorflow_serving.apis import predict_pb2
 
 from panet_keras.pictures.decode import encode_png
+from serving.api.prediction_service import PredictionService
 from serving.client import PREDICT, Client, ServingError, write_tensor
 from serving.models.config_files import ConfigFileError, read_batching, read_credentials, read_monitoring
+from serving.models.server_core import ServerCore
 from serving.protos import wire_pb2
 from serving.server import create_server
 
@@ -79,6 +81,18 @@ def test_tls_and_mutual_tls(base_path, predictions, episode, tmp_path):
         ):
             client.call("serving_default", inputs)
         running.stop(0)
+
+
+def test_key_and_certificate_that_do_not_belong_together_are_named(tmp_path):
+    """gRPC says only that the port cannot be bound."""
+    key, _, _ = certificate("one")
+    _, chain, _ = certificate("other")
+    (tmp_path / "ssl.config").write_text(f"server_key: {key!r} server_cert: {chain!r}")
+    with pytest.raises(ConfigFileError, match="ssl.config: .*server_cert with its certificate first"):
+        read_credentials(tmp_path / "ssl.config")
+    refused = grpc.ssl_server_credentials([(key.encode(), chain.encode())])
+    with pytest.raises(OSError, match="--ssl_config_file: gRPC takes no certificate of this kind"):
+        create_server(PredictionService(ServerCore()), "127.0.0.1", 0, credentials=refused)
 
 
 @pytest.mark.parametrize(
@@ -254,7 +268,9 @@ def test_a_picture_bomb_is_refused_by_its_header(server, episode):
         ].shape == (1, 1, 64, 64)
 
 
-@pytest.mark.parametrize("name", ["../panet", "panet/../../etc", "/etc", "panet\x00", "p" * 100000])
+@pytest.mark.parametrize(
+    "name", ["../panet", "panet/../../etc", "/etc", "panet\x00", "p" * 100000, "乳" * 9000]
+)
 def test_model_names_never_become_paths(server, name):
     with Client(f"127.0.0.1:{server}", name) as client, pytest.raises(ServingError) as caught:
         client.versions()

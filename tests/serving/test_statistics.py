@@ -1,8 +1,10 @@
 """Statistics of what a server was asked."""
 
 import json
+import os
 import pathlib
 import re
+import shutil
 import types
 
 import numpy as np
@@ -82,6 +84,30 @@ def test_a_period_becomes_a_file_that_tfdv_reads(tmp_path, monkeypatch):
     text = metrics.text(types.SimpleNamespace(managers={})).decode()
     assert ':panet_bus:serving:empty_masks_total{model_name="panet",version="3"} 1.0' in text
     assert ':panet_bus:serving:presence_count{model_name="panet",version="3"} 2.0' in text
+
+
+def test_a_kept_support_set_is_as_old_as_its_newest_file(phantom, tmp_path, monkeypatch):
+    import tensorflow as tf
+
+    from serving.models.support_sets import SupportSets
+
+    folder = tmp_path / "sets" / "clinic"
+    folder.mkdir(parents=True)
+    for age, (kind, name) in enumerate((("images", "a.png"), ("masks", "a_mask.png"))):
+        shutil.copy(phantom / kind / "PHAA_000.png", folder / name)
+        os.utime(folder / name, (1000 + age, 1000 + age))
+    version = types.SimpleNamespace(
+        number=3, supports={}, refused={}, signatures={"encode_support": lambda **_: {"prototypes": None}}
+    )
+    SupportSets(tmp_path / "sets", (32, 32)).encode(version)
+    monkeypatch.setattr(statistics.time, "time", lambda: 1061.0)
+    named = types.SimpleNamespace(inputs={"support_set": tf.make_tensor_proto(["clinic"])})
+    request = types.SimpleNamespace(**vars(REQUEST) | vars(named))
+    observer = Statistics(tmp_path / "out", period=1e6)
+    outputs = Fake(presence=np.ones((1, 1, 1), np.float32), masks=np.ones((1, 1, 2, 2), np.uint8))
+    observer(None, request, version, "segment", {}, outputs)
+    observer.close()
+    assert read(tmp_path / "out")[1]["support/age_seconds"].mean == 60
 
 
 def test_pictures_are_measured_as_the_training_s_are():
@@ -173,7 +199,7 @@ def test_dashboard_and_alerts_name_metrics_that_there_are():
 def test_alerts_are_rules_that_prometheus_loads():
     rules = yaml.safe_load((CONFIG / "alerts.yaml").read_text("utf-8"))
     names = [rule["alert"] for group in rules["groups"] for rule in group["rules"]]
-    assert len(names) == len(set(names)) == 5 and [group["name"] for group in rules["groups"]] == ["panet"]
+    assert len(names) == len(set(names)) == 6 and [group["name"] for group in rules["groups"]] == ["panet"]
     for group in rules["groups"]:
         for rule in group["rules"]:
             assert set(rule) == {"alert", "expr", "for", "labels", "annotations"}

@@ -161,11 +161,25 @@ def test_tensor_protos_are_read(tensor, expected):
         (proto(tf.float32, [0], float_val=[1]), "it has 1 values; expected 0"),
         (proto(tf.float32, [2], tensor_content=b"abcd"), "it has 4 bytes; expected 8: 2 numbers of float32"),
         (proto(tf.string, [1], string_val=[b"a", b"b"]), "it has 2 values; expected 1"),
+        (proto(tf.float16, [1], half_val=[70000]), "70000 is no uint16; expected whole"),
     ],
 )
 def test_values_in_the_wrong_field_or_out_of_range_are_refused(tensor, message):
     with pytest.raises(RpcError, match=message):
         read(tensor)
+
+
+def test_an_input_of_unknown_rank_takes_any_shape():
+    from tensorflow.core.protobuf import meta_graph_pb2
+
+    info = meta_graph_pb2.TensorInfo(dtype=tf.float32.as_datatype_enum)
+    info.tensor_shape.unknown_rank = True
+    for shape in ([], [2], [1, 2]):
+        tensor = proto(tf.float32, shape, float_val=[0.5])
+        assert read_inputs({"x": tensor}, {"x": info})["x"].shape == shape
+    tensor.tensor_shape.unknown_rank = True
+    with pytest.raises(RpcError, match=r"input x has shape \[1, 2\]; expected"):
+        read_inputs({"x": tensor}, {"x": info})
 
 
 STATE = {"keys_1": [1, 1, 256, 64], "masks_1": [1, 1, 256], "model_version": [1]}

@@ -18,6 +18,7 @@ from tensorflow.core.protobuf import meta_graph_pb2
 from serving import tracing
 from serving.api.batching import Batcher
 from serving.api.prediction_service import PredictionService
+from serving.api.provenance import AuditLog
 from serving.api.rest import create_rest_server
 from serving.client import Client, ServingError
 from serving.models.config_files import Batching
@@ -108,6 +109,28 @@ def test_one_trace_from_client_to_tensorflow(port, predictions, spans):
     assert client.kind.name == "CLIENT" and dict(client.attributes) == both
     assert dict(server.attributes) == both | {"rpc.response.status_code": "OK"}
     assert all(span.start_time <= span.end_time for span in found)
+
+
+def test_the_audit_log_names_the_trace_of_a_request(port, predictions, spans, tmp_path):
+    audit = AuditLog(tmp_path / "log")
+    predictions.observers.append(audit)
+    rest, rest_port = create_rest_server(predictions, "127.0.0.1", 0)
+    with Client(f"127.0.0.1:{port}") as client:
+        client.call("double", {"query_images": picture()})
+        call = until(spans, PREDICT, 2)
+        body = {"inputs": picture(1).tolist(), "signature_name": "double"}
+        # Of a trace that its sampler leaves out the client's own log may tell.
+        left_out = {"traceparent": f"00-{'ab' * 16}-00f067aa0ba902b7-00"}
+        for headers in (HEADERS, left_out):
+            assert ask(rest_port, "/v1/models/panet:predict", body, headers)[0] == 200
+        tracing.use(None)
+        assert ask(rest_port, "/v1/models/panet:predict", body, HEADERS)[0] == 200
+    rest.shutdown()
+    rest.server_close()
+    audit.close()
+    lines = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    expected = [f"{call.context.trace_id:032x}", TRACE, "ab" * 16, None]
+    assert [line["trace_id"] for line in lines] == expected
 
 
 def test_a_refused_request_tells_its_kind_and_not_its_words(port, spans):
