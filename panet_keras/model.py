@@ -108,7 +108,7 @@ class PANet(FitChecks, KerasExport, keras.Model):
             raise ValueError(
                 f"temperature={temperature!r}; expected a number above 0 (1 leaves the logits as they are)."
             )
-        self.encoder = encoders.get(encoder, weights)
+        self.encoder = encoders.get(encoder, weights, self.dtype_policy)
         self.align_weight = float(align_weight)
         self.contrast_weight = float(contrast_weight)
         self.contrast_elsewhere = bool(contrast_elsewhere)

@@ -10,6 +10,7 @@ import warnings
 import keras
 import tensorflow as tf
 
+from panet_keras.checks.class_weight import with_pixel_weights
 from panet_keras.checks.inputs import assert_values, said
 from panet_keras.errors import PANetError
 
@@ -34,6 +35,7 @@ class FitChecks:
             _refuse_endless(
                 validation, given.get("validation_steps"), "fit", "validation_data", "validation_steps"
             )
+            given = with_pixel_weights(given)
             kwargs = _with_monitor_check(given, validation is not None or bool(given.get("validation_split")))
             args = ()
         with _messages():
@@ -49,6 +51,11 @@ class FitChecks:
 
     @functools.wraps(keras.Model.train_on_batch)
     def train_on_batch(self, *args, **kwargs):
+        with contextlib.suppress(TypeError):
+            kwargs = with_pixel_weights(
+                inspect.signature(super().train_on_batch).bind(*args, **kwargs).arguments
+            )
+            args = ()
         with _messages():
             return super().train_on_batch(*args, **kwargs)
 

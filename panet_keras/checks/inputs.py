@@ -21,7 +21,7 @@ _SAID = re.compile(r"PANet: (.*?) \|", re.DOTALL)
 
 
 def check_types(inputs):
-    """Refuses images that are no floats, in a graph too.
+    """Refuses images that are no floats and masks that are no numbers, in a graph too.
 
     Raises:
         PANetError: names the input, its type and the mend.
@@ -32,6 +32,11 @@ def check_types(inputs):
             raise PANetError(
                 f"{name} has dtype {dtype.name}; expected floats in [0, 1]. Divide 0..255 by 255: tf.cast({name}, tf.float32) / 255."
             )
+    if tf.as_dtype(inputs["support_masks"].dtype).is_bool:
+        raise PANetError(
+            "support_masks has dtype bool; expected numbers: 1 = lesion, 0 = background, 255 = counts nowhere. Write "
+            "tf.cast(support_masks, tf.uint8)."
+        )
 
 
 def check_shapes(inputs):
@@ -54,12 +59,10 @@ def check_shapes(inputs):
             f"support_images has shape {images}, query_images {queries}; expected the same first axis: one support for "
             "each episode. Several queries of one support go along the second axis of query_images."
         )
-    for name, shape, channels in (*zip(IMAGES, (images, queries), (3, 3)), ("support_masks", masks, 1)):
-        if not shape[-1:].is_compatible_with([channels]):
-            raise PANetError(
-                f"{name} has shape {shape}; expected {channels} on its last axis."
-                + (" Repeat a grey image three times: tf.repeat(images, 3, -1)." if channels == 3 else "")
-            )
+    if not masks[-1:].is_compatible_with([1]):
+        raise PANetError(
+            f"support_masks has shape {masks}; expected 1 on its last axis: one value for each pixel."
+        )
 
 
 def check_labels(inputs, labels):

@@ -48,7 +48,9 @@ def load(cls, name):
         PANetError: an unknown preset, or weights that do not fit the model.
     """
     preset, folder = read(name)
-    model = cls.from_config({**preset["model"], "weights": None})
+    # In which precision one computes is the reader's to say (`keras.config.set_dtype_policy`).
+    config = {name: value for name, value in preset["model"].items() if name != "dtype"}
+    model = cls.from_config({**config, "weights": None})
     stored = _weights(folder)
     wanted = {variable.path: variable for variable in model.variables}
     wrong = {
@@ -128,9 +130,7 @@ def write(model, folder, size, presence_threshold=0.0, about=None):
     }
     with build_beside(folder) as building:
         (building / "preset.json").write_text(json.dumps(preset, indent=1) + "\n", "utf-8")
-        np.savez_compressed(
-            building / "weights.npz", **{v.path: _short(v.numpy()) for v in model.variables}
-        )
+        np.savez_compressed(building / "weights.npz", **{v.path: _short(v.numpy()) for v in model.variables})
 
 
 def _is_ours(encoder):
