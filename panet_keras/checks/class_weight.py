@@ -36,7 +36,7 @@ def with_pixel_weights(given):
         table[name] = weight
 
     def of(labels):
-        return tf.gather(table, tf.cast(labels, tf.uint8))[..., 0]
+        return tf.gather(table, tf.cast(labels, tf.int32))[..., 0]
 
     if data:
         given = {**given, "x": x.map(lambda x, y: (x, y, of(y)))}

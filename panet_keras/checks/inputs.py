@@ -17,6 +17,11 @@ from panet_keras.layers.prototypes import IGNORE
 IMAGES = ("support_images", "query_images")
 TOLERANCE = 0.01
 """How far an image may leave [0, 1]: half precision and smooth filters overshoot."""
+SIZES = (
+    "support_images has shape {}, support_masks {}, query_images {}; expected one mask for each image, of its height and width, "
+    "and one support for each episode: the same but for the last axis, and the same first axis. Several queries of one "
+    "support go along the second axis of query_images."
+)
 _SAID = re.compile(r"PANet: (.*?) \|", re.DOTALL)
 
 
@@ -40,25 +45,17 @@ def check_types(inputs):
 
 
 def check_shapes(inputs):
-    """Refuses support images and masks that do not belong together, in a graph too where it knows the sizes;
-    TensorFlow would take one mask for all shots, and one support for all episodes.
+    """Refuses support images, masks and queries that do not belong together, in a graph too where it knows the
+    sizes; TensorFlow would take one mask for all shots, and one support for all episodes.
 
     Raises:
-        PANetError: names the input, its shape and what was expected.
+        PANetError: names the inputs, their shapes and what was expected.
     """
     images, masks, queries = (
         tf.TensorShape(inputs[name].shape) for name in ("support_images", "support_masks", "query_images")
     )
-    if not images[:-1].is_compatible_with(masks[:-1]):
-        raise PANetError(
-            f"support_images has shape {images}, support_masks {masks}; expected one mask for each image, of its "
-            "height and width: the same but for the last axis."
-        )
-    if not images[:1].is_compatible_with(queries[:1]):
-        raise PANetError(
-            f"support_images has shape {images}, query_images {queries}; expected the same first axis: one support for "
-            "each episode. Several queries of one support go along the second axis of query_images."
-        )
+    if not (images[:-1].is_compatible_with(masks[:-1]) and images[:1].is_compatible_with(queries[:1])):
+        raise PANetError(SIZES.replace("{}", "%s") % (images, masks, queries))
     if not masks[-1:].is_compatible_with([1]):
         raise PANetError(
             f"support_masks has shape {masks}; expected 1 on its last axis: one value for each pixel."
@@ -130,6 +127,8 @@ def assert_values(inputs, labels=None, ways=None):
     Args:
         inputs: as in `check_values`. labels: [B, Q, H, W, 1], or None. ways: N, integer tensor.
     """
+    sizes = [tf.shape(inputs[name]) for name in ("support_images", "support_masks", "query_images")]
+    _assert(_belong_together(*sizes), lambda: _sizes_text(*sizes))
     for name in IMAGES:
         _assert(_image_is_right(inputs[name]), lambda name=name: _image_text(name, inputs[name]))
     _assert(_mask_is_right(inputs["support_masks"]), lambda: _mask_text(inputs["support_masks"]))
@@ -149,6 +148,14 @@ def _assert(right, text):
         return tf.constant(False)
 
     tf.cond(right, lambda: tf.constant(True), refuse)
+
+
+def _belong_together(images, masks, queries):
+    return tf.reduce_all(tf.equal(images[:-1], masks[:-1])) & tf.equal(images[0], queries[0])
+
+
+def _sizes_text(*sizes):
+    return tf.strings.format(SIZES, sizes)
 
 
 def _image_is_right(images):
