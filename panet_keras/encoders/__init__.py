@@ -98,7 +98,7 @@ def _built(encoder, weights):
 
 def strides(encoder):
     """Strides of the encoder's outputs, fine to coarse, found from its own shape rule."""
-    _, height, width, channels = encoder.input_shape
+    _, height, width, channels = encoder.inputs[0].shape
     height, width = height or 256, width or 256
     shapes = encoder.compute_output_shape((1, height, width, channels))
     shapes = shapes if isinstance(shapes[0], (list, tuple)) else [shapes]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import os
 import warnings
 
@@ -10,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 
 from panet_keras import presets
-from panet_keras.data.records import digests
 from panet_keras.errors import DataWarning, PANetError
 from panet_keras.inference import adapt as adaptation
 from panet_keras.inference.leave_one_out import SupportFeatures
@@ -120,7 +120,7 @@ class FewShotSegmenter:
         self._support = self._state = None
         self.adaptation = None
         self.model = self._given = model
-        self._tuned_on = ()
+        self._tuned_on = []
         self._encode, self._segment = _traced(model)
 
     def __getstate__(self):
@@ -257,7 +257,9 @@ class FewShotSegmenter:
         images, masks = self._frames(what)
         if self.adaptation is not None and self.adaptation.steps > 0:
             return None
-        seen = np.isin(digests(images), self._tuned_on).sum() if self.model is not self._given else 0
+        seen = (
+            sum(frame in self._tuned_on for frame in _digests(images)) if self.model is not self._given else 0
+        )
         if seen:
             warnings.warn(
                 f"{what}: the model was adapted to {seen} of these {len(images)} frames, so that what it says of them is too good. Call "
@@ -330,7 +332,7 @@ class FewShotSegmenter:
             return self
         model, self.adaptation = adaptation.adapt(self._given, images, masks, learning_rate, seed, progress)
         if model is not self.model:
-            self.model, self._tuned_on = model, digests(images)
+            self.model, self._tuned_on = model, _digests(images)
             self._encode, self._segment = _traced(model)
             self._take(*self._support)
         self._fit(self.adaptation.held_out)
@@ -458,6 +460,10 @@ def _opened(model):
             f"{kind} of class {type(model).__name__}; expected a PANet, a .keras file of one, or a preset's name."
         )
     return model, plain
+
+
+def _digests(frames):
+    return [hashlib.sha256(frame.tobytes()).digest() for frame in frames]
 
 
 def _two_sides(size):
