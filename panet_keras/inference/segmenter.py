@@ -73,8 +73,8 @@ class FewShotSegmenter:
 
     Args:
         model: `PANet`, a `.keras` file, or the name or folder of a preset; the shipped preset without it.
-        size: (height, width), or one number for a square, to which every image is brought for the model; the one it was trained with works
-            best. None: a preset's own, else 256 x 256.
+        size: (height, width), or one number for a square, to which every image is brought for the model; the one
+            it was trained with works best. None: a preset's own, else 256 x 256.
         mirror: whether the mirrored query is segmented too and the probabilities are averaged: twice the
             time.
         presence_threshold: from 0 to 1; a way whose presence is below it gets no pixel: "nothing here".

@@ -247,7 +247,7 @@ def test_a_threshold_fitted_again_is_the_same(model, scanner, tmp_path):
     segmenter.save(tmp_path / "fitted")
     again = FewShotSegmenter(tmp_path / "fitted").set_support(images[:4], masks[:4], normals)
     assert again.presence_threshold == first
-    assert again.calibrate().presence_threshold == pytest.approx(first, abs=0.01)  # half precision
+    assert again.calibrate().presence_threshold == pytest.approx(first, abs=0.05)  # half precision
     segmenter.presence_threshold = 0.1
     assert segmenter.calibrate().presence_threshold != first
 

@@ -80,7 +80,7 @@ def test_every_answer_tells_its_supports(records):
         i for i, patient in enumerate(test.patients) if patient not in own
     }
     # Nor for their pictures under another patient's name.
-    copy = next(row["query"] for row in rows)
+    copy = rows[-1]["query"]
     test.digests[copy] = test.digests[chosen[0]]
     fixed, *_ = evaluate(predict, test, supports=chosen, **options)
     assert copy not in {row["query"] for name in fixed for row in fixed[name]}
