@@ -256,21 +256,22 @@ def test_what_is_decided_again_is_decided_of_the_model_given(model, scanner, mon
     """Frames that a copy was tuned on are not left out of it; neither `adapt` nor `calibrate` may judge it by them."""
     from panet_keras.inference import adapt
     from panet_keras.inference import segmenter as module
-    from panet_keras.inference.leave_one_out import SupportFeatures
+    from panet_keras.inference.leave_one_out import HeldOut
 
     images, masks = map(list, zip(*scanner[0]))
     asked = []
 
     def tuned(given, frames, marks, *_):
         asked.append(given)
-        held_out = SupportFeatures(given, frames, marks).leave_one_out()
+        lesions = np.array(marks) > 0
+        held_out = HeldOut(np.stack([~lesions, lesions], -1) * 3.0, lesions, np.ones(len(lesions), bool))
         return keras.models.clone_model(given), adapt.Adaptation(30, 1.0, {0: 0.1, 1.0: 0.5}, held_out)
 
     monkeypatch.setattr(module.adaptation, "adapt", tuned)
+    monkeypatch.setattr(module, "SupportFeatures", None)  # the tuned copy is not asked of these frames
     segmenter = FewShotSegmenter(model, 64).set_support(images[:4], masks[:4])
     threshold = segmenter.adapt().adapt().presence_threshold
     assert asked == [model, model] and segmenter.model is not model
-    monkeypatch.setattr(module, "SupportFeatures", None)  # the tuned copy is not asked
     assert segmenter.calibrate().presence_threshold == threshold
 
 
