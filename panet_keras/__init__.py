@@ -18,7 +18,8 @@ if typing.TYPE_CHECKING:
     from panet_keras.metrics import Dice
     from panet_keras.model import PANet
     from panet_keras.optimizers import PretrainedAdamW
-    from panet_keras.training import Recipe, train
+    from panet_keras.recipes.recipe import Recipe
+    from panet_keras.training.loop import train
 
 __all__ = [
     "CrossEntropyDice",

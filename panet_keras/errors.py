@@ -36,9 +36,13 @@ class DataError(PANetError):
     """
 
     def __init__(self, where, problems):
-        self.problems = list(problems)
+        self.where, self.problems = where, list(problems)
         lines = "\n".join(f"  - {problem}" for problem in self.problems)
         super().__init__(f"{where}: {len(self.problems)} problem(s)\n{lines}")
+
+    def __reduce__(self):
+        # An error that cannot be made anew from its pickle ends a pool of processes, or hangs it.
+        return type(self), (self.where, self.problems)
 
 
 class KerasSettingsError(ImportError):

@@ -56,7 +56,7 @@ def grad_cam(
         layer: name of an encoder layer with 4-D output; the deepest output of the encoder up to stride 16 by
             default.
         method: `"gradcam"` or `"gradcam++"`.
-        size: (height, width) at which the model runs.
+        size: (height, width) at which the model runs, or one number.
 
     Returns:
         List of `CamMap`: the query's, then each support image's. Heat is finite and in [0, 1]; all zero where
@@ -77,7 +77,9 @@ def grad_cam(
         for n, (row, _) in enumerate(ways, 1)
     ]
     query = read_image(query_image, "query image")
-    stack, labels = _support_tensors(FewShotSegmenter(model, size), pictures, [masks for _, masks in ways])
+    segmenter = FewShotSegmenter(model, size)
+    size = segmenter.size
+    stack, labels = _support_tensors(segmenter, pictures, [masks for _, masks in ways])
     queries = resize_images(tf.constant(query, tf.float32)[None, None] / 255.0, size)
     state = model.encode_support(stack, labels)
     cam = engine(_query_branch(model, state, size), clone=False)
@@ -118,13 +120,22 @@ def _engine(method):
 
 def _known_layer(model, layer):
     """Name of the encoder's layer to look at."""
-    valid = [item.name for item in model.encoder.layers if len(item.output.shape) == 4]
+    valid = [item.name for item in model.encoder.layers if _gives_one_map(item)]
     layer = (
         layer or model.encoder.outputs[encoders.matched_scale(model.encoder)]._keras_history.operation.name
     )
     if layer not in valid:
         raise PANetError(f"layer={layer!r} is not in the encoder; valid layers: {', '.join(valid)}.")
     return layer
+
+
+def _gives_one_map(layer):
+    try:
+        return len(layer.output.shape) == 4
+    except (
+        AttributeError
+    ):  # a model within the model gives a list; a layer that is called twice has no output
+        return False
 
 
 def _as_ways(images, masks):

@@ -1,12 +1,15 @@
 """PANet: few-shot segmentation with prototype alignment, as a Keras model."""
 
+import math
+
 import keras
 import tensorflow as tf
 
 from panet_keras import encoders, heads, presets
 from panet_keras.checks.fit import FitChecks
-from panet_keras.checks.inputs import check_values
+from panet_keras.checks.inputs import check_labels, check_loss, check_shapes, check_values
 from panet_keras.export.keras_export import KerasExport
+from panet_keras.layers.prototypes import IGNORE
 from panet_keras.losses.contrast import contrast_loss, move_masks
 from panet_keras.losses.cross_entropy_dice import CrossEntropyDice
 from panet_keras.metrics import Dice
@@ -39,7 +42,7 @@ class PANet(FitChecks, KerasExport, keras.Model):
             bilinear one.
         contrast_elsewhere: whether they must show nothing else, either. False for superpixel episodes, in
             which tissue may be meant.
-        train_encoder: whether the encoder learns.
+        train_encoder: whether the encoder learns; True leaves layers that were frozen before as they are.
         encoder_rate: the encoder's learning rate as a share of the rest's, for `PretrainedAdamW`.
         temperature: above 0; logits are divided by it outside training, so that a probability of 0.8 is right
             in 80 of 100 cases (temperature scaling: Guo et al., ICML 2017, arXiv 1706.04599). Masks stay as
@@ -91,19 +94,21 @@ class PANet(FitChecks, KerasExport, keras.Model):
         self.decoder = heads.get(decoder, **switches)
         if contrast_weight is None:
             contrast_weight = self.decoder.contrast_weight
-        if not align_weight >= 0:
+        if not 0 <= align_weight < math.inf:
             raise ValueError(
                 f"align_weight={align_weight!r}; expected a number of at least 0 (0 switches alignment off)."
             )
-        if not contrast_weight >= 0:
+        if not 0 <= contrast_weight < math.inf:
             raise ValueError(
                 f"contrast_weight={contrast_weight!r}; expected a number of at least 0, or None."
             )
-        if not temperature > 0:
+        if not 0 <= encoder_rate < math.inf:
+            raise ValueError(f"encoder_rate={encoder_rate!r}; expected a number of at least 0 (0 stops it).")
+        if not 0 < temperature < math.inf:
             raise ValueError(
                 f"temperature={temperature!r}; expected a number above 0 (1 leaves the logits as they are)."
             )
-        self.encoder = encoders.get(encoder, weights)
+        self.encoder = encoders.get(encoder, weights, self.dtype_policy)
         self.align_weight = float(align_weight)
         self.contrast_weight = float(contrast_weight)
         self.contrast_elsewhere = bool(contrast_elsewhere)
@@ -111,7 +116,9 @@ class PANet(FitChecks, KerasExport, keras.Model):
         self.encoder_rate = float(encoder_rate)
         self.temperature = float(temperature)
 
-        self.encoder.trainable = self.train_encoder
+        # To set True would thaw the layers that somebody froze.
+        if not self.train_encoder:
+            self.encoder.trainable = False
         for variable in self.encoder.variables:
             variable.learning_rate_factor = self.encoder_rate
         self.decoder.build_on(self.encoder)
@@ -120,6 +127,8 @@ class PANet(FitChecks, KerasExport, keras.Model):
         self._trackers = {name: keras.metrics.Mean(name=name) for name in self._loss_weights}
         # Every variable exists from here on: callbacks that restore a model need no first batch.
         self.built = True
+        # Without `compile`, `predict` would compile each size by XLA where there is a GPU.
+        self.jit_compile = False
 
     @classmethod
     def from_preset(cls, name):
@@ -220,17 +229,25 @@ class PANet(FitChecks, KerasExport, keras.Model):
                 for the bilinear decoder, `PretrainedAdamW` of rate 1e-3 for the U-Net; or any Keras
                 optimizer.
             loss: `"auto"`: cross-entropy for the bilinear decoder, cross-entropy + soft Dice for the U-Net;
-                or any Keras loss from labels [B, Q, H, W, 1] and logits [B, Q, H, W, N+1].
+                or any Keras loss from labels [B, Q, H, W, 1] and logits [B, Q, H, W, N+1]. One that leaves out
+                255 (`CrossEntropyDice`, `SparseCategoricalCrossentropy(True, ignore_class=255)`) judges the
+                reversed episode, too (`Head.alignment_loss`); in place of others `CrossEntropyDice()` does.
             metrics: `"auto"`: `[Dice()]`; or a list.
             jit_compile: XLA. Off: sizes vary between episodes, and each would be compiled anew.
             **kwargs: as for `keras.Model.compile`.
+
+        Raises:
+            PANetError: a cross-entropy of probabilities: the output is logits.
         """
         if isinstance(optimizer, str) and optimizer == "auto":
             optimizer = self.decoder.default_optimizer()
         if isinstance(loss, str) and loss == "auto":
             loss = self.decoder.default_loss()
-        # What judges the query judges the reversed episode, too.
-        self._episode_criterion = loss if isinstance(loss, keras.losses.Loss) else CrossEntropyDice()
+        check_loss(loss)
+        # What judges the query judges the reversed episode, too, if it knows the pixels that are ignored there.
+        self._episode_criterion = (
+            loss if getattr(loss, "ignore_class", None) == IGNORE else CrossEntropyDice()
+        )
         if isinstance(metrics, str) and metrics == "auto":
             metrics = [Dice()]
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, jit_compile=jit_compile, **kwargs)
@@ -250,7 +267,8 @@ class PANet(FitChecks, KerasExport, keras.Model):
             # Without it mixed_float16 gradients vanish: Keras unscales inside the optimizer.
             scaled_loss = self.optimizer.scale_loss(loss)
         weights = self.trainable_weights
-        self.optimizer.apply_gradients(zip(tape.gradient(scaled_loss, weights), weights))
+        if weights:  # as in Keras' own step, a model whose weights are all frozen is scored alone
+            self.optimizer.apply_gradients(zip(tape.gradient(scaled_loss, weights), weights))
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
     def test_step(self, data):
@@ -260,6 +278,7 @@ class PANet(FitChecks, KerasExport, keras.Model):
 
     def _episode_loss(self, x, y, sample_weight, training):
         """Query loss plus alignment loss (PANet, section 3.4, equation 9) and contrast, all tracked."""
+        check_labels(x, y)
         # Seeded by the step: a training that goes on after a crash moves its masks as one that was never cut
         # off.
         seed = tf.stack([tf.cast(self.optimizer.iterations, tf.int32), 0])
@@ -309,4 +328,5 @@ def _check_inputs(inputs):
                 "[B, Q, H, W, 3]" if rank == 5 else f"[B, N, K, H, W, {1 if name == 'support_masks' else 3}]"
             )
             raise ValueError(f"{name} has shape {tuple(inputs[name].shape)}; expected {axes}.")
+    check_shapes(inputs)
     check_values(inputs)

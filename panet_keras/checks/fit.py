@@ -1,4 +1,4 @@
-"""What `fit` and `evaluate` check before, and while, they work: endless data, mistyped monitors, values
+"""What `fit`, `evaluate` and `predict` check before, and while, they work: endless data, mistyped monitors, values
 outside the model's range."""
 
 import contextlib
@@ -10,6 +10,7 @@ import warnings
 import keras
 import tensorflow as tf
 
+from panet_keras.checks.class_weight import with_pixel_weights
 from panet_keras.checks.inputs import assert_values, said
 from panet_keras.errors import PANetError
 
@@ -17,7 +18,7 @@ from panet_keras.errors import PANetError
 class FitChecks:
     """Mixin in front of `keras.Model`.
 
-    `fit` and `evaluate` raise PANetError (a ValueError) for
+    `fit`, `evaluate` and `predict` raise PANetError (a ValueError) for
 
     * a dataset without end and no number of steps, which would never come back;
     * a callback whose `monitor` is no metric, after the first batch (a warning where another callback may add
@@ -34,6 +35,7 @@ class FitChecks:
             _refuse_endless(
                 validation, given.get("validation_steps"), "fit", "validation_data", "validation_steps"
             )
+            given = with_pixel_weights(given)
             kwargs = _with_monitor_check(given, validation is not None or bool(given.get("validation_split")))
             args = ()
         with _messages():
@@ -49,6 +51,11 @@ class FitChecks:
 
     @functools.wraps(keras.Model.train_on_batch)
     def train_on_batch(self, *args, **kwargs):
+        with contextlib.suppress(TypeError):
+            kwargs = with_pixel_weights(
+                inspect.signature(super().train_on_batch).bind(*args, **kwargs).arguments
+            )
+            args = ()
         with _messages():
             return super().train_on_batch(*args, **kwargs)
 
@@ -56,6 +63,23 @@ class FitChecks:
     def test_on_batch(self, *args, **kwargs):
         with _messages():
             return super().test_on_batch(*args, **kwargs)
+
+    @functools.wraps(keras.Model.predict)
+    def predict(self, *args, **kwargs):
+        with _messages():
+            return super().predict(*args, **kwargs)
+
+    @functools.wraps(keras.Model.predict_on_batch)
+    def predict_on_batch(self, *args, **kwargs):
+        with _messages():
+            return super().predict_on_batch(*args, **kwargs)
+
+    @functools.wraps(keras.Model.predict_step)
+    def predict_step(self, data):
+        answer = super().predict_step(data)
+        if not self.jit_compile:
+            assert_values(keras.utils.unpack_x_y_sample_weight(data)[0])
+        return answer
 
     @functools.wraps(keras.Model.compute_loss)
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):

@@ -7,12 +7,20 @@ import warnings
 import numpy as np
 from scipy import ndimage
 
-from panet_keras.errors import DataError, ImageError, MaskColourError, MaskSizeWarning, MixedColourWarning
+from panet_keras.errors import (
+    DataError,
+    ImageError,
+    MaskColourError,
+    MaskSizeWarning,
+    MixedColourWarning,
+    PANetError,
+)
 from panet_keras.pictures.decode import colours_to_classes, decode_image
 from panet_keras.pictures.masks import decode_mask, mixed_text, sides_problem
 from panet_keras.pictures.rules.regions import resize_mask
 
 LABELS = ("Normal", "Benign", "Malignant", "Unknown")
+MASK_FORMATS = ("colour", "binary", "index")
 CLASS_OF_LABEL = {"Benign": 1, "Malignant": 2, "Unknown": 1}
 """Class index of a lesion in a mask: 0 = background, 1 = benign or not graded, 2 = malignant."""
 MASK_COLOURS = ((0, 0, 0), (0, 255, 0), (255, 0, 0))
@@ -35,6 +43,9 @@ class Record:
             one frame.
         source: hospital or device; episodes are of one source.
         device: the scanner, where it is known beside the hospital.
+
+    Raises:
+        PANetError: another label or mask format, or masks that are no tuple.
     """
 
     filename: str
@@ -48,6 +59,18 @@ class Record:
     combined: bool = False
     source: str = ""
     device: str = ""
+
+    def __post_init__(self):
+        # A lesion of an unknown label would be read as benign.
+        for name, known in (("label", LABELS), ("mask_format", MASK_FORMATS)):
+            if getattr(self, name) not in known:
+                raise PANetError(
+                    f"record {self.filename}: {name}={getattr(self, name)!r}; expected one of {', '.join(known)}."
+                )
+        if isinstance(self.masks, (str, bytes)):
+            raise PANetError(
+                f"record {self.filename}: masks is one {type(self.masks).__name__}; expected (mask,)."
+            )
 
     def decode(self):
         """Decodes image and mask.

@@ -30,6 +30,7 @@ def split_by_patients(records, test_patients):
     Raises:
         PANetError: an unknown patient, or a side without patients.
     """
+    records = list(records)  # a generator is empty the second time
     known, test = set(patients(records)), set(test_patients)
     if test - known:
         raise PANetError(
@@ -66,6 +67,7 @@ def hold_out(records, test_share=1 / 3, seed=0, content=None):
     """
     if not 0 < test_share < 1:
         raise PANetError(f"test_share={test_share!r}; expected a share between 0 and 1.")
+    records = list(records)
     names = patients(records)
     if len(names) < 2:
         raise PANetError(
@@ -100,6 +102,7 @@ def hold_out_each(sources, test_share=1 / 3, seed=0, content=None):
     Warns:
         DataWarning: as `k_folds`.
     """
+    sources = [list(records) for records in sources]
     groups, copies = _together([record for records in sources for record in records], content)
     _tell(copies)
     side = {}
@@ -126,9 +129,13 @@ def hold_out_each(sources, test_share=1 / 3, seed=0, content=None):
 
 
 def _drawn(records, groups, test_share, seed):
-    """Identifiers of the patients that are tested."""
-    count = min(len(set(groups.values())), max(2, round(1 / test_share)))
-    return _folds(records, groups, count, seed)[0]
+    """Identifiers of the patients that are tested: of the smaller side one fold, of as many as make the share."""
+    count, smaller = len(set(groups.values())), min(test_share, 1 - test_share)
+    parts, drawn = round(1 / smaller), 1
+    if parts == 2 and smaller < 0.45 and count >= 5:
+        parts, drawn = 5, 2  # two fifths are nearer than a half
+    side = sum(_folds(records, groups, min(count, parts), seed)[:drawn], [])
+    return side if test_share <= 0.5 else set(groups) - set(side)
 
 
 def k_folds(records, k, seed=0):
@@ -153,6 +160,7 @@ def k_folds(records, k, seed=0):
     Warns:
         DataWarning: patients that share a picture, with its names.
     """
+    records = list(records)
     names = patients(records)
     if not 2 <= k <= len(names):
         raise PANetError(f"k={k} folds of {len(names)} patients; expected k from 2 to {len(names)}.")

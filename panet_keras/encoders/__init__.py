@@ -1,5 +1,6 @@
 """Encoders by name; each is a functional `keras.Model` with several scales, from fine to coarse."""
 
+import contextlib
 import pathlib
 import types
 
@@ -21,7 +22,7 @@ AUTO_WEIGHTS = types.MappingProxyType(
 MATCHING_STRIDE = 16
 
 
-def get(encoder, weights="auto"):
+def get(encoder, weights="auto", dtype=None):
     """Builds an encoder by name, or checks the one given.
 
     Args:
@@ -30,12 +31,13 @@ def get(encoder, weights="auto"):
         weights: `"auto"` (the packaged ones where there are any), a name the encoder knows (`"hed"`,
             `"imagenet"`), the path of a `.weights.h5` file, or None for random values. A model passed as an
             object keeps its own.
+        dtype: policy of an encoder by name; Keras' own (`keras.config.dtype_policy`) without it.
 
     Returns:
         `keras.Model`.
 
     Raises:
-        ValueError: unknown name, or a model that is not functional.
+        ValueError: unknown name, or a model that is not functional, or has other inputs and outputs.
         FileNotFoundError: `weights` looks like a file and there is none.
     """
     if isinstance(encoder, keras.Model):
@@ -44,11 +46,38 @@ def get(encoder, weights="auto"):
                 f"encoder={encoder.name!r} is a {type(encoder).__name__}; expected a functional keras.Model, "
                 "for Grad-CAM and the decoder read its inner layers. Build it as keras.Model(inputs, outputs)."
             )
+        if isinstance(encoder.output, dict) or len(encoder.inputs) != 1:
+            raise ValueError(
+                f"encoder={encoder.name!r} has {len(encoder.inputs)} input(s), and its output is a "
+                f"{type(encoder.output).__name__}; expected one input, and a feature map or a list of them, fine to coarse."
+            )
+        found = strides(encoder)
+        if found != sorted(found):
+            raise ValueError(
+                f"encoder={encoder.name!r} has outputs of strides {found}; expected fine to coarse. Sort them: "
+                "keras.Model(inputs, outputs[::-1])."
+            )
         return encoder
     if encoder not in ENCODERS:
         raise ValueError(
             f"encoder={encoder!r} is unknown; expected one of {sorted(ENCODERS)} or a functional keras.Model."
         )
+    with _policy(dtype or keras.config.dtype_policy()):
+        return _built(encoder, weights)
+
+
+@contextlib.contextmanager
+def _policy(dtype):
+    """Makes the layers that are built in it compute so; Keras keeps the policy for each thread."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(dtype)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _built(encoder, weights):
     if weights == "auto":
         weights = AUTO_WEIGHTS[encoder]
     if weights in (None, "hed", "imagenet"):
@@ -69,9 +98,11 @@ def get(encoder, weights="auto"):
 
 def strides(encoder):
     """Strides of the encoder's outputs, fine to coarse, found from its own shape rule."""
-    shapes = encoder.compute_output_shape((1, 256, 256, encoder.input_shape[-1]))
-    shapes = shapes if isinstance(shapes, list) else [shapes]
-    return [256 // shape[1] for shape in shapes]
+    _, height, width, channels = encoder.inputs[0].shape
+    height, width = height or 256, width or 256
+    shapes = encoder.compute_output_shape((1, height, width, channels))
+    shapes = shapes if isinstance(shapes[0], (list, tuple)) else [shapes]
+    return [height // shape[1] for shape in shapes]
 
 
 def matched_scale(encoder):

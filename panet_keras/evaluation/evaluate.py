@@ -63,7 +63,7 @@ def evaluate(
 
     def score(name, row, repeats, kind="lesion"):
         if len(supports):
-            drawn = fixed_episodes(test.patients, test.lesion, supports, kind)
+            drawn = fixed_episodes(test.patients, test.lesion, supports, kind, test.digests)
         else:
             drawn = episode_list(
                 test.patients,

@@ -28,11 +28,11 @@ def miss_rate(dice):
 
 def per_image(rows, name):
     """Mean over repeats of each query: (query indices, values). NaN repeats are left out."""
-    queries = sorted({row["query"] for row in rows})
-    values = []
-    for query in queries:
-        values.append(defined_mean([row[name] for row in rows if row["query"] == query]))
-    return np.array(queries), np.array(values)
+    found = {}
+    for row in rows:
+        found.setdefault(row["query"], []).append(row[name])
+    queries = sorted(found)
+    return np.array(queries), np.array([defined_mean(found[query]) for query in queries])
 
 
 def bootstrap(values, patients, seed=0, draws=2000):

@@ -2,14 +2,16 @@
 
 import dataclasses
 import functools
+import hashlib
 import os
+import warnings
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from panet_keras import presets
-from panet_keras.errors import PANetError
+from panet_keras.errors import DataWarning, PANetError
 from panet_keras.inference import adapt as adaptation
 from panet_keras.inference.leave_one_out import SupportFeatures
 from panet_keras.inference.presence import fit_threshold, presence
@@ -70,9 +72,9 @@ class FewShotSegmenter:
     """Segments images like the annotated ones.
 
     Args:
-        model: `PANet`, or the name or folder of a preset; the shipped preset without it.
-        size: (height, width) to which every image is brought for the model; the one it was trained with works
-            best. None: a preset's own, else 256 x 256.
+        model: `PANet`, a `.keras` file, or the name or folder of a preset; the shipped preset without it.
+        size: (height, width), or one number for a square, to which every image is brought for the model; the one
+            it was trained with works best. None: a preset's own, else 256 x 256.
         mirror: whether the mirrored query is segmented too and the probabilities are averaged: twice the
             time.
         presence_threshold: from 0 to 1; a way whose presence is below it gets no pixel: "nothing here".
@@ -84,8 +86,11 @@ class FewShotSegmenter:
             before `save`.
         adaptation: `panet_keras.inference.adapt.Adaptation` of `adapt`; None where nothing was decided.
 
+    Threads may call `predict` together, and while another sets a support. It can be copied and pickled, with its
+    support.
+
     Raises:
-        PANetError: a threshold outside [0, 1], or an unknown preset.
+        PANetError: a threshold outside [0, 1], another size, an unknown preset, or a model that is no `PANet`.
 
     Example:
 
@@ -99,35 +104,34 @@ class FewShotSegmenter:
     """
 
     def __init__(self, model=None, size=None, mirror=False, presence_threshold=None):
-        preset = {"size": (256, 256), "presence_threshold": 0.0}
-        if not isinstance(model, PANet):
-            name = presets.DEFAULT if model is None else model
-            preset, _ = presets.read(name)
-            model = PANet.from_preset(name)
-        size = preset["size"] if size is None else size
-        presence_threshold = (
-            preset["presence_threshold"] if presence_threshold is None else presence_threshold
-        )
-        if not 0 <= presence_threshold <= 1:
-            raise PANetError(
-                f"presence_threshold={presence_threshold!r}; expected a probability from 0 to 1."
-            )
-        self.size = tuple(size)
+        model, preset = _opened(model)
+        if presence_threshold is not None:
+            preset = {**preset, "presence_threshold": presence_threshold}
+        threshold, about = preset["presence_threshold"], preset.get("about", {})
+        if not 0 <= threshold <= 1:
+            raise PANetError(f"presence_threshold={threshold!r}; expected a probability from 0 to 1.")
+        self.size = _two_sides(preset["size"] if size is None else size)
         self.mirror = mirror
-        self.presence_threshold = presence_threshold
+        self.presence_threshold = float(threshold)
+        self.calibrated = bool(about.get("calibrated"))
+        # What a threshold is fitted from; a fitted one is no beginning, or it would move with each fit.
+        self._own_threshold = float(about.get("own_threshold", threshold))
+        self._fitted = self.presence_threshold if presence_threshold is None else None
         self._support = self._state = None
         self.adaptation = None
-        self.calibrated = bool(preset.get("about", {}).get("calibrated"))
-        self._use(model)
+        self.model = self._given = model
+        self._tuned_on = []
+        self._encode, self._segment = _traced(model)
 
-    def _use(self, model):
-        self.model = model
-        # As in `fit` and `export`, no code is rewritten by AutoGraph, which takes longer than all the tracing.
-        traced = functools.partial(tf.function, autograph=False, reduce_retracing=True)
-        # TensorFlow counts traces by code, and would warn of the fifth segmenter; a partial counts for
-        # itself.
-        self._encode = traced(functools.partial(model.encode_support))
-        self._segment = traced(functools.partial(_probabilities, model))
+    def __getstate__(self):
+        # A function that TensorFlow has traced goes into no pickle; its own process traces it anew.
+        state = {name: value for name, value in vars(self).items() if name not in ("_encode", "_segment")}
+        return {**state, "_state": self._state and self._state[0]}
+
+    def __setstate__(self, state):
+        vars(self).update(state)
+        self._encode, self._segment = _traced(self.model)
+        self._state = self._state and (self._state, self._segment)
 
     def set_support(self, images, masks, normals=()):
         """Takes the annotated images, in place of earlier ones.
@@ -164,6 +168,7 @@ class FewShotSegmenter:
             raise PANetError(
                 "set_support expects a list of normals: set_support(images, masks, normals=[image])."
             )
+        normals = () if normals is None else normals
         pairs = [
             [self.prepare_pair(image, mask, way, shot) for shot, (image, mask) in enumerate(zip(*pair))]
             for way, pair in enumerate(zip(images, masks))
@@ -174,15 +179,16 @@ class FewShotSegmenter:
         ]
         stack = np.array([[image for image, _ in way + empty] for way in pairs])
         masks = np.array([[mask for _, mask in way + empty] for way in pairs])
-        self._support = stack, masks[..., None]
+        self._take(stack, masks[..., None])
         # What was decided on other frames says nothing of these.
         self.adaptation = None
-        self._state = self._encoded()
         return self
 
-    def _encoded(self):
-        images, masks = self._support
-        return self._encode(tf.constant(images[None]), tf.constant(masks[None]))
+    def _take(self, images, masks):
+        """Encodes a support, and answers by it from then on: the state and the function that reads it change at
+        once, for another thread may be segmenting."""
+        state = self._encode(tf.constant(images[None]), tf.constant(masks[None]))
+        self._support, self._state = (images, masks), (state, self._segment)
 
     def _frames(self, what):
         """Support images [F, H, W, 3] and masks [F, H, W] of a single way."""
@@ -202,7 +208,7 @@ class FewShotSegmenter:
         """
         if self._state is None:
             raise PANetError("set_support was not called; the model needs annotated images first.")
-        return dict(self._state)
+        return dict(self._state[0])
 
     @property
     def support_images(self):
@@ -222,18 +228,49 @@ class FewShotSegmenter:
         Uses lesion frames and `normals`; without normal frames, or with fewer than two lesions, it only ever
         lowers the threshold.
 
+        It begins from the threshold that was given or set, never from one that it fitted before: to call it twice
+        changes nothing.
+
         Returns:
             The segmenter itself.
 
         Raises:
             PANetError: `set_support` was not called, or with several ways.
+
+        Warns:
+            DataWarning: as `expected`.
         """
-        self._fit(SupportFeatures(self.model, *self._frames("calibrate")).leave_one_out())
+        self._fit(self._held_out(self._features("calibrate")))
         return self
 
     def _fit(self, held_out):
-        self.presence_threshold = fitted_threshold(held_out, self.presence_threshold)
+        self._own_threshold = self._begin_from()
+        self.presence_threshold = self._fitted = fitted_threshold(held_out, self._own_threshold)
         self.calibrated = True
+
+    def _begin_from(self):
+        """The threshold that was given or set last, and not fitted."""
+        return self._own_threshold if self.presence_threshold == self._fitted else self.presence_threshold
+
+    def _features(self, what):
+        """`SupportFeatures` of the support; None where its frames were left out of the adaptation already."""
+        images, masks = self._frames(what)
+        if self.adaptation is not None and self.adaptation.steps > 0:
+            return None
+        seen = (
+            sum(frame in self._tuned_on for frame in _digests(images)) if self.model is not self._given else 0
+        )
+        if seen:
+            warnings.warn(
+                f"{what}: the model was adapted to {seen} of these {len(images)} frames, so that what it says of them is too good. Call "
+                "adapt() again, which begins anew from the model that was given.",
+                DataWarning,
+                stacklevel=3,
+            )
+        return SupportFeatures(self.model, images, masks)
+
+    def _held_out(self, features):
+        return self.adaptation.held_out if features is None else features.leave_one_out()
 
     def expected(self):
         """What to expect on this scanner, from the annotated frames alone.
@@ -243,20 +280,22 @@ class FewShotSegmenter:
 
         Raises:
             PANetError: `set_support` was not called, with several ways, or with fewer than two lesions.
+
+        Warns:
+            DataWarning: frames of the support are among those that the model was adapted to before.
         """
-        images, masks = self._frames("expected")
+        _, masks = self._frames("expected")
         lesions = int(masks.any((1, 2)).sum())
         if lesions < 2:
             raise PANetError(
                 f"expected() has {lesions} annotated lesion; it needs at least 2, to leave one out and support with the other."
             )
-        adapted = self.adaptation is not None and self.adaptation.steps > 0
-        features = None if adapted else SupportFeatures(self.model, images, masks)
-        held_out = self.adaptation.held_out if adapted else features.leave_one_out()
+        features = self._features("expected")
+        held_out = self._held_out(features)
         kept = np.array([presence(p) for p in held_out.probabilities()]) >= self.presence_threshold
         dice = np.where(kept, held_out.dice, 0.0)[held_out.lesion]
         marked = (kept & (held_out.logits[..., 1] > held_out.logits[..., 0]).any((1, 2)))[~held_out.lesion]
-        curve = [] if adapted else features.curve()
+        curve = [] if features is None else features.curve()
         return Expected(
             dice=float(dice.mean()),
             missed=float((dice < MISS_DICE).mean()),
@@ -271,7 +310,7 @@ class FewShotSegmenter:
 
     def adapt(self, learning_rate=5e-4, seed=0, progress=None):
         """Fine-tunes a copy of the model on the annotated frames where that helps, and goes on with it; the
-        model given stays as it was.
+        model given stays as it was. To adapt again begins from the model given, too.
 
         How far, and whether at all, is decided on frames that are left out (`panet_keras.inference.adapt`),
         and the presence threshold is set for the result. About two minutes for 20 images and 10 normal frames
@@ -291,10 +330,11 @@ class FewShotSegmenter:
         images, masks = self._frames("adapt")
         if masks.any((1, 2)).sum() < FEWEST_TO_ADAPT:
             return self
-        model, self.adaptation = adaptation.adapt(self.model, images, masks, learning_rate, seed, progress)
+        model, self.adaptation = adaptation.adapt(self._given, images, masks, learning_rate, seed, progress)
         if model is not self.model:
-            self._use(model)
-            self._state = self._encoded()
+            self.model, self._tuned_on = model, _digests(images)
+            self._encode, self._segment = _traced(model)
+            self._take(*self._support)
         self._fit(self.adaptation.held_out)
         return self
 
@@ -307,9 +347,10 @@ class FewShotSegmenter:
         """
         about = {
             "calibrated": self.calibrated,
+            "own_threshold": float(self._begin_from()),
             "adaptation_steps": self.adaptation.steps if self.adaptation else 0,
         }
-        presets.write(self.model, folder, self.size, self.presence_threshold, about)
+        presets.write(self.model, folder, self.size, float(self.presence_threshold), about)
 
     def predict(self, image):
         """Segments one image.
@@ -326,11 +367,12 @@ class FewShotSegmenter:
         """
         if self._state is None:
             raise PANetError("predict was called before set_support; the model needs annotated images first.")
+        state, segment = self._state
         picture = read_image(image, "image")
         scaled = self._scaled(picture)
-        small = self._segment(self._state, tf.constant(scaled[None, None]))[0, 0]
+        small = segment(state, tf.constant(scaled[None, None]))[0, 0]
         if self.mirror:
-            mirrored = self._segment(self._state, tf.constant(scaled[None, None, :, ::-1]))[0, 0]
+            mirrored = segment(state, tf.constant(scaled[None, None, :, ::-1]))[0, 0]
             small = (small + mirrored[:, ::-1]) / 2.0
         ways = small.shape[-1] - 1
         present = [presence(small[..., way]) for way in range(1, ways + 1)]
@@ -396,14 +438,48 @@ def open_segmenter(model=None, size=None):
     Raises:
         PANetError: no such file or preset.
     """
-    model = model or presets.DEFAULT
-    if os.path.isfile(model):
-        model = keras.models.load_model(model, compile=False)
-    elif model.endswith(".keras"):
+    return FewShotSegmenter(model or presets.DEFAULT, size=size)
+
+
+def _opened(model):
+    """(`PANet`, what its preset says of it), of a model or of where it lies."""
+    plain = {"size": (256, 256), "presence_threshold": 0.0}
+    name = presets.DEFAULT if model is None else model
+    if isinstance(name, (str, os.PathLike)):
+        if os.path.isfile(name):
+            model = keras.models.load_model(name, compile=False)
+        elif os.fspath(name).endswith(".keras"):
+            raise PANetError(
+                f"model {name}: no such file; expected a .keras file, as `model.save` or the pipeline writes it."
+            )
+        else:
+            return PANet.from_preset(name), presets.read(name)[0]
+    if not isinstance(model, PANet):
+        kind = f"{name}: a model" if isinstance(name, (str, os.PathLike)) else "model"
         raise PANetError(
-            f"model {model}: no such file; expected a .keras file, as `model.save` or the pipeline writes it."
+            f"{kind} of class {type(model).__name__}; expected a PANet, a .keras file of one, or a preset's name."
         )
-    return FewShotSegmenter(model, size=size)
+    return model, plain
+
+
+def _digests(frames):
+    return [hashlib.sha256(frame.tobytes()).digest() for frame in frames]
+
+
+def _two_sides(size):
+    """(height, width) as integers of at least 1, from these or from one number."""
+    sides = tuple(size) if np.ndim(size) else (size, size)
+    if len(sides) != 2 or not all(hasattr(side, "__index__") and side >= 1 for side in sides):
+        raise PANetError(f"size={size!r}; expected (height, width) in pixels, or one number.")
+    return tuple(int(side) for side in sides)
+
+
+def _traced(model):
+    """Functions of `encode_support` and of the probabilities, for graphs."""
+    # As in `fit` and `export`, no code is rewritten by AutoGraph, which takes longer than all the tracing.
+    traced = functools.partial(tf.function, autograph=False, reduce_retracing=True)
+    # TensorFlow counts traces by code, and would warn of the fifth segmenter; a partial counts for itself.
+    return traced(functools.partial(model.encode_support)), traced(functools.partial(_probabilities, model))
 
 
 def _probabilities(model, state, images):

@@ -6,6 +6,14 @@ import tensorflow as tf
 from panet_keras.layers.prototypes import IGNORE
 from panet_keras.losses.presence import presence_entropy
 
+RANGES = dict.fromkeys(
+    ("cross_entropy_weight", "dice_weight", "empty_weight", "presence_weight"), "a number of at least 0"
+) | {
+    "smooth": "a number of pixels above 0",
+    "miss_weight": "a number from 0 to 1",
+    "reduction": '"sum_over_batch_size": each term has its own mean',
+}
+
 
 @keras.saving.register_keras_serializable(package="panet_keras")
 class CrossEntropyDice(keras.losses.Loss):
@@ -41,6 +49,9 @@ class CrossEntropyDice(keras.losses.Loss):
         sample_weight: optional; [B] or [B, Q, H, W], or [B, Q, H, W, 1]. Weighs pixels in both terms.
 
     Output: scalar, the mean over valid pixels (cross-entropy) and over images and ways (Dice).
+
+    Raises:
+        ValueError: an argument outside its range, or a `reduction` of one's own.
     """
 
     def __init__(
@@ -56,6 +67,17 @@ class CrossEntropyDice(keras.losses.Loss):
         **kwargs,
     ):
         super().__init__(name=name, **kwargs)
+        for argument, value, right in (
+            ("cross_entropy_weight", cross_entropy_weight, cross_entropy_weight >= 0),
+            ("dice_weight", dice_weight, dice_weight >= 0),
+            ("smooth", smooth, smooth > 0),
+            ("empty_weight", empty_weight, empty_weight >= 0),
+            ("miss_weight", miss_weight, 0 <= miss_weight <= 1),
+            ("presence_weight", presence_weight, presence_weight >= 0),
+            ("reduction", self.reduction, self.reduction == "sum_over_batch_size"),
+        ):
+            if not right:
+                raise ValueError(f"{argument}={value!r}; expected {RANGES[argument]}.")
         self.cross_entropy_weight = cross_entropy_weight
         self.dice_weight = dice_weight
         self.smooth = smooth

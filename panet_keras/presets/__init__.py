@@ -48,7 +48,9 @@ def load(cls, name):
         PANetError: an unknown preset, or weights that do not fit the model.
     """
     preset, folder = read(name)
-    model = cls.from_config({**preset["model"], "weights": None})
+    # In which precision one computes is the reader's to say (`keras.config.set_dtype_policy`).
+    config = {name: value for name, value in preset["model"].items() if name != "dtype"}
+    model = cls.from_config({**config, "weights": None})
     stored = _weights(folder)
     wanted = {variable.path: variable for variable in model.variables}
     wrong = {
@@ -117,8 +119,9 @@ def write(model, folder, size, presence_threshold=0.0, about=None):
             f"{folder} exists; expected a new folder for the preset. Name another or remove it."
         )
     config = model.get_config()
-    # The name stands for the whole graph of an encoder of ours.
-    config["encoder"] = model.encoder.name if model.encoder.name in encoders.ENCODERS else config["encoder"]
+    if _is_ours(model.encoder):
+        # The name stands for the whole graph.
+        config["encoder"] = model.encoder.name
     preset = {
         "model": config,
         "size": list(size),
@@ -127,6 +130,25 @@ def write(model, folder, size, presence_threshold=0.0, about=None):
     }
     with build_beside(folder) as building:
         (building / "preset.json").write_text(json.dumps(preset, indent=1) + "\n", "utf-8")
-        np.savez_compressed(
-            building / "weights.npz", **{v.path: v.numpy().astype(np.float16) for v in model.variables}
-        )
+        np.savez_compressed(building / "weights.npz", **{v.path: _short(v.numpy()) for v in model.variables})
+
+
+def _is_ours(encoder):
+    """Whether the name of an encoder is enough to build it: others have `keras.applications`' names, too, and ours
+    normalises as its weights ask for."""
+    build = encoders.ENCODERS.get(encoder.name)
+    return build is not None and _graph(encoder.get_config()) == _graph(build(None).get_config())
+
+
+def _graph(config):
+    """A model's config without what a preset has of its own: whether it learns, and in which precision."""
+    if isinstance(config, dict):
+        return {key: _graph(value) for key, value in config.items() if key not in ("trainable", "dtype")}
+    return [_graph(value) for value in config] if isinstance(config, (list, tuple)) else config
+
+
+def _short(value):
+    """In half precision, unless a number is too large for it, such as a variance of 0..255 values."""
+    with np.errstate(over="ignore"):
+        short = value.astype(np.float16)
+    return short if np.isfinite(short).all() or not np.isfinite(value).all() else value

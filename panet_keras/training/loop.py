@@ -63,6 +63,7 @@ def train(records, recipe=None, work_dir=None, strategy=None, build=build, progr
     >>> recipe.episodes.size, recipe.epochs
     ((128, 128), 3)
     """
+    records = list(records)  # a generator is empty the second time
     recipe = (recipe or Recipe()).for_data(records)
     if work_dir is None:
         with tempfile.TemporaryDirectory() as folder:

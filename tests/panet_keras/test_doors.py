@@ -720,3 +720,25 @@ def test_a_support_set_is_read_as_a_folder_of_data_is(tmp_path):
     (tmp_path / "b.png").write_bytes(WHOLE)
     with pytest.raises(ValueError, match="b.png has no mask .b_mask.png"):
         read_set(tmp_path, LEFT.shape)
+
+
+@pytest.mark.parametrize("part", [0.4, 0.9, "all but one byte"])
+@pytest.mark.parametrize("options", [{}, {"no_jp2": True}, {"irreversible": True}], ids=str)
+def test_a_jpeg_2000_that_is_cut_off_is_refused(options, part):
+    whole = saved(PIXELS, "JPEG2000", **options)
+    assert decode_image(whole).shape == PIXELS.shape
+    cut = whole[: len(whole) - 1 if isinstance(part, str) else int(len(whole) * part)]
+    for door in (decode_image, open_rgb):
+        with pytest.raises(ValueError, match="JPEG 2000 that is cut off|whole picture"):
+            door(cut)
+
+
+@pytest.mark.parametrize("door", [read_image, decode_mask])
+def test_a_masked_array_is_refused_for_what_it_hides(door):
+    values = np.zeros((9, 9), np.uint8)
+    values[3:6, 3:6] = 255
+    door(np.ma.masked_array(values), "a")  # nothing is masked
+    with pytest.raises(
+        ImageError, match=r"a: a masked array of which 9 values are masked.*array.filled\(0\)"
+    ):
+        door(np.ma.masked_equal(values, 255), "a")

@@ -121,3 +121,26 @@ def test_only_functional_models_are_encoders(tiny_encoder):
     assert encoders.get(encoder) is encoder and encoders.get(rebuilt) is rebuilt
     with pytest.raises(ValueError, match="Own; expected a functional keras.Model"):
         encoders.get(Own())
+
+
+def test_encoders_of_one_size_or_in_tuples_fit_and_others_are_told_how(tiny_encoder):
+    import keras
+
+    tiny = tiny_encoder()
+    fixed = keras.Input((48, 64, 3))
+    assert encoders.strides(keras.Model(fixed, tiny(fixed))) == [2, 4, 8, 16]
+    assert encoders.strides(keras.Model(tiny.inputs, tuple(tiny.outputs[1:]))) == [4, 8, 16]
+    for outputs, message in (
+        (tiny.outputs[::-1], r"strides \[16, 8, 4, 2\]; expected fine to coarse"),
+        ({"fine": tiny.outputs[0]}, "its output is a dict; expected one input"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            encoders.get(keras.Model(tiny.inputs, outputs))
+
+
+def test_the_model_s_precision_is_its_encoder_s():
+    import keras
+
+    model = PANet("efficientnet_lite0", weights=None, dtype="mixed_bfloat16")
+    assert {layer.compute_dtype for layer in model.encoder.layers[1:]} == {"bfloat16"}
+    assert keras.config.dtype_policy().name == "float32"

@@ -295,3 +295,17 @@ def test_copies_and_tiny_lesions():
         # Rows of 6 and columns of 5.33 pixels; the centre (49.5, 61.5) is in cell (8, 11).
         for tiny in (inputs["support_masks"][0, 0, 0, ..., 0], labels[0, 0, ..., 0]):
             np.testing.assert_array_equal(np.argwhere(tiny.numpy()), [[8, 11]])
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"steps": 0}, {"steps": -1}, {"steps": 2.5}, {"seed": -1}, {"batch_size": 0}]
+)
+def test_numbers_outside_their_range_are_refused(records, wrong):
+    with pytest.raises(PANetError, match=f"{next(iter(wrong))}=.*; expected an integer of at least"):
+        episodes(records, size=(16, 16), **wrong)
+
+
+def test_records_may_come_from_a_generator(records):
+    data = episodes((record for record in records), size=(16, 16), steps=1)
+    for one, other in zip(data, episodes(records, size=(16, 16), steps=1)):
+        np.testing.assert_array_equal(one[0]["support_images"], other[0]["support_images"])

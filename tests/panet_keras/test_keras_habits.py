@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from panet_keras import PANet, PANetError
+from panet_keras import CrossEntropyDice, PANet, PANetError
 
 callbacks = keras.callbacks
 
@@ -51,6 +51,13 @@ def not_a_number(x):
             r"support_masks has values from 0 to 255, .* 0 pixels of 1; .*tf.cast\(masks > 0",
         ),
         ("support_masks", times(np.uint8(3)), r"support_masks has values from 0 to 3"),
+        (
+            "support_masks",
+            lambda x: x > 0,
+            r"support_masks has dtype bool; .* tf.cast\(support_masks, tf.uint8",
+        ),
+        ("support_masks", lambda x: x[..., :16, :], r"support_masks .*expected one mask for each image"),
+        ("support_masks", lambda x: np.repeat(x, 3, -1), r"expected 1 on its last axis"),
     ],
 )
 def test_values_are_checked_at_every_door(compiled, episode, name, change, message):
@@ -61,6 +68,7 @@ def test_values_are_checked_at_every_door(compiled, episode, name, change, messa
         lambda: compiled.fit(inputs, labels, verbose=0),
         lambda: compiled.evaluate(inputs, labels, verbose=0),
         lambda: compiled.train_on_batch(inputs, labels),
+        lambda: compiled.predict(inputs, verbose=0),
     ):
         with pytest.raises(PANetError, match=message):
             door()
@@ -173,3 +181,76 @@ def test_seven_segmenters_trace_without_a_warning(tiny_encoder):
     finally:
         tf.get_logger().removeHandler(heard)
     assert not [record.getMessage() for record in records if "retracing" in record.getMessage()]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda y: y[..., 0], r"the labels y have shape \(1, 1, 32, 32\).*Add the last axis: y\[..., None\]"),
+        (
+            lambda y: y[:, :, :16],
+            r"the labels y have shape \(1, 1, 16, 32, 1\), query_images \(1, 1, 32, 32, 3\)",
+        ),
+    ],
+)
+def test_labels_of_another_shape_are_refused(compiled, episode, change, message):
+    inputs, labels = episode(size=(32, 32))
+    with pytest.raises(PANetError, match=message):
+        compiled.evaluate(inputs, change(labels), verbose=0)
+
+
+def test_layers_that_somebody_froze_stay_frozen(tiny_encoder, episode, tmp_path):
+    encoder = tiny_encoder()
+    encoder.layers[1].trainable = False
+    model = PANet(encoder, decoder="unet")
+    model.encoder.layers[2].trainable = False
+    model.compile(run_eagerly=True)
+    model.save(tmp_path / "partly.keras")
+    loaded = keras.models.load_model(tmp_path / "partly.keras")
+    for one in (model, loaded):
+        assert [layer.trainable for layer in one.encoder.layers] == [True, False, False, True, True]
+    assert len(loaded.optimizer.variables) == len(model.optimizer.variables)
+    # As in Keras' own step, a model whose weights are all frozen is scored.
+    model.trainable = False
+    model.compile(run_eagerly=True)
+    inputs, labels = episode(size=(32, 32))
+    before = model.get_weights()
+    assert np.isfinite(model.train_on_batch(inputs, labels)[0])
+    for was, weight in zip(before, model.get_weights()):
+        np.testing.assert_array_equal(weight, was)
+
+
+def test_keras_own_loss_trains_and_one_of_probabilities_is_refused(tiny_encoder, episode):
+    model = PANet(tiny_encoder(), decoder="unet")
+    own = keras.losses.SparseCategoricalCrossentropy
+    for loss in ("sparse_categorical_crossentropy", keras.losses.sparse_categorical_crossentropy, own()):
+        with pytest.raises(PANetError, match=r"PANet gives logits; expected .*from_logits=True"):
+            model.compile(loss=loss)
+    inputs, labels = episode(size=(32, 32))
+    model.compile(loss=own(from_logits=True), run_eagerly=True)
+    # No query shows the way: the reversed episode has labels of 255 alone, which this loss does not know.
+    logs = model.train_on_batch(inputs, np.zeros_like(labels), return_dict=True)
+    assert np.isfinite(logs["loss"]) and logs["align_loss"] == 0
+
+
+def test_weights_of_classes_are_those_of_pixels_for_arrays_and_data_sets(tiny_encoder, episode):
+    """255 has the weight 1; the loss of a constant answer is log 2 in each pixel."""
+    inputs, labels = episode(size=(32, 32))
+    labels[:] = 0
+    labels[:, :, :8], labels[:, :, 8:16] = 255, 1
+    model = PANet(tiny_encoder(), decoder="unet", align_weight=0, contrast_weight=0)
+    for variable in model.decoder.coarse.weights:
+        variable.assign(np.zeros(variable.shape))
+    model.compile(keras.optimizers.SGD(0.0), CrossEntropyDice(dice_weight=0), run_eagerly=True)
+    weights = {0: 1.0, 1: 10.0}
+    losses = [
+        model.fit(inputs, labels, class_weight=weights, verbose=0).history["loss"][0],
+        model.fit(tf.data.Dataset.from_tensors((inputs, labels)), class_weight=weights, verbose=0).history[
+            "loss"
+        ][0],
+        model.train_on_batch(inputs, labels, class_weight=weights)[0],
+    ]
+    # One third of the counted pixels is lesion: (10 + 2 x 1) / 3.
+    np.testing.assert_allclose(losses, np.log(2) * 4, rtol=1e-5)
+    with pytest.raises(PANetError, match="class_weight beside sample_weight"):
+        model.fit(inputs, labels, sample_weight=np.ones(1), class_weight=weights)

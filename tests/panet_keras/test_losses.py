@@ -102,3 +102,11 @@ def test_dice_of_empty_masks_is_the_same_in_keras_and_in_the_report(truth_pixels
     full = np.ones((64, 48), bool)
     metric.update_state(np.ones((1, 1, 64, 48, 1), "uint8"), logits_of(full))
     np.testing.assert_allclose(metric.result(), 1.0 if math.isnan(expected) else (expected + 1) / 2)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"), [("smooth", 0), ("miss_weight", 1.5), ("dice_weight", -1), ("reduction", "none")]
+)
+def test_a_loss_outside_its_range_is_refused(argument, value):
+    with pytest.raises(ValueError, match=f"{argument}=.*; expected"):
+        CrossEntropyDice(**{argument: value})

@@ -73,3 +73,16 @@ def test_the_shipped_preset_is_small_licensed_and_used_where_no_model_is_named(p
     corner[:12, :12] = True
     moved = segmenter.set_support([image], [corner]).predict(query)
     assert moved.probability.max() < answer.probability.max()
+
+
+def test_an_encoder_of_a_known_name_is_not_taken_for_ours(tiny_encoder, episode, tmp_path):
+    """`keras.applications` has these names, too; and a number too large for half precision is kept."""
+    import keras
+
+    tiny = tiny_encoder()
+    model = PANet(keras.Model(tiny.inputs, tiny.outputs, name="efficientnet_lite0"), decoder="unet")
+    model.encoder.get_layer("stage0").bias.assign([1e5] * 4 + [0.1] * 4)
+    presets.write(model, tmp_path / "foreign", (32, 32))
+    loaded = PANet.from_preset(tmp_path / "foreign")
+    assert [layer.name for layer in loaded.encoder.layers[1:]] == [f"stage{n}" for n in range(4)]
+    np.testing.assert_array_equal(loaded.encoder.get_layer("stage0").bias, np.float32([1e5] * 4 + [0.1] * 4))

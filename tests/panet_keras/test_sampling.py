@@ -117,3 +117,23 @@ def test_a_query_s_copy_never_supports_it(support_from):
     lonely = rule(classes=classes, support_from=support_from, digests=np.zeros(30))
     with pytest.raises(PANetError, match="no image can be a query"):
         lonely.check(["Lesion"])
+
+
+def test_a_normal_query_s_copy_is_no_normal_frame_of_the_support():
+    """The pictures of the normal frames 20 and 21 are one, under the names of two patients."""
+    patients = np.array([f"p{i // 2}" for i in range(24)])
+    classes = (np.arange(24) < 20)[:, None]
+    digests = np.where(np.arange(24) == 21, 20, np.arange(24))
+    own = rule(
+        patients=np.where(np.arange(24) == 21, "x", patients),
+        classes=classes,
+        normal=~classes[:, 0],
+        shots=1,
+        queries=1,
+        normals=2,
+        normal_queries=1.0,
+        digests=digests,
+    )
+    for step in range(200):
+        supports, queries = episode_ids(own, 0, 0, step, 1)
+        assert queries[0, 0] >= 20 and not set(digests[supports[0, 0, 1:]]) & set(digests[queries[0]])

@@ -1,8 +1,12 @@
+import copy
+import pickle
+
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from panet_keras import FewShotSegmenter, ImageError, PANet, PANetError
+from panet_keras import DataWarning, FewShotSegmenter, ImageError, PANet, PANetError
 from panet_keras.inference.presence import fit_threshold
 
 
@@ -156,7 +160,7 @@ def test_normal_frames_are_support(model, scanner):
     segmenter = FewShotSegmenter(model, size=(64, 64)).set_support(images[:2], masks[:2])
     without = segmenter.predict(images[3]).probability
     answer = segmenter.set_support(images[:2], masks[:2], normals=normals)
-    assert answer._state["masks_1"].shape[2] == (2 + 4) * 16  # pixels of stride 16 of each frame
+    assert answer.state["masks_1"].shape[2] == (2 + 4) * 16  # pixels of stride 16 of each frame
     assert np.abs(answer.predict(images[3]).probability - without).max() > 1e-4
     with pytest.raises(PANetError, match="expects a list of normals"):
         segmenter.set_support(images[:1], masks[:1], normals="a.png")
@@ -187,8 +191,10 @@ def test_adaptation_helps_by_frames_left_out_and_leaves_the_model_alone(tiny_enc
     np.testing.assert_allclose(
         again.predict(images[5]).probability, segmenter.predict(images[5]).probability, atol=0.02
     )
-    # Of another support the adaptation says nothing.
-    other = segmenter.set_support(images[:3], masks[:3]).expected()
+    # Of another support the adaptation says nothing; but the model has learnt from these frames.
+    segmenter.set_support(images[:3], masks[:3])
+    with pytest.warns(DataWarning, match="expected: the model was adapted to 3 of these 3 frames"):
+        other = segmenter.expected()
     assert segmenter.adaptation is None and (other.lesions, len(other.each)) == (3, 3)
 
 
@@ -228,3 +234,74 @@ def test_a_handful_of_frames_moves_the_threshold_a_little():
         for lesions, fallback in ((3, 0.8), (60, 0.8), (3, 0.0))
     )
     assert 0.8 < few < 0.9 < many < alone
+
+
+def test_a_threshold_fitted_again_is_the_same(model, scanner, tmp_path):
+    """It begins from what was given or set, here, and in a segmenter that was saved."""
+    (images, masks), normals = map(list, zip(*scanner[0])), scanner[1]
+    segmenter = FewShotSegmenter(model, 64, presence_threshold=0.8).set_support(
+        images[:4], masks[:4], normals
+    )
+    first = segmenter.calibrate().presence_threshold
+    assert segmenter.calibrate().presence_threshold == first != 0.8
+    segmenter.save(tmp_path / "fitted")
+    again = FewShotSegmenter(tmp_path / "fitted").set_support(images[:4], masks[:4], normals)
+    assert again.presence_threshold == first
+    assert again.calibrate().presence_threshold == pytest.approx(first, abs=0.05)  # half precision
+    segmenter.presence_threshold = 0.1
+    assert segmenter.calibrate().presence_threshold != first
+
+
+def test_what_is_decided_again_is_decided_of_the_model_given(model, scanner, monkeypatch):
+    """Frames that a copy was tuned on are not left out of it; neither `adapt` nor `calibrate` may judge it by them."""
+    from panet_keras.inference import adapt
+    from panet_keras.inference import segmenter as module
+    from panet_keras.inference.leave_one_out import HeldOut
+
+    images, masks = map(list, zip(*scanner[0]))
+    asked = []
+
+    def tuned(given, frames, marks, *_):
+        asked.append(given)
+        lesions = np.array(marks) > 0
+        held_out = HeldOut(np.stack([~lesions, lesions], -1) * 3.0, lesions, np.ones(len(lesions), bool))
+        return keras.models.clone_model(given), adapt.Adaptation(30, 1.0, {0: 0.1, 1.0: 0.5}, held_out)
+
+    monkeypatch.setattr(module.adaptation, "adapt", tuned)
+    monkeypatch.setattr(module, "SupportFeatures", None)  # the tuned copy is not asked of these frames
+    segmenter = FewShotSegmenter(model, 64).set_support(images[:4], masks[:4])
+    threshold = segmenter.adapt().adapt().presence_threshold
+    assert asked == [model, model] and segmenter.model is not model
+    assert segmenter.calibrate().presence_threshold == threshold
+
+
+def test_a_segmenter_can_be_copied_and_pickled(model, pair):
+    image, mask = pair
+    segmenter = FewShotSegmenter(model, 64).set_support([image], [mask], normals=None)
+    expected = segmenter.predict(image).probability
+    copied = copy.copy(segmenter)
+    for other in (copied, pickle.loads(pickle.dumps(segmenter))):
+        np.testing.assert_array_equal(other.predict(image).probability, expected)
+    copied.set_support([image[::-1]], [mask[::-1]])
+    np.testing.assert_array_equal(segmenter.predict(image).probability, expected)
+
+
+def test_models_are_opened_by_any_kind_of_path(model, tmp_path):
+    model.save(tmp_path / "m.keras")
+    for path in (tmp_path / "m.keras", str(tmp_path / "m.keras")):
+        segmenter = FewShotSegmenter(path, size=np.array([32, 48]), presence_threshold=np.float32(0.5))
+        assert segmenter.size == (32, 48)
+    segmenter.save(tmp_path / "preset")
+    assert FewShotSegmenter(tmp_path / "preset").size == (32, 48)
+    dense = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    dense.save(tmp_path / "dense.keras")
+    for source, message in (
+        (tmp_path / "none.keras", "none.keras: no such file"),
+        (tmp_path / "dense.keras", "dense.keras: a model of class Sequential; expected a PANet"),
+        (dense, "model of class Sequential; expected a PANet"),
+    ):
+        with pytest.raises(PANetError, match=message):
+            FewShotSegmenter(source)
+    for size in (0, (64,), (64, 1.5)):
+        with pytest.raises(PANetError, match="size=.*; expected .height, width."):
+            FewShotSegmenter(model, size)

@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from panet_keras import DataWarning, PANetError
-from panet_keras.data import hold_out, hold_out_each, k_folds, load_bus_uclm, patients, split_by_patients
+from panet_keras.data import (
+    Record,
+    hold_out,
+    hold_out_each,
+    k_folds,
+    load_bus_uclm,
+    patients,
+    split_by_patients,
+)
 from tests.checks import synthetic_records
 from tests.panet_keras.test_doors import saved
 
@@ -161,3 +169,27 @@ def test_patients_who_share_pictures_in_a_chain_are_one_group_and_no_file_is_rea
         assert set(sides.values()) == {"train", "test"}
     with pytest.raises(ValueError, match="shorter"):
         hold_out(records, 0.5, 0, content[:-1])
+
+
+@pytest.mark.parametrize(
+    ("share", "tested"), [(0.1, 2), (1 / 3, 7), (0.4, 8), (0.5, 10), (0.6, 12), (0.8, 16)]
+)
+def test_as_many_patients_are_tested_as_the_share_says(share, tested):
+    records = synthetic_records(20, 2)
+    split = hold_out((record for record in records), share)  # a generator is a list that can be read once
+    assert len(patients(split["test"])) == tested and len(patients(split["train"])) == 20 - tested
+    again = split_by_patients(iter(records), patients(split["test"]))
+    assert again == split
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"label": "malignant"}, "record a.png: label='malignant'; expected one of Normal, Benign"),
+        ({"mask_format": "gray"}, "mask_format='gray'; expected one of colour, binary, index"),
+        ({"masks": "a_mask.png"}, r"masks is one str; expected \(mask,\)"),
+    ],
+)
+def test_a_record_of_an_unknown_kind_is_refused(changes, message):
+    with pytest.raises(PANetError, match=message):
+        Record(**{"filename": "a.png", "patient": "a", "label": "Benign", "image": "a.png"} | changes)

@@ -79,6 +79,11 @@ def test_every_answer_tells_its_supports(records):
     assert {row["query"] for row in rows} == {
         i for i, patient in enumerate(test.patients) if patient not in own
     }
+    # Nor for their pictures under another patient's name.
+    copy = rows[-1]["query"]
+    test.digests[copy] = test.digests[chosen[0]]
+    fixed, *_ = evaluate(predict, test, supports=chosen, **options)
+    assert copy not in {row["query"] for name in fixed for row in fixed[name]}
     with pytest.raises(PANetError, match="have no lesion"):
         evaluate(predict, test, supports=[int(np.flatnonzero(~test.lesion)[0])], **options)
 

@@ -217,11 +217,11 @@ class EpisodeRule:
         if not count:
             return supports
         frames = self.normal & self._of(None if self.sources is None else self.sources[supports[0, 0]])
+        apart = frames & ~self._copies(queries)
+        frames = apart if apart.any() else frames
         same = np.isin(self.patients, self.patients[queries])
         # A mirrored frame of the query's own patient is the query's own tissue: no user has that.
-        own = np.setdiff1d(
-            np.flatnonzero(frames & same & (True if self.mirrored is None else ~self.mirrored)), queries
-        )
+        own = np.flatnonzero(apart & same & (True if self.mirrored is None else ~self.mirrored))
         other = np.flatnonzero(frames & ~same)
         chosen = []
         for _ in range(count):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .rgb import LOSSY, Refused, to_rgb
+from .rgb import LOSSY, Refused, to_rgb, whole_array
 
 FEW = 16
 """A mask of so many levels or fewer was drawn; one of more was filtered, or compressed with loss."""
@@ -87,7 +87,7 @@ def array_levels(array, name):
     Raises:
         MaskRefused: another shape or type, or a value that is not finite.
     """
-    array = np.asarray(array)
+    array = whole_array(array, name)
     if array.ndim == 3 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim == 3 and array.shape[-1] in (2, 3, 4) and array.dtype.kind in "bu":

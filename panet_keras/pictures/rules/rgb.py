@@ -186,14 +186,15 @@ capital are of no agreed kind."""
 
 
 def check_whole(content, name):
-    """Refuses a PNG or JPEG that is cut off, damaged or of a kind that not every decoder reads, before any
-    decodes it; other content passes.
+    """Refuses a PNG, JPEG or JPEG 2000 that is cut off, and a PNG or JPEG that is damaged or of a kind that not
+    every decoder reads, before any decodes it; other content passes.
 
     Raises:
         Refused: what is wrong with it.
     """
     _check_png(content, name)
     _check_jpeg(content, name)
+    _check_jpeg2000(content, name)
 
 
 def _check_png(content, name):
@@ -299,6 +300,31 @@ def _check_jpeg(content, name):
         place += 1 if marker == 0xFF else 2 + int.from_bytes(content[place + 2 : place + 4], "big")
 
 
+def _check_jpeg2000(content, name):
+    """OpenJPEG fills what a file that is cut off lacks with a blur, or with grey, and says nothing."""
+    start, end = 0, len(content)
+    if content[4:12] == b"jP  \r\n\x87\n":
+        # Boxes: length, kind; a length of 1 stands before a long one, 0 for all that is left (ISO 15444-1, I.4).
+        while content[start + 4 : start + 8] != b"jp2c" and start + 8 <= len(content):
+            start += _box(content, start)[1] or len(content)
+        header, length = _box(content, start)
+        end = start + length if length else end
+        start += header
+    elif content[:4] != b"\xff\x4f\xff\x51":
+        return
+    # The codestream ends with the marker EOC (A.4.4), whose bytes are never pixels; padding may lie behind it.
+    if end > len(content) or content.rfind(b"\xff\xd9", start, end) < 0:
+        raise Refused(
+            f"{name}: cannot be decoded (JPEG 2000 that is cut off); expected a whole picture. Copy or export the file again."
+        )
+
+
+def _box(content, place):
+    """Lengths in bytes of a JP2 box's header and of the whole box; 0 for one that goes on to the end."""
+    length = int.from_bytes(content[place : place + 4], "big")
+    return (16, int.from_bytes(content[place + 8 : place + 16], "big")) if length == 1 else (8, length)
+
+
 INKS = "colours of four inks (CMYK), whose look depends on a printer; expected grey or RGB. Export it as RGB."
 
 
@@ -342,6 +368,20 @@ def _without(grey, image):
     )
 
 
+def whole_array(array, name):
+    """An array of anything array-like; what numpy would show as if it were there is refused.
+
+    Raises:
+        Refused: a masked array (`numpy.ma`) with a masked element.
+    """
+    if np.ma.is_masked(array):
+        raise Refused(
+            f"{name}: a masked array of which {np.ma.count_masked(array)} values are masked; expected plain values. Fill them: "
+            "array.filled(0)."
+        )
+    return np.asarray(array)
+
+
 def array_to_rgb(array, name="image"):
     """Turns an array of any usual kind into 8-bit RGB, by the same rules as a file.
 
@@ -356,7 +396,7 @@ def array_to_rgb(array, name="image"):
     Raises:
         Refused: another shape, type or range.
     """
-    array = np.asarray(array)
+    array = whole_array(array, name)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)  # of another machine's order
     if array.ndim == 2:
         array = array[..., None]
