@@ -26,7 +26,7 @@ def annotations(store, version=""):
 
     found = []
     for frame in store.frames.values():
-        if frame.error is not None:
+        if why_not(store, frame):
             continue
         with store.lock:
             state = STATES.get(store.state(frame), "unseen")
@@ -45,6 +45,13 @@ def annotations(store, version=""):
             )
         )
     return found
+
+
+def why_not(store, frame):
+    """Why a frame is left out, whatever its state; None where it is not."""
+    if frame.error is not None:
+        return frame.error
+    return store.misfit(frame)
 
 
 def _mask(store, frame, now):
@@ -92,9 +99,7 @@ def export(store, formats):
         raise Conflict(f"formats {formats}", f"name some of {', '.join(WRITERS)}")
     every = annotations(store)
     skipped = [
-        {"name": frame.name, "why": "the picture cannot be read"}
-        for frame in store.frames.values()
-        if frame.error is not None
+        {"name": frame.name, "why": why} for frame in store.frames.values() if (why := why_not(store, frame))
     ]
     done = [one for one in every if one.state in ("annotated", "normal")]
     if not done:

@@ -35,7 +35,7 @@ export function openExport(dialog, { api, folder, settled }) {
     result.replaceChildren("Writing…");
     try {
       await settled();
-      result.replaceChildren(...told(await api.post("export", { formats })));
+      result.replaceChildren(...told(await api.export(formats)));
     } catch (error) {
       result.replaceChildren(`${error.message} ${error.mend || ""}`);
     }
