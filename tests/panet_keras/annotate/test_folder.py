@@ -1,5 +1,8 @@
 """Frames of a folder: names, sizes, patients, and what cannot be read."""
 
+import os
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -75,3 +78,19 @@ def test_patients_and_identifiers(mixed):
     assert (named["x9.png"], named["x10.jpg"]) == ("9", "1")
     same, other = Folder(mixed, salt="s").frames, Folder(mixed, salt="t").frames
     assert set(same) < {frame.id for frame in by_name.values()} and not set(same) & set(other)
+
+
+def test_one_file_that_breaks_a_library_or_json_does_not_close_the_folder(tmp_path):
+    """A TIFF without a width, which breaks Pillow by TypeError; Latin-1 in a name, as an old archive unpacks it."""
+    picture = Image.fromarray(np.full((6, 7), 9, np.uint8))
+    picture.save(tmp_path / "a.tif")
+    content = (tmp_path / "a.tif").read_bytes()
+    width = struct.pack("<HHI", 256, 3, 1)  # ImageWidth, a short
+    assert content.count(width) == 1
+    (tmp_path / "a.tif").write_bytes(content.replace(width, struct.pack("<HHI", 65000, 3, 1)))
+    with open(os.fsencode(tmp_path) + b"/lat\xe9n.png", "wb") as file:
+        picture.save(file, "PNG")
+    folder = Folder(tmp_path)
+    broken, latin = folder.frames.values()
+    assert broken.error.startswith("a.tif: cannot be") and latin.error is None
+    assert (latin.name, latin.stem) == ("lat%E9n.png", "lat%E9n") and folder.picture(latin).max() == 9
