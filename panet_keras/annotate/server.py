@@ -35,7 +35,7 @@ def open_folder(path, output, labels=(), recursive=False, patient=None, extra=()
     try:
         folder = Folder(path, recursive, output, patient, store.salt)
         elsewhere, absent = store.opens(path), store.take(folder.frames)
-        found, problems = existing.find(folder, store.labels)
+        found, problems = existing.find(folder, store.labels, lambda frame: not store.history(frame).changes)
         brought = store.bring(found)
     except BaseException:
         store.close()

@@ -8,7 +8,7 @@ export class Refusal extends Error {
     super(body.error || `The server answered ${status}.`);
     this.status = status;
     this.body = body;
-    this.mend = body.mend || (body.error ? "" : "is another program at this address?");
+    this.mend = body.mend || (body.error ? "" : "another program seems to be at this address");
   }
 
   /** Whether the folder's own server has judged what was sent; another program's answer, or a wrong token's, says nothing of it. */

@@ -98,7 +98,7 @@ for (const [id, options, run] of [["order", ORDERS, (value) => queue.setOrder(va
   $(id).replaceChildren(...options.map(([value, text]) => h("option", { value }, text)));
   $(id).addEventListener("change", () => {
     run($(id).value);
-    $(id).blur();
+    if (!$(id).matches(":focus-visible")) $(id).blur(); // by the mouse: the keys go back to the page
   });
 }
 $("order").value = queue.order;

@@ -85,9 +85,9 @@ def test_one_file_that_breaks_a_library_or_json_does_not_close_the_folder(tmp_pa
     picture = Image.fromarray(np.full((6, 7), 9, np.uint8))
     picture.save(tmp_path / "a.tif")
     content = (tmp_path / "a.tif").read_bytes()
-    width = struct.pack("<HHI", 256, 3, 1)  # ImageWidth, a short
+    width = struct.pack("<HHI", 256, 4, 1)  # ImageWidth, a long
     assert content.count(width) == 1
-    (tmp_path / "a.tif").write_bytes(content.replace(width, struct.pack("<HHI", 65000, 3, 1)))
+    (tmp_path / "a.tif").write_bytes(content.replace(width, struct.pack("<HHI", 65000, 4, 1)))
     with open(os.fsencode(tmp_path) + b"/lat\xe9n.png", "wb") as file:
         picture.save(file, "PNG")
     folder = Folder(tmp_path)

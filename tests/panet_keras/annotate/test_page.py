@@ -394,7 +394,7 @@ def test_what_the_server_cannot_save_is_told_and_the_rest_goes_on(window):
     np.testing.assert_array_equal(shown(page), drawn)
 
 
-def test_a_key_that_comes_before_its_picture_is_not_lost(window):
+def test_a_key_before_its_picture_or_into_a_stroke_loses_neither(window):
     page = window()
     page.keyboard.press("b")
     drag(page, (10, 10), (20, 10))
@@ -405,10 +405,7 @@ def test_a_key_that_comes_before_its_picture_is_not_lost(window):
     state(page, "a_2.png", "No lesion")
     at(page, "a_3.png")
 
-
-def test_a_stroke_or_polygon_that_is_begun_is_not_lost(window):
-    page = window()
-
+    # Nor is a stroke or a polygon that a key comes into.
     def begin(y):
         page.mouse.move(*place(page, 10, y))
         page.mouse.down()
@@ -421,7 +418,7 @@ def test_a_stroke_or_polygon_that_is_begun_is_not_lost(window):
     page.keyboard.press("b")
     begin(20)
     page.keyboard.press("Enter")
-    at(page, "a_2.png")
+    at(page, "a_4.png")
     page.mouse.move(*place(page, 30, 40))
     page.mouse.up()
     # A polygon, by the keys of a Russian keyboard; Ctrl+z takes a corner back, and the way to another picture closes it.
@@ -432,11 +429,11 @@ def test_a_stroke_or_polygon_that_is_begun_is_not_lost(window):
         page.mouse.click(*place(page, *corner))
     page.evaluate(keys, [["я", "KeyZ", True]])
     page.keyboard.press("ArrowRight")
-    at(page, "a_3.png")
+    at(page, "a_5.png")
     saved(page)
-    first, second = mask_of(page, "a_1.png"), mask_of(page, "a_2.png")
+    first, second = mask_of(page, "a_3.png"), mask_of(page, "a_4.png")
     assert first[10, 20] and first[20, 20] and first[0].sum() == first[-1].sum() == 0
-    assert second[20, 35] and not second[44, 50] and not mask_of(page, "a_3.png").any()
+    assert second[20, 35] and not second[44, 50] and not mask_of(page, "a_5.png").any()
 
 
 def test_pen_fingers_and_labels(window):

@@ -128,7 +128,9 @@ def test_of_thousands_of_proposals_those_seen_last_can_be_accepted(opened):
 def test_what_was_corrected_is_the_proposal_that_was_drawn_on(opened):
     store, _, _, frames, _ = opened
     frame = frames["a_1.png"]
-    store.propose(frame, square(SIZE, 4, 6), 0.9, 0.2, **FACTS | {"supports": [{"id": "x", "name": "old"}]})
+    store.propose(
+        frame, square(SIZE, 4, 6), 0.9, 0.2, **FACTS | {"supports": [{"id": "x", "name": "old", "change": 1}]}
+    )
     seen = store.version(frame)
     store.propose(frame, square(SIZE, 20, 30), 0.9, 0.2, **FACTS)
     newer = store.version(frame)
