@@ -8,7 +8,6 @@ import numpy as np
 
 from panet_keras.annotate import masks
 from panet_keras.annotate.store import Conflict
-from panet_keras.errors import PANetError
 
 FORMATS = ("png", "coco", "labelme", "nifti", "dicom-seg", "cvat", "dataset")
 """Names of `panet_keras.writers.WRITERS`, whose import starts TensorFlow."""
@@ -126,8 +125,8 @@ def export(store, formats):
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")
                 files += WRITERS[name](chosen, folder / name)
-        except (PANetError, ImportError, OSError) as error:
-            skipped.append({"name": name, "why": str(error)})
+        except Exception as error:  # one format that fails is no reason to lose the others
+            skipped.append({"name": name, "why": str(error) or type(error).__name__})
             continue
         skipped += [
             {"name": name, "why": str(one.message)} for one in said if issubclass(one.category, UserWarning)
