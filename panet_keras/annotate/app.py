@@ -46,7 +46,7 @@ GET /api/folder
     `PROGRESS` = {done, total (readable frames), proposing: {done, total, seconds_left}|null}
     `quality`: leave-one-out Dice of the accepted masks over how many were the support.
 GET /api/frames/ID
-    FRAME.
+    FRAME. One that could not be read is tried again.
 GET /api/queue?order=doubt|name|patient|near&to=ID
     {ids: [...]}: the frames that are not done, in the order asked for; `near` needs `to`, the frame that was
     just marked (the same patient first, then neighbours in name and time).
@@ -156,12 +156,13 @@ class Page:
         store: `Store` that has taken the frames. folder: `Folder`. loop: `Loop`; its `tell` becomes this
             page's.
         hosts: names by which the server may be called. port: of the server; None: any.
+        allowed: further names, see `Guard`.
 
     Attributes:
         app: ASGI application.
     """
 
-    def __init__(self, store, folder, loop, hosts=LOOPBACK, port=None):
+    def __init__(self, store, folder, loop, hosts=LOOPBACK, port=None, allowed=()):
         self.store, self.folder, self.loop, self.events = store, folder, loop, Events()
         loop.tell, self.learner = self._tell, Learner(loop)
         frame = "/api/frames/{id}"
@@ -204,7 +205,7 @@ class Page:
             500,
         )
         inner = Starlette(routes=routes, exception_handlers=handlers, lifespan=self._lifespan)
-        self.app = Guard(inner, store.token, hosts, port)
+        self.app = Guard(inner, store.token, hosts, port, allowed)
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app):
@@ -312,7 +313,14 @@ class Page:
         return JSONResponse({"ids": [frame.id for frame in found]})
 
     def _frame(self, request):
-        return JSONResponse(self._described(self._of(request)))
+        frame = self._of(request)
+        if frame.error is not None:
+            with contextlib.suppress(ImageError):
+                self.folder.picture(frame)
+                self.store.found(frame)
+            if frame.error is None:
+                self._tell({"kind": "state", "frame": frame, "by": None})
+        return JSONResponse(self._described(frame))
 
     def _picture(self, request):
         frame = self._of(request)

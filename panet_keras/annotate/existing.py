@@ -11,28 +11,49 @@ from panet_keras.errors import PANetError
 from panet_keras.pictures.masks import decode_mask
 
 
-def find(folder, labels):
+def find(folder, labels, wanted=lambda frame: True):
     """Masks of the frames of a folder.
 
-    Masks are black and white, and of the first label. A category of COCO, or a label of LabelMe, that has the
-    name of one of `labels` is that label, any other the first. Of several files for one frame the first kind
-    counts: PNG, LabelMe, COCO.
+    Masks are black and white, and of the first label; a black one is of a normal frame. A category of COCO, or a
+    label of LabelMe, that has the name of one of `labels` is that label, any other the first, which is told. A
+    picture without an outline is normal where the file says `confirmed_empty`, as ours do; other programs list
+    what nobody has looked at yet. Of several files for one frame the first kind counts: PNG, LabelMe, COCO.
 
     Args:
         folder: `Folder`. labels: names, in the order of their numbers.
+        wanted: function of a `Frame`: whether its mask is to be read.
 
     Returns:
         (iterator of (`Frame`, uint8 [H, W]), list that gets a line for each file that could not be used).
     """
     problems = []
-    return _all(folder, labels, problems), problems
+    return _all(folder, _Labels(labels), problems, wanted), problems
 
 
-def _all(folder, labels, problems):
+class _Labels:
+    """Numbers of labels by name.
+
+    Attributes:
+        others: names that were asked for and are none.
+    """
+
+    def __init__(self, names):
+        self.names, self.others = list(names), set()
+        self._known = {name.casefold(): number for number, name in enumerate(names, 1)}
+
+    def number(self, name):
+        """Number of the label of a name, in any case; 1 where there is none."""
+        number = self._known.get(str(name).casefold())
+        if number is None and name:
+            self.others.add(str(name))
+        return number or 1
+
+
+def _all(folder, labels, problems, wanted):
     seen = set()
     for kind in (_pictures, _labelme, _coco):
         for frame, read in kind(folder, labels, problems):
-            if frame.id in seen or frame.error is not None:
+            if frame.id in seen or frame.error is not None or not wanted(frame):
                 continue
             try:
                 mask = read((frame.height, frame.width))
@@ -49,6 +70,13 @@ def _all(folder, labels, problems):
                 continue
             seen.add(frame.id)
             yield frame, mask
+    if labels.others:
+        problems.insert(
+            0,
+            f"marked as {', '.join(sorted(labels.others))} in the files, which are none of the labels here "
+            f"({', '.join(labels.names)}): taken for {labels.names[0]}. To keep them apart, name all by --labels and give a new "
+            "--output.",
+        )
 
 
 def _pictures(folder, labels, problems):
@@ -114,7 +142,12 @@ def _labelme(folder, labels, problems):
             problems.append(f"{path.name}: LabelMe of {named or 'no picture'}, which is not in the folder")
             continue
         drawn = _size(data.get("imageHeight"), data.get("imageWidth"))
-        yield frame, lambda size, data=data, drawn=drawn: _filled(data["shapes"], drawn or size, labels)
+        if data["shapes"] or _confirmed(data.get("flags")):
+            yield frame, lambda size, data=data, drawn=drawn: _filled(data["shapes"], drawn or size, labels)
+
+
+def _confirmed(told):
+    return isinstance(told, dict) and bool(told.get("confirmed_empty"))
 
 
 def _size(height, width):
@@ -128,7 +161,7 @@ def _filled(shapes, size, labels):
 
     mask = np.zeros(size, np.uint8)
     for shape in shapes:
-        mask[region(shape, size)] = number_of(shape.get("label"), labels)
+        mask[region(shape, size)] = labels.number(shape.get("label"))
     return mask
 
 
@@ -158,6 +191,8 @@ def _coco(folder, labels, problems):
                 problems.append(f"{path.name}: COCO of {name}, which is not in the folder")
                 continue
             mine = of_image.get(image.get("id"), [])
+            if not mine and not _confirmed(image.get("attributes")):
+                continue
             drawn = _size(image.get("height"), image.get("width"))
             yield (
                 frame,
@@ -172,11 +207,5 @@ def _painted(annotations, size, labels, names):
 
     mask = np.zeros(size, np.uint8)
     for annotation in annotations:
-        mask[region(annotation, size)] = number_of(names.get(annotation.get("category_id")), labels)
+        mask[region(annotation, size)] = labels.number(names.get(annotation.get("category_id")))
     return mask
-
-
-def number_of(name, labels):
-    """Number of the label of a name, in any case; 1 where there is none."""
-    known = {label.casefold(): number for number, label in enumerate(labels, 1)}
-    return known.get(str(name).casefold(), 1)

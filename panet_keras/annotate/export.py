@@ -8,7 +8,6 @@ import numpy as np
 
 from panet_keras.annotate import masks
 from panet_keras.annotate.store import Conflict
-from panet_keras.errors import PANetError
 
 FORMATS = ("png", "coco", "labelme", "nifti", "dicom-seg", "cvat", "dataset")
 """Names of `panet_keras.writers.WRITERS`, whose import starts TensorFlow."""
@@ -26,7 +25,7 @@ def annotations(store, version=""):
 
     found = []
     for frame in store.frames.values():
-        if frame.error is not None:
+        if why_not(store, frame):
             continue
         with store.lock:
             state = STATES.get(store.state(frame), "unseen")
@@ -45,6 +44,13 @@ def annotations(store, version=""):
             )
         )
     return found
+
+
+def why_not(store, frame):
+    """Why a frame is left out, whatever its state; None where it is not."""
+    if frame.error is not None:
+        return frame.error
+    return store.misfit(frame)
 
 
 def _mask(store, frame, now):
@@ -92,9 +98,7 @@ def export(store, formats):
         raise Conflict(f"formats {formats}", f"name some of {', '.join(WRITERS)}")
     every = annotations(store)
     skipped = [
-        {"name": frame.name, "why": "the picture cannot be read"}
-        for frame in store.frames.values()
-        if frame.error is not None
+        {"name": frame.name, "why": why} for frame in store.frames.values() if (why := why_not(store, frame))
     ]
     done = [one for one in every if one.state in ("annotated", "normal")]
     if not done:
@@ -121,8 +125,8 @@ def export(store, formats):
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")
                 files += WRITERS[name](chosen, folder / name)
-        except (PANetError, ImportError, OSError) as error:
-            skipped.append({"name": name, "why": str(error)})
+        except Exception as error:  # one format that fails is no reason to lose the others
+            skipped.append({"name": name, "why": str(error) or type(error).__name__})
             continue
         skipped += [
             {"name": name, "why": str(one.message)} for one in said if issubclass(one.category, UserWarning)

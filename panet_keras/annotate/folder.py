@@ -11,7 +11,7 @@ import threading
 import numpy as np
 from PIL import Image
 
-from panet_keras.commands.queries import DICOM, PICTURES, Query, find_queries
+from panet_keras.commands.queries import DICOM, PICTURES, find_queries, stem_of
 from panet_keras.errors import ImageError, PANetError
 from panet_keras.pictures import decode, limits
 from panet_keras.pictures.rules import rgb
@@ -51,7 +51,7 @@ class Frame:
     @functools.cached_property
     def stem(self):
         """`name` without ending, with `_f7` for frame 7."""
-        stem = Query(self.path, self.name).stem
+        stem = stem_of(self.name)
         return stem if self.number is None else f"{stem}_f{self.number}"
 
 
@@ -93,8 +93,8 @@ class Folder:
     def _frames(self, query):
         try:
             sizes, patient = _header(query.path)
-        except ImageError as error:
-            yield self._frame(query, None, None, (0, 0), str(error))
+        except Exception as error:  # one broken file is no reason to open none
+            yield self._frame(query, None, None, (0, 0), _why(error, query.name))
             return
         for number, size in enumerate(sizes):
             yield self._frame(query, number if len(sizes) > 1 else None, patient, size)
@@ -111,7 +111,7 @@ class Folder:
         told = query.path.stat()
         return Frame(
             id=self._hash(key)[:16],
-            name=query.name,
+            name=_printable(query.name),
             path=query.path,
             number=number,
             patient=patient,
@@ -133,7 +133,7 @@ class Folder:
         A frame whose header told another size, or whose pixels are broken, is corrected.
 
         Raises:
-            ImageError: it cannot be decoded; `frame.error` says so from then on.
+            ImageError: it cannot be decoded; `frame.error` says so until it can be.
         """
         with self._lock:
             if frame.id in self._kept:
@@ -141,9 +141,10 @@ class Folder:
                 return self._kept[frame.id]
         try:
             picture = self._decode(frame)
-        except (ImageError, OSError, MemoryError) as error:
-            frame.error = str(error) or type(error).__name__
+        except Exception as error:  # libraries raise whatever they do
+            frame.error = _why(error, frame.name)
             raise ImageError(frame.error) from None
+        frame.error = None
         frame.height, frame.width = picture.shape[:2]
         picture.setflags(write=False)
         if not keep:
@@ -168,6 +169,17 @@ class Folder:
                 dataset = read_dicom(frame.path, frame.name)
                 self._dataset = (frame.path, dataset)
             return np.array(decode_frame(dataset, frame.number, frame.name))
+
+
+def _why(error, name):
+    if isinstance(error, ImageError):
+        return str(error)
+    return f"{name}: cannot be read ({type(error).__name__}: {error}). Copy or export it again."
+
+
+def _printable(name):
+    """A name that JSON and XML can hold: bytes of a file's name that are no UTF-8 as %E9."""
+    return "".join(f"%{ord(char) - 0xDC00:02X}" if "\udc80" <= char <= "\udcff" else char for char in name)
 
 
 def natural(frame):

@@ -97,13 +97,19 @@ class Lock:
         self._file = open(path, "a+")
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             self._file.seek(0)
             holder = self._file.read().strip() or "an unknown process"
             self._file.close()
             raise PANetError(
                 f"{pathlib.Path(path).parent}: another server writes there ({holder}). Open its page, stop it, or give "
                 "--output another folder."
+            ) from None
+        except OSError as error:
+            self._file.close()
+            raise PANetError(
+                f"{pathlib.Path(path).parent}: cannot be locked against a second server ({error.strerror}); expected a file system "
+                "that locks files. Give --output a folder on a disk of this machine."
             ) from None
         self._file.truncate(0)
         self._file.write(f"process {os.getpid()} on {socket.gethostname()} since {time.strftime('%F %T')}\n")

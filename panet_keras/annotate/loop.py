@@ -172,13 +172,15 @@ class Loop:
         with self._model_lock:
             return self.model.grad_cam(pictures, masks, self.folder.picture(frame))
 
-    def start(self, load=None):
+    def start(self, load=None, again=None):
         """Starts the thread.
 
         Args:
             load: function that gives the segmenter, called in the thread: it may take half a minute.
+            again: seconds after which a segmenter that failed is asked for anew: a served one may be gone and come
+                back, as another version. None: it is not.
         """
-        self._thread = threading.Thread(target=self._run, args=(load,), name="proposals", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(load, again), name="proposals", daemon=True)
         self._thread.start()
 
     def stop(self):
@@ -196,33 +198,48 @@ class Loop:
             self._asked += 1
             self._condition.notify_all()
 
-    def _run(self, load):
-        if load:
-            try:
-                self.use(load())
-            except Exception as error:
-                self.model_error = str(error) or type(error).__name__
-                self.tell({"kind": "model"})
+    def _load(self, load):
+        """Whether a segmenter could be loaded."""
+        try:
+            model = load()
+            self.model_error = None
+            self.use(model)
+        except Exception as error:
+            self.model_error = str(error) or type(error).__name__
+            self.tell({"kind": "model"})
+        return self.model_error is None
+
+    def _run(self, load, again):
+        missing = load is not None
         while not self._stopped:
+            if missing:
+                missing = not self._load(load) and again is not None
+                if missing:
+                    self._wait(self._asked, again)
+                    continue
             asked, left = self._asked, self._due - time.monotonic()
             try:
                 busy = left <= 0 and self.work()
             except Exception as error:
                 # The page goes on without proposals, and the next change tries again.
-                traceback.print_exc()
+                if not isinstance(error, PANetError):
+                    traceback.print_exc()
                 self.tell(
                     {
                         "kind": "error",
                         "error": f"no proposals: {error}",
-                        "mend": "draw on; accept a mask to try again",
+                        "mend": "draw on; "
+                        + ("accept a mask to try again" if again is None else "it is tried again"),
                     }
                 )
-                busy = False
+                busy, missing = False, again is not None
             if not busy:
-                with self._condition:
-                    self._condition.wait_for(
-                        lambda asked=asked: self._stopped or self._asked != asked, left if left > 0 else None
-                    )
+                self._wait(asked, again if missing else left if left > 0 else None)
+
+    def _wait(self, asked, seconds):
+        """Until something is asked for that was not when `asked` was counted, at most so long."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._stopped or self._asked != asked, seconds)
 
     def work(self):
         """Does the next piece: a batch of proposals, the measure of quality, or a second look at some

@@ -46,11 +46,8 @@ def decode(content, size=None, labels=255):
     Raises:
         MaskError: no PNG of 8 bits of grey (415), another size (400), a label that is not there (400).
     """
-    header = content[:26]
-    if header[:8] != SIGNATURE or len(header) < 26 or header[24:26] != b"\x08\x00":
-        raise MaskError(415, "the mask is no PNG of 8 bits of grey", "send one: pixel = label number")
-    width, height = struct.unpack(">II", header[16:24])
-    if size is not None and (height, width) != tuple(size):
+    height, width = found = size_of(content)
+    if size is not None and found != tuple(size):
         raise MaskError(
             400,
             f"the mask is {width} x {height} pixels, its picture {size[1]} x {size[0]}",
@@ -70,6 +67,15 @@ def decode(content, size=None, labels=255):
             "add the label first (/api/labels)",
         )
     return mask
+
+
+def size_of(content):
+    """(height, width) of PNG bytes, from their header; MaskError where it is none of 8 bits of grey."""
+    header = content[:26]
+    if header[:8] != SIGNATURE or len(header) < 26 or header[24:26] != b"\x08\x00":
+        raise MaskError(415, "the mask is no PNG of 8 bits of grey", "send one: pixel = label number")
+    width, height = struct.unpack(">II", header[16:24])
+    return height, width
 
 
 def notes(content):

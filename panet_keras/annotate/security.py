@@ -30,13 +30,16 @@ class Guard:
 
     Args:
         app: the application. token: what `/api` needs. hosts: names, without port, by which the server may be
-            called. port: of the server.
+            called. port: of the server. allowed: further names, of a proxy or a tunnel, as browsers write them:
+            with `:PORT` where that is neither the server's nor the usual one.
     """
 
-    def __init__(self, app, token, hosts=LOOPBACK, port=None):
+    def __init__(self, app, token, hosts=LOOPBACK, port=None, allowed=()):
         self.app, self.token = app, token
-        ends = ("",) if port is None else (f":{port}",)
+        # Browsers leave the usual port away.
+        ends = ("",) if port is None else (f":{port}", "") if port == 80 else (f":{port}",)
         self.hosts = {f"{host.lower()}{end}" for host in hosts for end in ends}
+        self.hosts |= {f"{host.lower()}{end}" for host in allowed for end in ("", *ends)}
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http":
@@ -70,7 +73,7 @@ class Guard:
             return (
                 403,
                 f"host {host!r} is not this server's",
-                "open the link that the server printed (--allow-host NAME)",
+                f"open the link that the server printed, or start it with --allow-host {host or 'NAME'}",
             )
         if scope["method"] in ("GET", "HEAD"):
             pass

@@ -17,13 +17,11 @@ PORT = 8765
 """Tried first where none is named: a tab that is open goes on after a restart."""
 
 
-def open_folder(
-    path, output, labels=("Lesion",), recursive=False, patient=None, extra=(), say=print, kind=Store
-):
+def open_folder(path, output, labels=(), recursive=False, patient=None, extra=(), say=print, kind=Store):
     """Opens a folder of pictures with its output folder.
 
     Args:
-        path: folder of pictures. output: folder for the masks. labels: names.
+        path: folder of pictures. output: folder for the masks. labels: names, see `Store`.
         recursive, patient: as in `Folder`. extra: list of `panet_keras.annotate.loop.Example`.
         say: function that is given lines for the person. kind: class of the store.
 
@@ -36,16 +34,28 @@ def open_folder(
     store = kind(output, labels)
     try:
         folder = Folder(path, recursive, output, patient, store.salt)
-        store.take(folder.frames)
-        found, problems = existing.find(folder, store.labels)
+        elsewhere, absent = store.opens(path), store.take(folder.frames)
+        found, problems = existing.find(folder, store.labels, lambda frame: not store.history(frame).changes)
         brought = store.bring(found)
     except BaseException:
         store.close()
         raise
     broken = sum(frame.error is not None for frame in folder.frames.values())
     say(f"{len(folder.frames)} pictures in {path}, {broken} of them cannot be read; masks go to {output}")
+    if elsewhere:
+        say(
+            f"The masks in {output} are of the pictures in {elsewhere}. Are these the same? If not, give another --output."
+        )
+    if absent:
+        say(
+            f"{len(absent)} pictures that were worked on are not in {path} now ({', '.join(absent[:3])}"
+            f"{', ...' if len(absent) > 3 else ''}): their masks stay in {output}, and are theirs again under their old names"
+            f"{'' if recursive else ' (or with --recursive)'}."
+        )
     for line in problems[:20]:
         say(line)
+    if len(problems) > 20:
+        say(f"... and {len(problems) - 20} more")
     if brought:
         say(f"{brought} masks were there already, and count as accepted")
     if folder.skipped:
@@ -79,7 +89,7 @@ def listen(host, port):
     )
 
 
-def serve(opened, load=None, host="127.0.0.1", port=None, allowed=(), browser=True, say=print):
+def serve(opened, load=None, host="127.0.0.1", port=None, allowed=(), browser=True, say=print, again=None):
     """Answers until it is interrupted.
 
     Args:
@@ -87,6 +97,7 @@ def serve(opened, load=None, host="127.0.0.1", port=None, allowed=(), browser=Tr
         host: address to listen on. port: number, or None: see `listen`.
         allowed: further names by which browsers may call this server.
         browser: whether a browser is opened. say: function that is given lines for the person.
+        again: see `Loop.start`.
 
     Raises:
         PANetError: nothing can listen there. ImportError: Starlette or uvicorn is missing.
@@ -105,11 +116,12 @@ def serve(opened, load=None, host="127.0.0.1", port=None, allowed=(), browser=Tr
         number = listening.getsockname()[1]
         outside = host not in ("127.0.0.1", "localhost", "::1")
         own = f"[{host}]" if ":" in host else host
-        names = [*LOOPBACK, own, *allowed, *([socket.gethostname(), socket.getfqdn()] if outside else [])]
-        page = Page(store, folder, loop, names, number)
+        names = [*LOOPBACK, own, *([socket.gethostname(), socket.getfqdn()] if outside else [])]
+        page = Page(store, folder, loop, names, number, allowed)
         anywhere = host in ("0.0.0.0", "::")
         shown = allowed[0] if allowed else "127.0.0.1" if anywhere or not outside else own
-        link = f"http://{shown}:{number}/#token={store.token}"
+        shown = shown if shown.rpartition(":")[2].isdecimal() else f"{shown}:{number}"
+        link = f"http://{shown}/#token={store.token}"
         say(f"Open {link}")
         if outside:
             say(
@@ -117,7 +129,7 @@ def serve(opened, load=None, host="127.0.0.1", port=None, allowed=(), browser=Tr
             )
         if load is None:
             loop.model_error = "the page was started without a model (--model none)"
-        loop.start(load)
+        loop.start(load, again)
         if browser:
             threading.Timer(0.5, webbrowser.open, [link]).start()
         settings = uvicorn.Config(

@@ -22,6 +22,7 @@ SEEN_BYTES = 32 << 20
 that came meanwhile."""
 SAME = 0.1
 """Share of a proposal's pixels that may change before it is looked at again."""
+LONGEST_LABEL = 80
 COLOURS = ("#00c878", "#f0503c", "#508cff", "#fabe28", "#c864ff", "#28d2e6", "#ff8c28", "#b4dc3c")
 
 
@@ -79,13 +80,16 @@ class Store:
 
     Args:
         output: folder, made if absent.
-        labels: names; those that the folder has already stay, with their numbers.
+        labels: names; those that the folder has already stay, with their numbers. Without any there is Lesion.
 
     Raises:
-        PANetError: another server has the folder, or it holds something else.
+        PANetError: another server has the folder, or it holds something else; or a label of no use.
     """
 
-    def __init__(self, output, labels=("Lesion",)):
+    def __init__(self, output, labels=()):
+        for name in labels:
+            if not 0 < len(name.strip()) <= LONGEST_LABEL:
+                raise PANetError(f"--labels {name!r}; expected names of 1 to {LONGEST_LABEL} characters.")
         self.output = pathlib.Path(output)
         if self.output.exists() and not self.output.is_dir():
             raise PANetError(f"--output {output} is a file; expected a folder, or the name of a new one.")
@@ -100,14 +104,15 @@ class Store:
         self._lock_file = Lock(self.output / ".lock")
         self.lock = threading.RLock()
         self._settings = json.loads(ours.read_text("utf-8")) if ours.exists() else {}
-        known = self._settings.get("labels", [])
+        known = dict.fromkeys([*self._settings.get("labels", []), *(name.strip() for name in labels)])
         self._settings = {
-            "labels": known + [name for name in labels if name not in known],
+            **self._settings,
+            "labels": list(known) or ["Lesion"],
             "token": self._settings.get("token") or secrets.token_urlsafe(24),
             "salt": self._settings.get("salt") or secrets.token_urlsafe(16),
         }
         self._save_settings()
-        self.frames, self._files = {}, {}
+        self.frames, self._files, self._names = {}, {}, {}
         self._histories = collections.defaultdict(History)
         self._proposals, self._seen_pngs, self._shared = {}, Recent(SEEN_BYTES), {}
         # Of thousands of frames these are asked for with every batch, and change with one frame each.
@@ -143,36 +148,65 @@ class Store:
         """
         name = name.strip()
         with self.lock:
-            if not 0 < len(name) <= 80 or len(self.labels) >= 255:
-                raise Conflict(f"label {name[:80]!r}", "give it 1 to 80 characters; there may be 255 labels")
+            if not 0 < len(name) <= LONGEST_LABEL or len(self.labels) >= 255:
+                mend = f"give it 1 to {LONGEST_LABEL} characters; there may be 255 labels"
+                raise Conflict(f"label {name[:LONGEST_LABEL]!r}", mend)
             if name not in self._settings["labels"]:
                 self._settings["labels"].append(name)
                 self._save_settings()
 
+    def opens(self, path):
+        """Notes which folder the masks are of; the path of last time where it was another, else None."""
+        path, last = str(pathlib.Path(path).resolve()), self._settings.get("folder")
+        if path == last:
+            return None
+        self._settings["folder"] = path
+        self._save_settings()
+        return last
+
     def take(self, frames):
         """Takes the frames of a folder: their proposals are read, and what a kill left undone in `masks/` is
-        done.
+        done. A frame that is of another size than its mask, as the file was replaced, cannot be used.
 
         Args:
             frames: dictionary of identifier to `Frame`.
+
+        Returns:
+            Names of pictures that persons have worked on and that are not among them.
         """
         with self.lock:
             self.frames = frames
             self._proposals, self._open, self._supports, self._done = {}, {}, {}, set()
-            stems = collections.Counter(frame.stem.casefold() for frame in frames.values())
+            stems = _stems(frames.values())
             kept = {path.name for path in (self.output / "proposals").iterdir()}
             published = {path for path in (self.output / "masks").rglob("*")}
-            for frame in frames.values():
-                stem = frame.stem
-                if stems[stem.casefold()] > 1:  # x.png and x.jpg are two pictures
-                    stem = frame.name if frame.number is None else f"{frame.name}_f{frame.number}"
+            for frame, stem in zip(frames.values(), stems):
                 path = self._files[frame.id] = self.output / "masks" / f"{stem}_mask.png"
+                frame.error = frame.error or self.misfit(frame)
                 if frame.error is None and f"{frame.id}.png" in kept:
                     self._read_proposal(frame)
                 # Of most frames in a new folder there is nothing to look for.
                 if frame.error is None and (frame.id in self._histories or path in published):
                     self._publish(frame)
                 self._count(frame)
+            absent = self._histories.keys() - frames.keys()
+            return sorted({self._names[one] for one in absent if self._histories[one].now})
+
+    def misfit(self, frame):
+        """Why a frame's mask is none of its present picture's; None where it is."""
+        now = self._histories[frame.id].now if frame.id in self._histories else None
+        if now is None or not now.mask:
+            return None
+        try:
+            height, width = masks.size_of(self.snapshot_png(frame, now))
+        except (OSError, masks.MaskError) as error:
+            return f"{frame.name}: its mask cannot be read ({error}). Restore {self._history_file(frame, now.number)}."
+        if (height, width) == (frame.height, frame.width):
+            return None
+        return (
+            f"{frame.name}: {frame.width} x {frame.height} pixels, and its mask was drawn on {width} x {height}: another picture "
+            "took its name. Put the old one back, or give this one a name of its own, and open the page again."
+        )
 
     def _read_proposal(self, frame):
         path = self._proposal_file(frame)
@@ -194,6 +228,7 @@ class Store:
             pairs = zip(keys, provenance["supports"])
             provenance["supports"] = [self._shared.setdefault(key, one) for key, one in pairs]
         history.apply(entry)
+        self._names[entry["frame"]] = entry["name"]
         frame = self.frames.get(entry["frame"])
         if frame is not None:
             self._count(frame)
@@ -215,6 +250,14 @@ class Store:
     def lost(self, frame):
         """Is told that a frame turned out to be unreadable (`frame.error`)."""
         with self.lock:
+            self._count(frame)
+
+    def found(self, frame):
+        """Is told that a frame that could not be read can be."""
+        with self.lock:
+            frame.error = self.misfit(frame)
+            if frame.error is None and frame.id in self._histories:
+                self._publish(frame)
             self._count(frame)
 
     # Reading
@@ -335,8 +378,24 @@ class Store:
         mask = masks.decode(content, (frame.height, frame.width), len(self.labels))
         with self.lock:
             self._check(frame, version)
+            self._propose_again(frame, _number(version))
             snapshot = self._next(frame, "draft", True, masks.numbers(mask), by, what)
             self._set(frame, snapshot, content)
+
+    def _propose_again(self, frame, number):
+        """Makes the proposal that was drawn on the last one again, where a newer one came meanwhile: it is what was
+        corrected."""
+        last, png = self.proposal(frame), number and self._png(frame, number)
+        if self._histories[frame.id].now is not None or not png or number == last.number:
+            return
+        about = json.loads(masks.notes(png)["panet"]) | {"number": last.number + 1}
+        self._keep_proposal(frame, masks.decode(png), about)
+
+    def _keep_proposal(self, frame, mask, about):
+        # Not brought to the disk by force: after a power cut it is made again.
+        write_whole(self._proposal_file(frame), masks.encode(mask, {"panet": json.dumps(about)}))
+        self._proposals[frame.id] = _proposal(about)
+        self._count(frame)
 
     def decide(self, frame, state, version, by=None):
         """Sets a frame's state.
@@ -503,14 +562,10 @@ class Store:
             "supports": supports,
             "support": support,
         }
-        png = masks.encode(mask, {"panet": json.dumps(about)})
         with self.lock:
             if not self.open_for_proposals(frame):
                 return None
-            # Not brought to the disk by force: after a power cut it is made again.
-            write_whole(self._proposal_file(frame), png)
-            self._proposals[frame.id] = _proposal(about)
-            self._count(frame)
+            self._keep_proposal(frame, mask, about)
             return self._proposals[frame.id]
 
     def looked_again(self, frame, number, share):
@@ -531,8 +586,7 @@ class Store:
             content = path.read_bytes()
             about = json.loads(masks.notes(content)["panet"])
             about |= {"doubt": _doubt(about["doubt"], share), "mirrored": round(float(share), 4)}
-            write_whole(path, masks.encode(masks.decode(content), {"panet": json.dumps(about)}))
-            self._proposals[frame.id] = _proposal(about)
+            self._keep_proposal(frame, masks.decode(content), about)
             return True
 
     def pending(self):
@@ -572,6 +626,18 @@ class Recent:
         self._kept.move_to_end(key)
         while self._bytes > self._most:
             self._bytes -= len(self._kept.popitem(last=False)[1])
+
+
+def _stems(frames):
+    """Names of the masks of frames, none twice: x.png and x.jpg are two pictures, and keep their endings."""
+    whole = [frame.name if frame.number is None else f"{frame.name}_f{frame.number}" for frame in frames]
+    chosen = [frame.stem for frame in frames]
+    while True:
+        counts = collections.Counter(stem.casefold() for stem in chosen)
+        longer = [full if counts[stem.casefold()] > 1 else stem for stem, full in zip(chosen, whole)]
+        if longer == chosen:
+            return chosen
+        chosen = longer
 
 
 def _proposal(about):

@@ -5,6 +5,8 @@ import pathlib
 from panet_keras.commands import arguments as options
 from panet_keras.errors import PANetError
 
+SERVER_AGAIN = 10.0
+"""Seconds after which a server that does not answer is asked again."""
 NONE = "none"
 """As `--model`: a page to draw on, without proposals."""
 
@@ -16,7 +18,9 @@ def add(commands):
     command.add_argument(
         "--output", metavar="DIR", help="for the masks (default: FOLDER-annotated beside it)"
     )
-    command.add_argument("--labels", nargs="+", default=["Lesion"], metavar="NAME", help="what is marked")
+    command.add_argument(
+        "--labels", nargs="+", default=[], metavar="NAME", help="what is marked (default: Lesion)"
+    )
     command.add_argument("--recursive", action="store_true", help="take sub-folders too")
     command.add_argument(
         "--patient",
@@ -38,8 +42,8 @@ def add(commands):
         "--allow-host",
         action="append",
         default=[],
-        metavar="NAME",
-        help="a further name of this machine in links",
+        metavar="NAME[:PORT]",
+        help="a further name in links: of this machine, or of a proxy or tunnel before it",
     )
     command.add_argument("--no-browser", action="store_true", help="print the link only")
     command.set_defaults(run=run)
@@ -84,6 +88,7 @@ def run(arguments):
         arguments.allow_host,
         not arguments.no_browser,
         server.tell,
+        SERVER_AGAIN if arguments.server else None,
     )
     return 0
 

@@ -4,6 +4,7 @@ FOLDER/
   annotations.xml       to upload into a task with the same pictures: Actions, Upload annotations
 """
 
+import re
 import xml.etree.ElementTree as ET
 
 import numpy as np
@@ -17,6 +18,8 @@ from panet_keras.writers.plan import WRITTEN, plan, stems
 FILE = "annotations.xml"
 EMPTY = "confirmed_empty"
 """Tag of a picture that a person confirmed to be without lesion; the task needs a label of this name."""
+CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+"""Characters of names that XML 1.0 cannot hold, not even escaped."""
 OUTLINES = ("rle", "polygons")
 
 
@@ -68,7 +71,7 @@ def write(annotations, folder, overwrite=False, outlines="rle"):
                 together = {"group_id": str(group)} if len(pieces) > 1 else {}
                 ET.SubElement(image, "polygon", common | {"points": points} | together)
     ET.indent(root)
-    write_whole(path, ET.tostring(root, "utf-8", xml_declaration=True))
+    write_whole(path, CONTROL.sub(b"?", ET.tostring(root, "utf-8", xml_declaration=True)))
     return [path]
 
 

@@ -42,7 +42,9 @@ def write(annotations, folder, overwrite=False):
     """
     written, _ = plan(annotations, folder, ENDINGS, overwrite)
     for annotation, [path] in written:
-        write_whole(path, json.dumps(_content(annotation, path), ensure_ascii=False, indent=1))
+        text = json.dumps(_content(annotation, path), ensure_ascii=False, indent=1)
+        # Bytes of a file's name that are no UTF-8, as JSON and Python's paths have them.
+        write_whole(path, text.encode("utf-8", "backslashreplace"))
     return [path for _, [path] in written]
 
 

@@ -398,3 +398,14 @@ def test_names_stay_apart():
     assert named("a.png", "a.jpg", "b.png") == ["a.png", "a.jpg", "b"]
     # `a.png.tif` would be `a.png`, too.
     assert named("a.png", "a.jpg", "a.png.tif") == ["a.png", "a.jpg", "a.png.tif"]
+
+
+def test_names_that_a_format_cannot_hold_do_not_break_its_file(tmp_path):
+    """A control character, which XML has no way to say; a byte that is no UTF-8, as an old archive unpacks it."""
+    mask = np.ones((2, 3), np.uint8)
+    rows = [Annotation("a\x01.png", tmp_path / "a\x01.png", None, (2, 3), mask)]
+    [cvat] = WRITERS["cvat"](rows, tmp_path / "cvat")
+    assert ET.parse(cvat).getroot().find("image").get("name") == "a?.png"
+    rows = [Annotation("b.png", tmp_path / "b\udce9.png", None, (2, 3), mask)]
+    [path] = WRITERS["labelme"](rows, tmp_path / "labelme")
+    assert json.loads(path.read_text("utf-8"))["imagePath"] == "../b\udce9.png"

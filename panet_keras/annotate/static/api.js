@@ -2,13 +2,18 @@
 
 const TIMEOUT = 60_000;
 
-/** An answer of the server that is a refusal: `status`, `body` (the contract's JSON), `mend`. */
+/** An answer that is none to what was asked: `status`, `body` (the contract's JSON), `mend`. */
 export class Refusal extends Error {
   constructor(status, body) {
     super(body.error || `The server answered ${status}.`);
     this.status = status;
     this.body = body;
-    this.mend = body.mend || "";
+    this.mend = body.mend || (body.error ? "" : "another program seems to be at this address");
+  }
+
+  /** Whether the folder's own server has judged what was sent; another program's answer, or a wrong token's, says nothing of it. */
+  get judged() {
+    return Boolean(this.body.error) && this.status >= 400 && this.status < 500 && this.status !== 403;
   }
 }
 
@@ -35,13 +40,21 @@ export class Api {
   }
 
   async json(path, options) {
-    return (await this.request(path, options)).json();
+    const answer = await this.request(path, options);
+    return answer.json().catch(() => {
+      throw new Refusal(answer.status, {});
+    });
   }
 
-  post(path, body = {}, version) {
+  post(path, body = {}, version, signal) {
     const headers = { "Content-Type": "application/json" };
     if (version !== undefined) headers["If-Match"] = version;
-    return this.json(path, { method: "POST", headers, body: JSON.stringify(body) });
+    return this.json(path, { method: "POST", headers, body: JSON.stringify(body), signal });
+  }
+
+  /** Thousands of pictures take minutes: it is waited for as long as it takes. */
+  export(formats) {
+    return this.post("export", { formats }, undefined, new AbortController().signal);
   }
 
   folder() {

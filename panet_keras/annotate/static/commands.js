@@ -28,7 +28,7 @@ export function makeCommands({ session, editor, view, picture, overlay, layers, 
       ["smaller", "[", "smaller brush, down to one pixel", () => editor.stepBrush(-1), { repeats: true }],
       ["larger", "]", "larger brush", () => editor.stepBrush(1), { repeats: true }],
       ["cancel", "Escape", "give up the stroke or polygon", () => ui.escape()],
-      ["back", "Backspace", "polygon: last corner back", () => editor.tools.polygon.back()],
+      ["back", "Backspace", "polygon: last corner back", () => editor.tool === "polygon" && editor.takeBack()],
     ],
     Correct: [
       ["grow", "g", "grow", () => editor.edit("grow"), { repeats: true }],

@@ -21,6 +21,7 @@ export class Editor extends Emitter {
     this.tool = recall("tool", "brush") in this.tools ? recall("tool", "brush") : "brush";
   }
 
+  /** Another frame; what was begun on the last one is given up, so `end` it before. */
   load(frame, mask, writable) {
     this.tools[this.tool].cancel();
     this.#before = this.#changed = null;
@@ -41,7 +42,7 @@ export class Editor extends Emitter {
   }
 
   setTool(name) {
-    this.tools[this.tool].cancel();
+    this.end();
     remember("tool", (this.tool = name));
     this.emit("tool");
   }
@@ -61,8 +62,16 @@ export class Editor extends Emitter {
     this.emit("label");
   }
 
+  /** Whether a mask may be drawn on; says why not. */
+  #open() {
+    if (!this.writable) this.emit("locked");
+    else if (this.overlay.hidden || this.overlay.instead) this.emit("covered");
+    else return true;
+    return false;
+  }
+
   down(point, options) {
-    if (!this.writable) return this.emit("locked");
+    if (!this.#open()) return;
     this.#before ??= this.mask.copy();
     this.tools[this.tool].down(point, options);
     if (this.tool === "polygon" && this.#changed === null) this.#before = null;
@@ -83,6 +92,18 @@ export class Editor extends Emitter {
     this.emit("drawing", this.drawing);
   }
 
+  /** Ends what was begun, as if the button had been let go: a stroke, or a polygon of three corners. */
+  end() {
+    if (!this.close()) this.up();
+  }
+
+  /** Takes back what the last press has begun: of a polygon its corner, else the whole stroke. */
+  takeBack() {
+    if (this.tool !== "polygon") return this.cancelStroke();
+    this.tools.polygon.back();
+    this.emit("drawing", this.drawing);
+  }
+
   cancelStroke() {
     this.tools[this.tool].cancel();
     if (this.#before && this.#changed) this.replace(this.#before);
@@ -97,7 +118,8 @@ export class Editor extends Emitter {
 
   /** grow, shrink, fillHoles, keepLargest, smooth or clear: of the label in hand, else of what is there. */
   edit(name) {
-    if (!this.writable) return this.emit("locked");
+    if (!this.#open()) return;
+    if (this.#before) this.end();
     const present = this.overlay.colours;
     const labels = this.mask.has(this.label) ? [this.label] : [...present.keys()].filter((one) => this.mask.has(one));
     const before = this.mask.copy();

@@ -35,7 +35,7 @@ export function openExport(dialog, { api, folder, settled }) {
     result.replaceChildren("Writing…");
     try {
       await settled();
-      result.replaceChildren(...told(await api.post("export", { formats })));
+      result.replaceChildren(...told(await api.export(formats)));
     } catch (error) {
       result.replaceChildren(`${error.message} ${error.mend || ""}`);
     }
@@ -53,7 +53,7 @@ function told({ path, files, skipped }) {
   const list = skipped.slice(0, 20).map(({ name, why }) => h("li", {}, `${name}: ${why}`));
   return [
     h("p", {}, `${files.length} ${files.length === 1 ? "file" : "files"} in`),
-    h("p", { class: "row" }, h("code", {}, path), h("button", { type: "button", onclick: copy }, "Copy")),
+    h("p", { class: "row" }, h("code", {}, path), navigator.clipboard ? h("button", { type: "button", onclick: copy }, "Copy") : null), // none without TLS
     ...(skipped.length ? [h("p", {}, `${skipped.length} left out:`), h("ul", {}, ...list)] : []),
   ];
 }

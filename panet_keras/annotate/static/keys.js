@@ -10,6 +10,19 @@ export function keyOf(event) {
   return [event.ctrlKey || event.metaKey ? "Ctrl+" : "", event.altKey ? "Alt+" : "", event.shiftKey && letter ? "Shift+" : "", key].join("");
 }
 
+// Where a key lies on an American keyboard: what a keyboard of other letters is asked by.
+const PLACES = { BracketLeft: "[", BracketRight: "]", Minus: "-", Equal: "=", Comma: ",", Period: "." };
+
+/** As `keyOf`, of the key's place, or null: Cyrillic and Greek keyboards have no P, French ones no digit without Shift. */
+export function placeOf(event) {
+  const { code, ctrlKey, metaKey, altKey, shiftKey } = event;
+  const digit = code.startsWith("Digit");
+  const ascii = /^[\x21-\x7e]$/.test(event.key);
+  const key = /^(Key|Digit)\w$/.test(code) ? code.at(-1) : PLACES[code];
+  if (!key || (digit ? shiftKey : ascii)) return null;
+  return keyOf({ key, ctrlKey, metaKey, altKey, shiftKey });
+}
+
 /** How a key is written for people. */
 export function keyText(key) {
   return key.split(/\+(?=.)/).map((part) => NAMES[part] || (part.length === 1 ? part.toUpperCase() : part)).join(" ");
@@ -36,7 +49,7 @@ export class Keys {
       event.preventDefault();
       return;
     }
-    const command = this.byKey.get(keyOf(event));
+    const command = this.byKey.get(keyOf(event)) || this.byKey.get(placeOf(event));
     if (!command || document.querySelector("dialog[open]")) return;
     event.preventDefault();
     if (event.repeat && !command.repeats) return;

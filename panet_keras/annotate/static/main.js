@@ -100,7 +100,7 @@ for (const [id, options, run] of [["order", ORDERS, (value) => queue.setOrder(va
   $(id).replaceChildren(...options.map(([value, text]) => h("option", { value }, text)));
   $(id).addEventListener("change", () => {
     run($(id).value);
-    $(id).blur();
+    if (!$(id).matches(":focus-visible")) $(id).blur(); // by the mouse: the keys go back to the page
   });
 }
 $("order").value = queue.order;
@@ -108,11 +108,17 @@ $("person").value = api.person = recall("person", "");
 $("person").addEventListener("input", () => remember("person", (api.person = $("person").value.trim())));
 $("person").addEventListener("keydown", (event) => ["Enter", "Escape"].includes(event.key) && $("person").blur());
 // The mouse leaves the keyboard with the page: Enter after a click on a tool still accepts.
-addEventListener("mousedown", (event) => event.target.closest("button") && event.preventDefault());
-addEventListener("beforeunload", (event) => (saver.pending || saver.conflicts) && event.preventDefault());
+// A field lets go of it, too: or the keys of the tool would be written into the name.
+addEventListener("mousedown", (event) => {
+  if (!event.target.closest("button")) return;
+  event.preventDefault();
+  if (document.activeElement.matches("input, select")) document.activeElement.blur();
+});
+addEventListener("beforeunload", (event) => (saver.pending || saver.conflicts || editor.drawing) && event.preventDefault());
 addEventListener("hashchange", () => location.reload());
 
 editor.on("locked", () => say("This picture cannot be read; nothing can be drawn on it."));
+editor.on("covered", () => say("Your mask is not shown now; nothing is drawn on it."));
 folder.on("labels", () => overlay.setColours(folder.labels));
 folder.on("quality", () => drawCurve($("curve"), $("quality-text"), folder.quality));
 session.on("shown", ({ id }) => grids.forEach((grid) => grid.select(id)));

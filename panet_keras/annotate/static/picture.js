@@ -6,8 +6,8 @@ import { Emitter } from "./emitter.js";
 const WHOLE = { window: 255, level: 127.5 };
 
 export class Picture extends Emitter {
-  #bitmap = null;
-  #pixels = null; // read back only once a window is set
+  #shown = false;
+  #pixels = null; // read back only once a window is set; until then the canvas has the picture as it is
   #asked = false;
 
   constructor(canvas) {
@@ -22,7 +22,8 @@ export class Picture extends Emitter {
   }
 
   show(bitmap) {
-    this.#bitmap = bitmap;
+    // Not kept: of large pictures it is closed as soon as the neighbours have come.
+    this.#shown = true;
     this.#pixels = null;
     [this.canvas.width, this.canvas.height] = [bitmap.width, bitmap.height];
     this.context.drawImage(bitmap, 0, 0);
@@ -46,12 +47,9 @@ export class Picture extends Emitter {
   }
 
   #draw() {
-    if (!this.#bitmap) return;
+    if (!this.#shown) return;
     const { width, height } = this.canvas;
-    if (!this.#pixels) {
-      this.context.drawImage(this.#bitmap, 0, 0);
-      this.#pixels = this.context.getImageData(0, 0, width, height);
-    }
+    this.#pixels ??= this.context.getImageData(0, 0, width, height);
     const low = this.level - this.window / 2;
     const table = Uint8ClampedArray.from({ length: 256 }, (_, value) => ((value - low) * 255) / this.window);
     const shown = new ImageData(width, height);

@@ -5,6 +5,7 @@ export class Pointer {
   #pointers = new Map(); // id -> last place on the stage
   #doing = null; // "draw", "pan", "window", "pinch"
   #penSeen = false;
+  #pen = null; // the pointer's number while a pen is down
 
   /** `hands` = {view, picture, editor, cursor(place, event)}; `space()` says whether the space bar is held. */
   constructor(stage, { view, picture, editor, cursor, space }) {
@@ -29,17 +30,26 @@ export class Pointer {
     if (event.target.closest("button, input, a")) return;
     event.preventDefault();
     document.activeElement?.blur();
-    if (event.pointerType === "pen") this.#penSeen = true;
+    if (event.pointerType === "pen") this.#takePen(event.pointerId);
+    else if (this.#pen !== null) return; // the hand's heel
     const place = this.view.onStage(event);
     this.#pointers.set(event.pointerId, place);
     this.stage.setPointerCapture(event.pointerId);
     if (event.pointerType === "touch" && this.#pointers.size === 2) {
       // The first finger has begun a stroke that was not meant.
-      if (this.#doing === "draw") this.editor.cancelStroke();
+      if (this.#doing === "draw") this.editor.takeBack();
       this.#doing = "pinch";
     } else if (!this.#doing) this.#doing = this.#begins(event);
     if (this.#doing === "draw") this.editor.down(this.view.toPicture(place), subtracts(event));
     this.stage.classList.toggle("panning", this.#doing === "pan" || this.#doing === "pinch");
+  }
+
+  /** The pen has come: the hand that lies on the glass already does nothing more. */
+  #takePen(id) {
+    if (this.#doing === "draw") this.editor.takeBack();
+    this.#pointers.clear();
+    this.#doing = null;
+    [this.#penSeen, this.#pen] = [true, id];
   }
 
   #begins(event) {
@@ -50,11 +60,12 @@ export class Pointer {
   }
 
   #move(event) {
+    if (this.#pen !== null && event.pointerId !== this.#pen) return;
     const place = this.view.onStage(event);
     this.cursor(place, event);
     const last = this.#pointers.get(event.pointerId);
     if (!last) {
-      this.editor.hover(this.view.toPicture(place));
+      if (event.pointerType !== "touch") this.editor.hover(this.view.toPicture(place));
       return;
     }
     const [dx, dy] = [place[0] - last[0], place[1] - last[1]];
@@ -81,7 +92,8 @@ export class Pointer {
 
   #up(event, cancelled = false) {
     if (!this.#pointers.delete(event.pointerId)) return;
-    if (this.#doing === "draw") cancelled ? this.editor.cancelStroke() : this.editor.up();
+    if (event.pointerId === this.#pen) this.#pen = null;
+    if (this.#doing === "draw") cancelled ? this.editor.takeBack() : this.editor.up();
     // After a pinch the finger that stays does nothing until it is lifted.
     if (!this.#pointers.size) this.#doing = null;
     this.stage.classList.remove("panning");

@@ -1,9 +1,9 @@
 // Brings every stroke and decision to the server, one after the other for each frame, and keeps what could not
 // be sent until it can. Emits "saved" (id, answer), "conflict" (id, mask, body), "refused" (id, error, step),
-// "failing" (id, error) where the server is there and cannot save, "recovered" (id) when it can again, and "state".
+// "failing" (id, error) where somebody answers and nothing is saved, "recovered" (id) when it can again, and "state".
 
 import { Emitter } from "./emitter.js";
-import { Offline, Refusal } from "./api.js";
+import { Offline } from "./api.js";
 import { encodeGrey } from "./png.js";
 
 const RETRY = 1000;
@@ -135,7 +135,7 @@ export class Saver extends Emitter {
         this.emit("saved", id, answer, step);
       } catch (error) {
         const away = error instanceof Offline || AWAY.includes(error.status);
-        if (away || error.status >= 500) {
+        if (!error.judged) {
           this.offline = away;
           if (!away) this.#fails(id, error);
           this.#tell();
@@ -166,7 +166,7 @@ export class Saver extends Emitter {
   async #refused(id, steps, error) {
     const [step] = steps;
     try {
-      if (error instanceof Refusal && error.status === 409) {
+      if (error.status === 409) {
         if (step.kind === "stroke") {
           const theirs = await this.assets.newest(id);
           if (theirs.mask.equals(step.mask)) return this.#was(id, steps, theirs.version);
@@ -178,7 +178,7 @@ export class Saver extends Emitter {
         }
       }
     } catch (late) {
-      if (late instanceof Offline) return;
+      if (!late.judged) return this.#pause(RETRY);
     }
     const mask = this.unsaved(id);
     steps.length = 0;

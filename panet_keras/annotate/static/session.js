@@ -53,12 +53,15 @@ export class Session extends Emitter {
     try {
       const [bitmap, { mask, version }] = await this.#load(frame);
       if (asked !== this.#asked) return;
+      // What is begun on the last picture is not lost; it may be this one.
+      this.editor.end();
+      const newest = this.saver.unsaved(id)?.copy() || mask;
       this.id = id;
       this.#stale = false;
       remember(`last ${this.folder.output}`, id);
-      this.view.setSize(mask.width, mask.height);
+      this.view.setSize(newest.width, newest.height);
       if (bitmap) this.picture.show(bitmap);
-      this.editor.load(frame, mask, bitmap !== null);
+      this.editor.load(frame, newest, bitmap !== null);
       this.saver.saw(id, version);
       this.emit("shown", frame);
       this.emit("conflict", this.saver.conflict(id) ? id : null);
@@ -123,7 +126,7 @@ export class Session extends Emitter {
     const { id, frame } = this;
     if (!frame || frame.state === "unreadable") return;
     if (this.saver.conflict(id)) return say("First choose which mask stays.");
-    this.editor.close();
+    this.editor.end();
     if (state === "accepted" && this.editor.mask.empty) {
       return say("There is nothing drawn. N says that there is no lesion.");
     }
@@ -149,7 +152,7 @@ export class Session extends Emitter {
     const { id, frame, folder } = this;
     if (folder.model.error) return sayError({ message: `The model cannot be used: ${folder.model.error}` });
     if (!folder.model.ready) return say("The model is still loading; go on drawing.");
-    this.editor.close();
+    this.editor.end();
     const begun = frame && (frame.state === "draft" || this.saver.busy(id)) && !this.editor.mask.empty;
     if (begun && !this.saver.conflict(id)) this.decide("accepted");
     try {
@@ -164,7 +167,7 @@ export class Session extends Emitter {
   }
 
   undo() {
-    if (this.editor.drawing) return this.editor.close() || this.editor.cancelStroke();
+    if (this.editor.drawing) return this.editor.takeBack();
     if (this.saver.conflict(this.id)) return say("First choose which mask stays.");
     const mask = this.saver.undo(this.id);
     if (mask) this.editor.replace(mask.copy());

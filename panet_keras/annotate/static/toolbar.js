@@ -29,8 +29,8 @@ export function makeToolbar({ commands, editor, overlay, folder, layers, picture
 
   size.addEventListener("input", () => editor.setBrush(Number(size.value)));
   opacity.addEventListener("input", () => overlay.setOpacity(opacity.value / 100));
-  // A slider keeps the keys to itself: they go back to the page when it is let go.
-  [size, opacity].forEach((input) => input.addEventListener("change", () => input.blur()));
+  // A slider keeps the keys to itself: they go back to the page when the mouse lets it go.
+  [size, opacity].forEach((input) => input.addEventListener("change", () => input.matches(":focus-visible") || input.blur()));
 
   const [draw, correct] = ROWS.map(([title, names]) => h("section", {}, h("h2", {}, title), ...names.map((name) => button(name))));
   draw.append(h("label", { class: "slider" }, h("span", { class: "row" }, "Size", h("kbd", {}, "["), h("kbd", {}, "]"), h("span", { class: "space" }), sizeText), size), labels);
@@ -51,7 +51,7 @@ export function makeToolbar({ commands, editor, overlay, folder, layers, picture
     ...folder.labels.map(({ number, name, colour }) => {
       const swatch = h("span", { class: "swatch" });
       swatch.style.background = colour;
-      return h("button", { type: "button", class: "tool", role: "radio", "aria-checked": number === editor.label, onclick: () => editor.setLabel(number) },
+      return h("button", { type: "button", class: "tool", role: "radio", "aria-checked": String(number === editor.label), onclick: () => editor.setLabel(number) },
         swatch, h("span", {}, name), number < 10 ? h("kbd", {}, String(number)) : null);
     }),
     h("button", { type: "button", class: "tool quiet", onclick: addLabel }, "+ Label"),

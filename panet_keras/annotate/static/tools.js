@@ -104,12 +104,10 @@ class Polygon {
     return true;
   }
 
-  /** Takes the last corner back; false where there is none. */
+  /** Takes the last corner back. */
   back() {
-    if (!this.points.length) return false;
     this.points.pop();
     this.surface.sketch(this.points.length ? this.points : null, false);
-    return true;
   }
 
   cancel() {

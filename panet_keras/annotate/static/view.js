@@ -36,7 +36,8 @@ export class View extends Emitter {
 
   /** Zooms about a place of the stage (its middle without one), which stays where it is. */
   zoom(factor, at = [this.stage.clientWidth / 2, this.stage.clientHeight / 2]) {
-    const scale = Math.min(LARGEST, Math.max(this.#fitting() / 2, this.scale * factor));
+    const fitting = this.#fitting(); // of a tiny picture more than the largest
+    const scale = Math.min(Math.max(LARGEST, fitting), Math.max(fitting / 2, this.scale * factor));
     this.x = at[0] - ((at[0] - this.x) * scale) / this.scale;
     this.y = at[1] - ((at[1] - this.y) * scale) / this.scale;
     this.scale = scale;

@@ -145,6 +145,25 @@ def test_strangers(page, method, path, headers, status):
         assert set(answer.json()) == {"error", "mend"}
 
 
+@pytest.mark.parametrize(
+    "origin, status",
+    [
+        ("https://ward.example", 409),  # a proxy with TLS, as docs/how-to/annotate.md has it
+        ("http://ward.example:8000", 409),
+        ("http://localhost:9000", 409),  # ssh -L 9000:localhost:8000
+        ("http://localhost:9001", 403),
+        ("https://ward.example.evil.example", 403),
+    ],
+)
+def test_a_proxy_or_a_tunnel_that_was_named(page, origin, status):
+    inner = page.page
+    app = Page(
+        inner.store, inner.folder, inner.loop, port=8000, allowed=["Ward.example", "localhost:9000"]
+    ).app
+    client = TestClient(app, base_url=origin, headers=dict(page.headers))
+    assert client.post("/api/propose", json={}, headers={"Origin": origin}).status_code == status
+
+
 def test_headers_of_safety(page):
     for path in ("/", "/api/folder", "/api/frames/x", "/static/none"):
         headers = page.get(path).headers
@@ -173,6 +192,17 @@ def test_a_broken_picture_says_so_and_others_go_on(page):
     assert frame_of(page, "broken.png")["state"] == "unreadable"
     assert draw(page, "broken.png", square(SIZE, 1, 1)).status_code == 404
     assert draw(page, "a_1.png", square(SIZE, 1, 1)).status_code == 200
+
+
+def test_a_picture_that_was_away_is_there_again(page, pictures):
+    """A disk that was unplugged, while the page was open."""
+    file = pictures[0] / "a_3.png"
+    place = f"/api/frames/{frame_of(page, 'a_3.png')['id']}"
+    away = file.rename(pictures[0].parent / "away.png")
+    assert page.get(f"{place}/picture").status_code == 404
+    assert page.get(place).json()["state"] == "unreadable"
+    away.rename(file)
+    assert page.get(place).json()["state"] == "unseen" and page.get(f"{place}/picture").status_code == 200
 
 
 def test_readers_of_events():

@@ -28,10 +28,15 @@ def test_masks_of_every_kind_come_in_once(pictures, tmp_path):
         "images": [
             {"id": 1, "file_name": "a_5.png", "height": 48, "width": 64},
             {"id": 2, "file_name": "gone.png"},
+            # Listed, and nobody has looked at it; and confirmed, as our own export says it.
+            {"id": 3, "file_name": "a_6.png"},
+            {"id": 4, "file_name": "a_7.png", "attributes": {"confirmed_empty": True}},
         ],
         "categories": [{"id": 7, "name": "Lesion"}],
         "annotations": [{"id": 1, "image_id": 1, "category_id": 7, "segmentation": corners}],
     }
+    (place / "a_7.png").write_bytes((place / "a_6.png").read_bytes())
+    (place / "a_3.json").write_text(json.dumps({"imagePath": "a_3.png", "shapes": []}))
     (place / "coco.json").write_text(json.dumps(coco))
     said = []
     store, opened, _ = server.open_folder(place, tmp_path / "out", ["Lesion", "Cyst"], say=said.append)
@@ -43,6 +48,7 @@ def test_masks_of_every_kind_come_in_once(pictures, tmp_path):
         "a_4.png": "accepted",
         "a_5.png": "accepted",
         "a_6.png": "unseen",
+        "a_7.png": "normal",
     }
     assert (store.mask(frames["a_1.png"]) == square(SIZE, 1, 2)).all()
     assert store.labels_in(frames["a_4.png"]) == [2] and (store.mask(frames["a_4.png"]) > 0).sum() == 100
@@ -78,6 +84,7 @@ def test_outlines_that_were_drawn_on_another_size_are_not_used(pictures, tmp_pat
     store, opened, _ = server.open_folder(place, tmp_path / "out", say=said.append)
     assert {store.state(frame) for frame in opened.frames.values()} == {"unseen"}
     store.close()
+    assert any("marked as cyst in the files" in line and "taken for Lesion" in line for line in said), said
     for line in (
         "a_1.png: its mask is 128 x 96",
         "a_2.png: its mask is 128 x 96",

@@ -1,5 +1,8 @@
 """Frames of a folder: names, sizes, patients, and what cannot be read."""
 
+import os
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -75,3 +78,21 @@ def test_patients_and_identifiers(mixed):
     assert (named["x9.png"], named["x10.jpg"]) == ("9", "1")
     same, other = Folder(mixed, salt="s").frames, Folder(mixed, salt="t").frames
     assert set(same) < {frame.id for frame in by_name.values()} and not set(same) & set(other)
+
+
+def test_one_file_that_breaks_a_library_or_json_does_not_close_the_folder(tmp_path):
+    """A TIFF whose second page has no width, which breaks Pillow by TypeError; Latin-1 in a name, as an old archive
+    unpacks it."""
+    picture = Image.fromarray(np.full((6, 7), 9, np.uint8))
+    picture.save(tmp_path / "a.tif", save_all=True, append_images=[picture])
+    width = struct.pack("<HHI", 256, 4, 1)  # the tag ImageWidth, a long
+    start, first, second = (tmp_path / "a.tif").read_bytes().split(width)
+    (tmp_path / "a.tif").write_bytes(start + width + first + struct.pack("<HHI", 65000, 4, 1) + second)
+    with open(os.fsencode(tmp_path) + b"/lat\xe9n.png", "wb") as file:
+        picture.save(file, "PNG")
+    folder = Folder(tmp_path)
+    *broken, latin = folder.frames.values()
+    with pytest.raises(ImageError, match="a.tif"):
+        folder.picture(broken[-1])
+    assert broken[-1].error and latin.error is None
+    assert (latin.name, latin.stem) == ("lat%E9n.png", "lat%E9n") and folder.picture(latin).max() == 9

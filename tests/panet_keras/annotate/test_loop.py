@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from panet_keras.annotate.loop import MOST_LESIONS, MOST_NORMALS, Example, Loop, choose
+from panet_keras.errors import PANetError
 from tests.panet_keras.annotate.conftest import Brightness, png, square
 
 SIZE = (48, 64)
@@ -191,3 +192,44 @@ def test_the_thread_proposes_by_itself(opened, pictures):
         assert store.state(frames["a_2.png"]) == "proposed"
     finally:
         loop.stop()
+
+
+def test_a_served_model_that_was_gone_comes_back_as_another(opened, pictures):
+    """At first nobody answers; then a model does; then it stops, and another version takes its place."""
+    import threading
+
+    store, folder, _, frames, _ = opened
+    events, ended = [], threading.Event()
+
+    class Second(Brightness):
+        digest = version = "2"
+
+    class First(Brightness):
+        def segment(self, level, features):
+            raise PANetError("HOST:1 answered FAILED_PRECONDITION: the support state is of another model")
+
+    answers = iter([PANetError("HOST:1 answered UNAVAILABLE"), First(), Second()])
+
+    def load():
+        answer = next(answers)
+        if isinstance(answer, PANetError):
+            raise answer
+        return answer
+
+    def tell(event):
+        events.append((event["kind"], loop.model_error))
+        if event["kind"] == "quality":
+            ended.set()
+
+    loop = Loop(store, folder, tell)
+    mark(store, frames["a_1.png"], square(SIZE, *pictures[1]["a_1.png"]))
+    loop.propose()
+    loop.start(load, again=0.01)
+    try:
+        assert ended.wait(60)
+    finally:
+        loop.stop()
+    assert store.made_with(frames["a_2.png"])[0]["digest"] == "2"
+    models = [error for kind, error in events if kind == "model"]
+    assert models == ["HOST:1 answered UNAVAILABLE", None, None]
+    assert "error" in [kind for kind, _ in events]

@@ -367,9 +367,13 @@ def test_the_keyboard_alone_and_every_text_can_be_read(window, server):
 
 
 def test_what_the_server_cannot_save_is_told_and_the_rest_goes_on(window):
-    page = window(507)
+    page = window(403, 507)
     full = {"error": "no space left on the disk", "mend": "free some space"}
-    page.route("**/mask?stroke=*", lambda route: route.fulfill(status=507, json=full))
+    # At first another folder's server has the address: it has not judged the stroke.
+    answers = iter([{"status": 403, "json": {"error": "the token is wrong"}}])
+    page.route(
+        "**/mask?stroke=*", lambda route: route.fulfill(**next(answers, {"status": 507, "json": full}))
+    )
     page.keyboard.press("b")
     drag(page, (10, 10), (20, 10))
     page.get_by_text("a_1.png could not be saved: no space left on the disk").wait_for()
@@ -390,7 +394,7 @@ def test_what_the_server_cannot_save_is_told_and_the_rest_goes_on(window):
     np.testing.assert_array_equal(shown(page), drawn)
 
 
-def test_a_key_that_comes_before_its_picture_is_not_lost(window):
+def test_a_key_before_its_picture_or_into_a_stroke_loses_neither(window):
     page = window()
     page.keyboard.press("b")
     drag(page, (10, 10), (20, 10))
@@ -400,6 +404,36 @@ def test_a_key_that_comes_before_its_picture_is_not_lost(window):
     state(page, "a_1.png", "Drawn")
     state(page, "a_2.png", "No lesion")
     at(page, "a_3.png")
+
+    # Nor is a stroke or a polygon that a key comes into.
+    def begin(y):
+        page.mouse.move(*place(page, 10, y))
+        page.mouse.down()
+        page.mouse.move(*place(page, 30, y), steps=4)
+
+    page.keyboard.press("b")
+    begin(10)
+    page.keyboard.press("e")  # another tool, with the button held
+    page.mouse.up()
+    page.keyboard.press("b")
+    begin(20)
+    page.keyboard.press("Enter")
+    at(page, "a_4.png")
+    page.mouse.move(*place(page, 30, 40))
+    page.mouse.up()
+    # A polygon, by the keys of a Russian keyboard; Ctrl+z takes a corner back, and the way to another picture closes it.
+    keys = """(keys) => keys.forEach(([key, code, ctrlKey]) =>
+      document.body.dispatchEvent(new KeyboardEvent("keydown", { key, code, ctrlKey, bubbles: true })))"""
+    page.evaluate(keys, [["д", "KeyL"]])
+    for corner in ((10, 10), (40, 10), (40, 40), (60, 47)):
+        page.mouse.click(*place(page, *corner))
+    page.evaluate(keys, [["я", "KeyZ", True]])
+    page.keyboard.press("ArrowRight")
+    at(page, "a_5.png")
+    saved(page)
+    first, second = mask_of(page, "a_3.png"), mask_of(page, "a_4.png")
+    assert first[10, 20] and first[20, 20] and first[0].sum() == first[-1].sum() == 0
+    assert second[20, 35] and not second[44, 50] and not mask_of(page, "a_5.png").any()
 
 
 def test_pen_fingers_and_labels(window):
@@ -450,6 +484,13 @@ def test_pen_fingers_and_labels(window):
     saved(page)
     found = mask_of(page, "a_1.png")
     assert (found[30, 35], found[10, 15]) == (2, 1)
+    # The hand lies on the glass before the pen comes, and when it has come.
+    touch("touchStart", (50, 44))
+    pen((10, 40), (16, 40), (20, 40))
+    touch("touchEnd")
+    saved(page)
+    found = mask_of(page, "a_1.png")
+    assert found[40, 15] == 1 and not found[44, 50]
     # Once a pen was seen, a finger is the hand's heel: it moves the picture.
     touch("touchStart", (30, 40))
     touch("touchMove", (left, y))

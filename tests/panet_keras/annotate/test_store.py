@@ -9,9 +9,12 @@ import urllib.request
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from panet_keras.annotate import masks
+from panet_keras.annotate.export import export
 from panet_keras.annotate.folder import Folder
+from panet_keras.annotate.server import open_folder
 from panet_keras.annotate.store import Conflict, Recent, Store
 from panet_keras.errors import PANetError
 from tests.conftest import PROJECT
@@ -120,6 +123,74 @@ def test_of_thousands_of_proposals_those_seen_last_can_be_accepted(opened):
     store.decide(frame, "accepted", version)
     assert (store.mask(frame) == square(SIZE, 8, 6)).all() and store.count_done() == 1
     assert [(one.name, labels) for one, _, labels in store.supports()] == [("a_1.png", (1,))]
+
+
+def test_what_was_corrected_is_the_proposal_that_was_drawn_on(opened):
+    store, _, _, frames, _ = opened
+    frame = frames["a_1.png"]
+    store.propose(
+        frame, square(SIZE, 4, 6), 0.9, 0.2, **FACTS | {"supports": [{"id": "x", "name": "old", "change": 1}]}
+    )
+    seen = store.version(frame)
+    store.propose(frame, square(SIZE, 20, 30), 0.9, 0.2, **FACTS)
+    newer = store.version(frame)
+    store.stroke(frame, png(square(SIZE, 4, 7)), seen)
+    store.decide(frame, "accepted", store.version(frame))
+    told = json.loads((store.output / "masks" / "a_1_mask.json").read_text())
+    # A column of 16 pixels on either side; against the newer one it would be 512.
+    assert told["changed_pixels"] == 32 and told["supports"][0]["name"] == "old"
+    assert (masks.decode(store.proposal_png(frame)) == square(SIZE, 4, 6)).all()
+    # No version ever names two masks.
+    store.undo(frame, store.version(frame))
+    store.undo(frame, store.version(frame))
+    store.propose(frame, square(SIZE, 8, 6), 0.9, 0.2, **FACTS)
+    assert store.proposal(frame).number == 4 and store.version(frame) not in (seen, newer)
+
+
+def test_labels_stay_those_of_the_folder(tmp_path):
+    def labels(*names):
+        store = Store(tmp_path / "out", names)
+        store.close()
+        return store.labels
+
+    assert labels("Benign", " Benign ", "Malignant") == labels() == ["Benign", "Malignant"]
+    assert labels("Cyst") == ["Benign", "Malignant", "Cyst"]
+    with pytest.raises(PANetError, match="--labels ' '"):
+        Store(tmp_path / "other", (" ",))
+    assert not (tmp_path / "other").exists()
+
+
+def test_pictures_that_were_renamed_replaced_or_are_another_folders(tmp_path):
+    folder, lines = tmp_path / "pictures", []
+    folder.mkdir()
+    # Three names that end as one mask, x.png_mask.png, if their endings were only put behind where two clash.
+    for name in ("x.png", "x.jpg", "x.png.bmp", "y.png", "z.png"):
+        Image.fromarray(np.zeros(SIZE, np.uint8)).save(folder / name)
+
+    def opened(folder):
+        lines.clear()
+        store, found, _ = open_folder(folder, tmp_path / "out", say=lines.append)
+        return store, {frame.name: frame for frame in found.frames.values()}
+
+    store, frames = opened(folder)
+    for name, frame in frames.items():
+        store.stroke(frame, png(square(SIZE, 1, 5 + len(name))), store.version(frame))
+        store.decide(frame, "accepted", store.version(frame))
+    assert len(list((tmp_path / "out" / "masks").rglob("*.png"))) == 5
+    store.close()
+    (folder / "y.png").rename(folder / "renamed.png")
+    Image.fromarray(np.zeros((48, 65), np.uint8)).save(folder / "z.png")
+    moved = folder.rename(tmp_path / "moved")
+    store, frames = opened(moved)
+    assert f"of the pictures in {folder.resolve()}" in lines[1]
+    assert lines[2].startswith("1 pictures that were worked on are not in") and "(y.png)" in lines[2]
+    assert store.state(frames["z.png"]) == "unreadable" and "65 x 48" in frames["z.png"].error
+    assert [one["name"] for one in export(store, ["png"])[2]] == ["z.png"]
+    store.close()
+    Image.fromarray(np.zeros(SIZE, np.uint8)).save(moved / "z.png")
+    store, frames = opened(moved)
+    assert store.state(frames["z.png"]) == "corrected" and len(lines) == 2
+    store.close()
 
 
 @pytest.mark.parametrize(
