@@ -292,7 +292,10 @@ def test_the_last_of_several_settings_wins():
         (["trainer.kind=linear"], r"is 'linear' \(str\); expected one of \['cosine', 'flat'\]"),
         (["trainer.episodes.seed=x"], r"expected int or nothing \(null\)"),
         (["trainer.model=5"], "trainer.model is 5; expected keys: encoder, head"),
-        (["trainer.mix=[{shot: 2}]"], r"expected a list \[..., ...\] of \{shots, size, seed, shares\}"),
+        (
+            ["trainer.mix=[{shot: 2}]"],
+            r"unknown key shot in .*; did you mean shots\? Known: shots, size, seed, shares",
+        ),
         (["trainer.weights.C=1"], "unknown key trainer.weights.C. Known: St. Ä, B"),
         (["trainer.steps=13"], "^--set trainer.steps=13: 13 steps bring bad luck"),
     ],
@@ -340,7 +343,13 @@ def test_a_data_set_changes_when_one_of_its_pictures_does(tmp_path, index, text)
     first = digest_path(place)
     if place.is_dir():
         # What Jupyter, git and a look into the folder leave there is no data.
-        for name in (".ipynb_checkpoints/b.png", "sub/.git/index.json", "Thumbs.db", "__MACOSX/b.png", ".DS_Store"):
+        for name in (
+            ".ipynb_checkpoints/b.png",
+            "sub/.git/index.json",
+            "Thumbs.db",
+            "__MACOSX/b.png",
+            ".DS_Store",
+        ):
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             (place / name).write_text("x")
         assert digest_path(place) == first
