@@ -158,6 +158,7 @@ class LocalRunner:
         ) as waited:
             hit = self._cached(component, key) if waited else None
             if hit:
+                shutil.rmtree(self._work(component, key), ignore_errors=True)
                 return self._taken(component, context, inputs, key, hit)
             return self._fresh(node, context, inputs, key)
 
