@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 
 import numpy as np
@@ -290,3 +291,11 @@ def test_the_model_is_adapted_once_for_all(saved, scanner, quick_tuning, tmp_pat
     calibrated = ["infer", "--model", str(saved), *command, "--out", str(tmp_path / "calibrated")]
     assert main(calibrated) == 0
     assert capsys.readouterr().err.count("set by 4 annotated pictures and 2 normal frames") == 1
+
+
+def test_a_name_that_is_no_utf_8_costs_no_table(tmp_path):
+    from panet_keras.commands.table import write_table
+
+    row = {"file": os.fsdecode(b"b\xff.png"), "presence": 0.5, "area": 0.1, "error": "", "answer": "id"}
+    write_table(tmp_path / "t.csv", [row])
+    assert (tmp_path / "t.csv").read_bytes().splitlines()[1] == b"b\xff.png,0.5,0.1,,id"
