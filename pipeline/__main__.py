@@ -2,6 +2,7 @@
 tells more."""
 
 import argparse
+import contextlib
 import json
 import logging
 import pathlib
@@ -104,7 +105,8 @@ def main(argv=None):
     try:
         with ended_by_signals():
             prepare_tensorflow()
-            return arguments.run(arguments)
+            with _traced(arguments.command):
+                return arguments.run(arguments)
     except KeyboardInterrupt as interrupt:
         LOG.error("pipeline %s: interrupted; run the same command again to go on", arguments.command)
         return exit_code(interrupt)
@@ -118,6 +120,24 @@ def main(argv=None):
             raise
         LOG.error("pipeline %s: %s", arguments.command, told(error))
         return 1
+
+
+TRACED = ("run", "infer", "accept")
+"""Commands that work for minutes or days, which OpenTelemetry's spans show."""
+
+
+@contextlib.contextmanager
+def _traced(command):
+    if command not in TRACED:
+        yield
+        return
+    from serving import tracing
+
+    tracing.start("panet-pipeline", LOG)
+    try:
+        yield
+    finally:
+        tracing.stop()
 
 
 def _add_papers(commands):
@@ -158,14 +178,8 @@ def _run(arguments):
         built_before.check(config.trainer.recipe, config.run.root)
     except ValueError as error:
         raise PipelineError(f"trainer.recipe.model: {error}") from None
-    from serving import tracing
-
-    tracing.start("panet-pipeline", LOG)
     runner = LocalRunner(config)
-    try:
-        name, results, stop = runner.run()
-    finally:
-        tracing.stop()
+    name, results, stop = runner.run()
     print(f"report: {runner.root / 'runs' / name / 'report.html'}")
     if stop:
         LOG.error("pipeline run: stopped after %s: %s", results[-1].component, stop)
@@ -272,24 +286,36 @@ def _metadata(root):
 def _lineage(arguments):
     from pipeline.lineage import answers, queries
 
-    metadata = _metadata(arguments.root)
-    if answers.is_id(arguments.what):
-        found = answers.resolve(metadata, arguments.audit_log, arguments.what)
-        print(_json(found) if arguments.json else answers.resolved_text(found))
-        return 0
+    metadata, what, logs = _metadata(arguments.root), arguments.what, arguments.audit_log
+    back, forth, why = None, None, []
     try:
-        found, text = queries.backward(metadata, arguments.what), queries.backward_text
-    except PipelineError as error:
-        try:
-            found, text = queries.forward(metadata, arguments.what), queries.forward_text
-        except PipelineError as other:
-            raise PipelineError(f"{error} And {other}") from None
-        if arguments.audit_log:
-            masks = answers.of_patient(metadata, arguments.audit_log, arguments.what)
-            found = {"found": found, "masks": masks}
-            print(_json(found) if arguments.json else f"{text(found['found'])}\n{answers.masks_text(masks)}")
+        if answers.is_id(what):
+            found = answers.resolve(metadata, logs, what)
+            print(_json(found) if arguments.json else answers.resolved_text(found))
             return 0
-    print(_json(found) if arguments.json else text(found))
+        back = queries.backward(metadata, what)
+    except PipelineError as error:
+        why.append(str(error))
+    # 17 may be an artifact and a patient, and a patient may be called by a UUID: both are told.
+    try:
+        forth = queries.forward(metadata, what)
+    except PipelineError as error:
+        why.append(str(error))
+    if back is None and forth is None:
+        raise PipelineError(" And ".join(why))
+    masks = answers.of_patient(metadata, logs, what) if forth and logs else None
+    if arguments.json:
+        found = [*(back or ()), *(forth or ())]
+        print(_json(found if masks is None else {"found": found, "masks": masks}))
+        return 0
+    if back:
+        print(queries.backward_text(back))
+    if back and forth:
+        print(f"{what} is an image or a patient, too:")
+    if forth:
+        print(queries.forward_text(forth))
+    if masks is not None:
+        print(answers.masks_text(masks))
     return 0
 
 

@@ -8,7 +8,8 @@ OUT/
   answers.jsonl           a line for each answer, without names, by which `python -m pipeline lineage ID` resolves the id
   .progress/
     request.json          what was asked, so that an interrupted run goes on and another request does not mix in
-    PICTURE.png.json      the picture's row of the table, once its files are written
+    PICTURE.png.json      the picture's row of the table, written before its files: a kill between them is mended
+    table.json            place of the table that --csv named, which a run that goes on writes again
     rows.jsonl            all rows, once all are there
     adapted/              with --adapt: the model that was fine-tuned once, as a preset that every process opens
 """
@@ -31,9 +32,11 @@ from panet_keras.presets import read
 from pipeline.errors import PipelineError
 from pipeline.orchestration.cache import digest_path
 from pipeline.row_file import RowFile
+from serving import tracing
 
 PROGRESS = ".progress"
 ADAPTED = "adapted"
+TABLE = "table.json"
 DIGITS = 32
 """Of the digests in `answers.jsonl`, as in the server's audit log."""
 
@@ -74,6 +77,7 @@ class Request:
         }
 
 
+@tracing.traced("pipeline infer")
 def infer(request, query, out, engine, recursive=True, overwrite=False, table=None, format="png"):
     """Segments pictures and folders of them.
 
@@ -105,39 +109,59 @@ def infer(request, query, out, engine, recursive=True, overwrite=False, table=No
         )
     check_format(format, queries)
     inputs = request.support.files + ([request.model] if os.path.exists(request.model) else [])
-    done = functools.partial(_done, out) if goes_on else None
+    keep = functools.partial(_ours, out) if goes_on else None
     # Its own tables may be written again by a run that goes on.
     endings, together = FILES[format]
     own = [] if goes_on else [out / name for name in together]
     tables = [table, *own] if table else [] if goes_on else [out / "predictions.csv", *own]
-    plan_outputs(queries, out, (*ENDINGS, *endings), inputs, overwrite, tables, done)
+    if goes_on and _same_table(out, table):
+        tables = own
+    plan_outputs(queries, out, (*ENDINGS, *endings), inputs, overwrite, tables, keep)
     # A model or support that cannot be used is said once, before anything is written; what takes minutes is
     # done once.
     adapted = out / PROGRESS / ADAPTED
     tuned_before = request.adapt and goes_on and (adapted / "preset.json").is_file()
-    segmenter = None if tuned_before else _segmenter(request)
-    if overwrite:
-        shutil.rmtree(out / PROGRESS, ignore_errors=True)
-    (out / PROGRESS).mkdir(parents=True, exist_ok=True)
-    write_whole(out / PROGRESS / "request.json", json.dumps(request.fingerprint(), indent=1))
-    if segmenter and request.adapt:
-        segmenter.save(adapted)
-    work = _decided(request, segmenter, adapted)
+    with tracing.span("open model"):
+        segmenter = None if tuned_before else _segmenter(request)
+        if overwrite:
+            shutil.rmtree(out / PROGRESS, ignore_errors=True)
+        (out / PROGRESS).mkdir(parents=True, exist_ok=True)
+        write_whole(out / PROGRESS / "request.json", json.dumps(request.fingerprint(), indent=1))
+        if segmenter and request.adapt:
+            segmenter.save(adapted)
+        work = _decided(request, segmenter, adapted)
     source = _source(request)
-    queries.sort(key=lambda item: item.name)
-    told = _map(
-        functools.partial(_segment, work, str(out)),
-        [(str(item.path), item.name) for item in queries],
-        engine,
-        out,
+    tracing.note(
+        images=len(queries),
+        supports=len(source["supports"]),
+        model_digest=source["model_digest"],
+        state=source["state"],
     )
-    rows = RowFile(out / PROGRESS / "rows.jsonl", told)
+    queries.sort(key=lambda item: item.name)
+    with tracing.span("segment"):
+        told = _map(
+            functools.partial(_segment, work, str(out)),
+            [(str(item.path), item.name) for item in queries],
+            engine,
+            out,
+        )
+        rows = RowFile(out / PROGRESS / "rows.jsonl", told)
+        tracing.note(images=len(rows), unreadable=sum(bool(row["error"]) for row in rows))
     from panet_keras.commands.table import write_table
 
-    write_format(format, queries, rows, out)
-    write_table(table or out / "predictions.csv", map(_told, rows))
-    write_answers(out / "answers.jsonl", rows, source)
+    with tracing.span("write"):
+        write_format(format, queries, rows, out)
+        if table:
+            write_whole(out / PROGRESS / TABLE, json.dumps(os.path.realpath(table)))
+        write_table(table or out / "predictions.csv", map(_told, rows))
+        write_answers(out / "answers.jsonl", rows, source)
     return rows, skipped
+
+
+def _same_table(out, table):
+    """Whether an earlier run of `out` has written this table."""
+    file = out / PROGRESS / TABLE
+    return bool(table) and file.is_file() and json.loads(file.read_text("utf-8")) == os.path.realpath(table)
 
 
 def _told(row):
@@ -200,10 +224,24 @@ def _record(out, name):
 
 def _done(out, query):
     """Whether an earlier run has segmented this very picture, and not another one of its name."""
-    files = [_record(out, query.name), *(out / f"{query.stem}{ending}" for ending in ENDINGS)]
-    if not all(file.is_file() for file in files):
-        return False
-    return json.loads(files[0].read_text("utf-8")).get("picture") == _picture(query.path)
+    return all(target.is_file() for target in _targets(out, query)) and _recorded(out, query)
+
+
+def _ours(out, query):
+    """Whether what is there of a picture's files is of an earlier run, whole or cut off before the mask, its last."""
+    mask, overlay = _targets(out, query)
+    return (overlay.is_file() or not mask.exists()) and _recorded(out, query)
+
+
+def _recorded(out, query):
+    """Whether an earlier run has begun to write this very picture's files."""
+    record = _record(out, query.name)
+    return record.is_file() and json.loads(record.read_text("utf-8")).get("picture") == _picture(query.path)
+
+
+def _targets(out, query):
+    """Paths of mask and overlay."""
+    return [out / f"{query.stem}{ending}" for ending in ENDINGS]
 
 
 def _picture(path):
@@ -246,12 +284,16 @@ def _segment(request, out, item):
     record = _record(out, query.name)
     if _done(out, query):
         return record.read_text("utf-8")
-    targets = [out / f"{query.stem}{ending}" for ending in ENDINGS]
-    row = write_answer(_segmenter(request), query, targets, _provenance(request))
-    if not row["error"]:
+
+    def note(row):
         row["picture"] = _picture(query.path)
-    text = json.dumps(row)
-    if not row["error"]:
         record.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(record, text)
-    return text
+        write_whole(record, json.dumps(row))
+
+    targets = _targets(out, query)
+    row = write_answer(_segmenter(request), query, targets, _provenance(request), note)
+    if row["error"]:
+        # With --overwrite an older mask may lie there, of a picture that could be read.
+        for target in targets:
+            target.unlink(missing_ok=True)
+    return json.dumps(row)

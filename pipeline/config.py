@@ -3,6 +3,7 @@ beside it, here only."""
 
 import dataclasses
 import pathlib
+import unicodedata
 
 import yaml
 
@@ -49,10 +50,15 @@ class Source:
             object.__setattr__(
                 self, "name", (place.parent if place.suffix.lower() in (".csv", ".json") else place).name
             )
-        if not self.name or "/" in self.name:
+        if not self.name or "/" in self.name or self.name.startswith("."):
             raise ValueError(
                 f"the source at {self.path} has the name {self.name!r}; expected a plain one: {{path: ..., name: ...}}."
             )
+
+
+def _folded(name):
+    """A name as people tell names apart: without case, its accents composed."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,8 +85,8 @@ class Data:
     split_seed: int = _field(0, range="[0, inf)")
 
     def __post_init__(self):
-        names = [source.name.casefold() for source in self.sources]
-        twice = sorted({source.name for source in self.sources if names.count(source.name.casefold()) > 1})
+        names = [_folded(source.name) for source in self.sources]
+        twice = sorted({source.name for source in self.sources if names.count(_folded(source.name)) > 1})
         if twice:
             raise ValueError(
                 f"data.sources has more than one named {', '.join(twice)}; give each a name of its own."
@@ -263,7 +269,7 @@ def load_config(path=None, settings=()):
 
     Raises:
         ConfigError: no such file, not YAML, an unknown key, a value of another type or out of its range, or
-            `data.path` (and no `data.sources`) or `run.root` not set. The message begins with the line of the
+            `data.path` (and no `data.sources`) or `run.root` not set, or shares of sources that there are not. The message begins with the line of the
             file or the setting that is to blame.
     """
     given = read_file(path, Config) if path is not None else []
@@ -274,6 +280,12 @@ def load_config(path=None, settings=()):
     }.items():
         if not value:
             raise ConfigError(f"{key} is not set; give it in the file or with --set {key}=DIR.")
+    names = [source.name for source in config.data.sources]
+    strangers = sorted(set(config.trainer.recipe.episodes.source_shares) - set(names)) if names else []
+    if strangers:
+        raise ConfigError(
+            f"trainer.recipe.episodes.source_shares has {strangers}, and data.sources has {names}; expected some of these names."
+        )
     return config
 
 

@@ -1,6 +1,8 @@
 """The graph."""
 
 import dataclasses
+import hashlib
+import os
 import pathlib
 
 from pipeline.components import (
@@ -15,6 +17,10 @@ from pipeline.components import (
 )
 
 SCHEMA = pathlib.Path(__file__).parent / "schema" / "bus_uclm.pbtxt"
+PRESETS = pathlib.Path(__file__).parent.parent / "panet_keras" / "presets"
+"""As `panet_keras.presets.FOLDER`, whose import starts TensorFlow."""
+PACKAGED = ("auto", "hed", "imagenet")
+"""Names of weights that come from packages (`panet_keras.encoders.get`)."""
 
 
 def create_pipeline(config):
@@ -39,6 +45,7 @@ def create_pipeline(config):
         test_share=data.test_share,
         split_seed=data.split_seed,
         engine=dataclasses.asdict(config.beam),
+        salt=_salt(data),
     )
     statistics_gen = StatisticsGen(examples=example_gen["examples"], engine=dataclasses.asdict(config.beam))
     schema_gen = SchemaGen(
@@ -52,7 +59,11 @@ def create_pipeline(config):
         stop_on_anomalies=config.validator.stop_on_anomalies,
         go_on=config.validator.go_on,
     )
-    training = Trainer(examples=example_gen["examples"], settings=_trainer_settings(config))
+    training = Trainer(
+        examples=example_gen["examples"],
+        settings=_trainer_settings(config),
+        weights=starting_weights(trainer.recipe),
+    )
     evaluator = Evaluator(
         examples=example_gen["examples"],
         model=training["model"],
@@ -91,6 +102,24 @@ def create_pipeline(config):
         infra_validator,
         pusher,
     ]
+
+
+def starting_weights(recipe):
+    """Paths of the weights that a recipe's training begins from, a tuple: a preset's folder, shipped or one's own, and
+    a file; whether they are there or not. What comes from a package has its version in the cache key."""
+    shipped, weights = PRESETS / recipe.start_from, recipe.model.get("weights")
+    paths = (
+        [shipped if (shipped / "preset.json").is_file() else recipe.start_from] if recipe.start_from else []
+    )
+    paths += [weights] if weights not in (None, *PACKAGED) else []
+    return tuple(str(pathlib.Path(path).resolve()) for path in paths)
+
+
+def _salt(data):
+    """A few digits of what DICOM patients are hashed with: another salt gives other patients, from the same files."""
+    layouts = {source.layout for source in data.sources} or {data.layout}
+    salt = os.environ.get("PANET_DICOM_SALT", "") if "dicom" in layouts else ""
+    return salt and hashlib.sha256(salt.encode(errors="surrogateescape")).hexdigest()[:8]
 
 
 def _trainer_settings(config):

@@ -18,7 +18,8 @@ ITEM = re.compile(r"""\s*(?:('(?:[^']|'')*'|"(?:[^"\\]|\\.)*")\s*|([^,]*))(?:,|$
 """An item of a list on the command line: quoted, or all up to the comma."""
 
 
-VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
+VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})")
+"""Of a shell: what `os.path.expandvars` leaves is none that is set, or more than a name, as ${X:-y}."""
 
 
 class Loader(yaml.SafeLoader):
@@ -42,6 +43,33 @@ Loader.add_constructor("tag:yaml.org,2002:float", _fraction)
 
 class WrongType(Exception):
     """What was written is nothing of the declared type."""
+
+
+def pairs(node, where, above=()):
+    """Keys of a mapping with their value nodes and lines; what `<<` brings in comes before its own, which win.
+
+    Args:
+        node: `yaml.MappingNode`. where: function of a line to whom a message blames. above: keys that lead to it.
+
+    Raises:
+        ConfigError: a key that is no name or is there twice, or a `<<` of something else than mappings.
+    """
+    seen = {}
+    for key, _ in node.value:
+        line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            raise ConfigError(f"{where(line)}: a key is a list or a mapping; expected a name.")
+        if key.tag != "tag:yaml.org,2002:merge" and key.value in seen:
+            name = ".".join((*above, str(key.value)))
+            raise ConfigError(
+                f"{where(line)}: {name} is there already in line {seen[key.value]}; expected each key once."
+            )
+        seen[key.value] = line
+    try:
+        Loader("").flatten_mapping(node)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where(seen['<<'])}: << joins {getattr(error, 'problem', error)}.") from None
+    return [(str(key.value), value, key.start_mark.line + 1) for key, value in node.value]
 
 
 def node_of(text, where):
@@ -105,7 +133,7 @@ def typed_value(hint, source, where):
     if dataclasses.is_dataclass(hint):
         return _instance(hint, source, where)
     if hint is str or (isinstance(hint, type) and issubclass(hint, pathlib.PurePath)):
-        return hint(_text(source))
+        return hint(_text(source, where))
     value = yaml_value(node_of(source, where) if isinstance(source, str) else source)
     if hint is typing.Any:
         return value
@@ -119,7 +147,7 @@ def typed_value(hint, source, where):
     raise WrongType
 
 
-def _text(source):
+def _text(source, where):
     """Text as it was written: a name of digits keeps its zeros, ` #` begins no comment on the command
     line."""
     if isinstance(source, str):
@@ -129,6 +157,11 @@ def _text(source):
         raise WrongType
     if source.tag == "tag:yaml.org,2002:null" and source.value not in ("", "~"):
         raise WrongType
+    if not source.tag.startswith("tag:yaml.org,2002:"):
+        raise ConfigError(
+            f"{where}: {source.tag} {source.value} is a tag of another program's; expected the value itself (a path may have "
+            "$VARIABLE in it)."
+        )
     return source.value
 
 
@@ -162,18 +195,26 @@ def _instance(kind, source, where):
     node = node_of(source, where) if isinstance(source, str) else source
     hints = typing.get_type_hints(kind)
     if isinstance(node, yaml.MappingNode):
-        given = {key.value: value for key, value in node.value}
+        given = {name: value for name, value, _ in pairs(node, lambda line: where)}
     elif isinstance(node, yaml.SequenceNode) and len(node.value) <= len(hints):
         given = dict(zip(hints, node.value))
     else:
         raise WrongType
-    if set(given) - set(hints):
-        raise WrongType
-    rules = {field.name: field.metadata for field in dataclasses.fields(kind)}
-    values = {
-        name: checked(typed_value(hints[name], value, where), rules[name], name, where)
-        for name, value in given.items()
-    }
+    rules, values = {field.name: field.metadata for field in dataclasses.fields(kind)}, {}
+    for name, value in given.items():
+        if name not in hints:
+            near = difflib.get_close_matches(name, hints, 1, 0.4)
+            meant = f"; did you mean {near[0]}?" if near else "."
+            raise ConfigError(
+                f"{where}: unknown key {name} in {shown(node, where)}{meant} Known: {', '.join(hints)}."
+            )
+        try:
+            values[name] = checked(typed_value(hints[name], value, where), rules[name], name, where)
+        except WrongType:
+            came = shown(value, where)
+            raise ConfigError(
+                f"{where}: {name} is {came!r} ({type(came).__name__}) in {shown(node, where)}; expected {described(hints[name])}."
+            ) from None
     try:
         return kind(**values)
     except (ValueError, TypeError) as error:

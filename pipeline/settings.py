@@ -34,6 +34,7 @@ from pipeline.setting_values import (
     checked,
     described,
     node_of,
+    pairs,
     shown,
     typed_value,
     yaml_value,
@@ -89,23 +90,11 @@ def read_file(path, kind):
 
 
 def _flat(node, keys, path):
-    seen = {}
-    for key, _ in node.value:
-        line = key.start_mark.line + 1
-        if not isinstance(key, yaml.ScalarNode):
-            raise ConfigError(f"{path}:{line}: a key is a list or a mapping; expected a name.")
-        if key.tag != "tag:yaml.org,2002:merge" and key.value in seen:
-            name = ".".join((*keys, str(key.value)))
-            raise ConfigError(
-                f"{path}:{line}: {name} is there already in line {seen[key.value]}; expected each key once."
-            )
-        seen[key.value] = line
-    Loader("").flatten_mapping(node)
-    for key, value in node.value:
+    for name, value, line in pairs(node, lambda line: f"{path}:{line}", keys):
         if isinstance(value, yaml.MappingNode) and value.value:
-            yield from _flat(value, (*keys, str(key.value)), path)
+            yield from _flat(value, (*keys, name), path)
         else:
-            yield Given((*keys, str(key.value)), value, f"{path}:{key.start_mark.line + 1}")
+            yield Given((*keys, name), value, f"{path}:{line}")
 
 
 def read_setting(setting):

@@ -11,12 +11,14 @@ from panet_keras.pictures.overlay import draw_mask
 from panet_keras.pictures.provenance import encode
 
 
-def write_answer(segmenter, query, targets, run):
-    """Segments a picture and writes its mask (255 = lesion, with its provenance in text chunks) and its overlay.
+def write_answer(segmenter, query, targets, run, note=None):
+    """Segments a picture and writes its overlay and its mask (255 = lesion, with its provenance in text chunks).
 
     Args:
-        segmenter: `FewShotSegmenter` with a support. query: `Query`. targets: paths of mask and overlay.
+        segmenter: `FewShotSegmenter` with a support. query: `Query`. targets: paths of mask and overlay; the mask
+            is written last, so that where it is, all is.
         run: of `panet_keras.commands.provenance.of_run`.
+        note: function that is called with the row before the first file is written.
 
     Returns:
         Row of `panet_keras.commands.table`. A picture that cannot be read has its reason in `error`, and
@@ -33,13 +35,16 @@ def write_answer(segmenter, query, targets, run):
     mask, overlay = targets
     mask.parent.mkdir(parents=True, exist_ok=True)
     told = of_mask(run, picture, answer.presence)
-    write_whole(mask, encode(answer.mask.astype(np.uint8) * np.uint8(255), told))
-    write_whole(overlay, encode_png(draw_mask(picture, answer.mask)))
     area = round(float(answer.mask.mean()), 8)
-    return {
+    row = {
         "file": query.name,
         "presence": round(answer.presence, 6),
         "area": area,
         "error": "",
         "answer": told["id"],
     }
+    if note:
+        note(row)
+    write_whole(overlay, encode_png(draw_mask(picture, answer.mask)))
+    write_whole(mask, encode(answer.mask.astype(np.uint8) * np.uint8(255), told))
+    return row

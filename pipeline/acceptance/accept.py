@@ -25,8 +25,9 @@ import numpy as np
 from pipeline.acceptance import limits as rules
 from pipeline.acceptance import plan, summary
 from pipeline.acceptance.models import content_digest, find_model, open_model
-from pipeline.errors import PipelineError
+from pipeline.errors import MetadataError, PipelineError
 from pipeline.terminal import Progress
+from serving import tracing
 
 LOG = logging.getLogger(__name__)
 RUN = "AcceptanceRun"
@@ -58,6 +59,7 @@ class Request:
     most: int = 400
 
 
+@tracing.traced("pipeline accept")
 def accept(request):
     """Runs an acceptance; one that was interrupted goes on after its last support set.
 
@@ -74,6 +76,11 @@ def accept(request):
     output = pathlib.Path(request.output).expanduser().resolve()
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise PipelineError(f"--output {output}: is there already; name a new folder for this acceptance.")
+    data = pathlib.Path(request.data).expanduser().resolve()
+    if output.is_relative_to(data):
+        raise PipelineError(
+            f"--output {output}: in the data ({data}), where the next acceptance would read its pictures. Name a folder outside."
+        )
     support = _support(request)
     shots = (len(support.images),) if support else request.shots
     if support:
@@ -81,8 +88,12 @@ def accept(request):
     rules.check_supports(limits, shots)
     place = find_model(request.model)
     known = Lineage(place, request.root)
-    answers = open_model(place)
-    pictures, left_out, layout = _read(request, answers.size, known)
+    with tracing.span("open model"):
+        answers = open_model(place)
+    tracing.note(model_version=answers.version, **{"input.model": known.artifact and known.artifact.id})
+    with tracing.span("read pictures"):
+        pictures, left_out, layout = _read(request, answers.size, known)
+        tracing.note(images=len(pictures.records))
     if support:
         pictures.add_support(support)
         drawn, skipped = (
@@ -97,9 +108,13 @@ def accept(request):
     if not any(one.queries for one in drawn):
         raise PipelineError(f"--data {request.data}: nothing can be scored: {'; '.join(skipped) or left_out}")
     work = _work_folder(output, place, pictures, request, limits)
-    rows = _score(answers, pictures, drawn, work)
-    result = _result(request, limits, place, answers, pictures, rows, skipped, left_out, layout, known)
-    _write(output, result, answers, pictures, drawn, rows, known, place)
+    with tracing.span("score"):
+        rows = _score(answers, pictures, drawn, work)
+    with tracing.span("judge"):
+        result = _result(request, limits, place, answers, pictures, rows, skipped, left_out, layout, known)
+    with tracing.span("write"):
+        blessing = _write(output, result, answers, pictures, drawn, rows, known)
+    tracing.note(accepted=result["accepted"], **{"output.blessing": blessing.id})
     shutil.rmtree(work, ignore_errors=True)
     return result["accepted"], result["reasons"], output
 
@@ -109,7 +124,8 @@ class Lineage:
 
     Attributes:
         root: `run.root`, or None. artifact: of the model, or None. statistics: file of the training
-            statistics, or None. without: why there are none, in words.
+            statistics, or None. without: why there are none, in words. untold: why nobody can tell which
+            pictures the model was trained on, in words; empty where it can be told.
     """
 
     def __init__(self, place, root=None):
@@ -127,14 +143,17 @@ class Lineage:
             self.statistics = found and found.split("train")
         if (place / "preset.json").is_file():
             self.without = f"the preset {place.name} carries no statistics of its training pictures"
+            self.untold = f"the preset {place.name} carries no list of them"
         elif self.artifact is None:
-            self.without = "no run.root is known that made this model; name it with --root"
+            self.without = self.untold = "no run.root is known that made this model; name it with --root"
         else:
             self.without = "the run that made this model has no training statistics any more"
+            there = self.examples is not None and self.examples.path.is_dir()
+            self.untold = "" if there else "the Examples that it was trained on are gone"
 
     def trained_on(self):
         """Digests of the pictures that the model was trained on; empty where that is not known."""
-        if self.examples is None or not self.examples.path.is_dir():
+        if self.untold:
             return set()
         from pipeline.validation.image_checks import read_rows
 
@@ -174,6 +193,8 @@ def _read(request, size, known):
     [records] = sources.read(str(pathlib.Path(request.data).expanduser()), layout)
     pictures = decoded(records, "read")
     seen = np.isin(pictures.digests, list(known.trained_on()))
+    if known.untold:
+        LOG.warning("not told: which of the pictures the model was trained on; %s", known.untold)
     if not seen.any():
         return pictures, "", layout
     taught = set(pictures.patients[seen].tolist())
@@ -249,7 +270,9 @@ def _score(answers, pictures, drawn, work):
     count(0)
     rows = {}
     for one in drawn:
-        made = kept(work / f"{one.name}.json", lambda one=one: score(answers, pictures, one, count))
+        asked = {"supports": len(one.frames), "images": len(one.queries), "kept": one not in left}
+        with tracing.span("support set", **asked):
+            made = kept(work / f"{one.name}.json", lambda one=one: score(answers, pictures, one, count))
         rows.setdefault(one.shots, []).extend(made)
     return rows
 
@@ -289,6 +312,7 @@ def _result(request, limits, place, answers, pictures, rows, skipped, left_out, 
         "no_drift": "" if known.statistics else known.without,
         "skipped": skipped,
         "left_out": left_out,
+        "untold": known.untold,
         "support_dir": request.support_dir,
         "settings": {name: getattr(request, name) for name in ("shots", "repeats", "seed", "most")},
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -315,7 +339,7 @@ def _by_patient(pictures):
     return result
 
 
-def _write(output, result, answers, pictures, drawn, rows, known, place):
+def _write(output, result, answers, pictures, drawn, rows, known):
     from panet_keras.files import build_beside
     from pipeline.acceptance.report import write_report, write_worst
     from pipeline.orchestration.artifacts import AcceptanceBlessing
@@ -334,20 +358,32 @@ def _write(output, result, answers, pictures, drawn, rows, known, place):
         blessing.acceptance.write_text(json.dumps(facts, indent=1, ensure_ascii=False), "utf-8")
         write_report(building / "report.html", result, worst)
     blessing.path = output / "blessing"
-    _record(blessing, result, known, place, output)
+    _record(blessing, result, known, output)
+    return blessing
 
 
-def _record(blessing, result, known, place, output):
-    """Blessing and model become artifacts of the model's metadata store, or of one in the output."""
+def _record(blessing, result, known, output):
+    """Blessing and model become artifacts of the model's metadata store, or of one in the output where there is none or
+    it may not be written, as that of a root that is mounted read-only."""
     from pipeline.lineage.metadata import Metadata
-    from pipeline.orchestration.artifacts import Model
-    from pipeline.orchestration.cache import digest_path, versions
-    from pipeline.orchestration.local_runner import _code_version
+    from pipeline.orchestration.cache import digest_path
 
-    metadata = known.metadata or Metadata(output / "metadata.db")
-    model = known.artifact or Model(place, digest=result["model_digest"])
     blessing.digest = digest_path(blessing.path)
     blessing.properties |= {"data": result["data"], "data_digest": result["data_digest"]}
+    if known.metadata:
+        try:
+            return _put(known.metadata, known.artifact, blessing, result)
+        except MetadataError as error:
+            LOG.warning("the lineage goes into %s: %s", output / "metadata.db", error)
+    _put(Metadata(output / "metadata.db"), None, blessing, result)
+
+
+def _put(metadata, model, blessing, result):
+    from pipeline.orchestration.artifacts import Model
+    from pipeline.orchestration.cache import versions
+    from pipeline.orchestration.local_runner import _code_version
+
+    model = model or Model(result["model"], digest=result["model_digest"])
     name = f"accept-{result['time']}-{os.getpid()}"
     run = metadata.start_run(name, RUN, data=result["data"])
     metadata.put_execution(

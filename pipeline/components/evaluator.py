@@ -1,6 +1,7 @@
 """Evaluator: the protocol on the exported SavedModel, and the blessing."""
 
 import dataclasses
+import hashlib
 import json
 import logging
 import math
@@ -57,6 +58,9 @@ def Evaluator(
         work_dir=work_dir,
     )
     result = summarised(rows, table, test, settings) | {"calibration": calibration, "skipped": skipped}
+    contents = contents_of(examples, test)
+    for file, facts in result["per_image"].items():
+        facts["content"] = contents[file]
     before = json.loads(baseline.evaluation.read_text("utf-8")) if baseline else None
     verdict = judge(result, settings, before)
     result |= {"baseline": verdict.comparison, "notes": verdict.notes}
@@ -112,6 +116,33 @@ def indices(test, files):
     return [place[file] for file in files]
 
 
+def contents_of(examples, test):
+    """Dictionary of each test image's file to a digest of its picture and its mask: other data sets may use the name,
+    too, and masks get corrected."""
+    from pipeline.validation.image_checks import read_rows
+
+    pictures = {row.filename: row.digest for row in read_rows(examples.split("test"), "test")}
+    return {
+        record.filename: hashlib.sha256(pictures[record.filename].encode() + truth.tobytes()).hexdigest()[:32]
+        for record, truth in zip(test.records, test.truths)
+    }
+
+
+def shared(first, second):
+    """What two evaluations scored alike.
+
+    Args:
+        first, second: `per_image` of evaluation.json; of an older version it has no content, and the name counts.
+
+    Returns:
+        Sorted files of the same name, picture and mask; and how many have no more than the name in common.
+    """
+    names = sorted(set(first) & set(second))
+    contents = [[images[name].get("content") for images in (first, second)] for name in names]
+    same = [name for name, pair in zip(names, contents) if None in pair or pair[0] == pair[1]]
+    return same, len(names) - len(same)
+
+
 def summarised(rows, table, test, settings):
     """What evaluation.json says of the scores.
 
@@ -121,7 +152,7 @@ def summarised(rows, table, test, settings):
     Returns:
         Dictionary: headline, table, strata, sources (`by_source`), settings, gallery (name to file, Dice and
             supports), per_image (file to Dice, patient and the
-        support files of each repeat), and supports: the files of all annotated images that were supports of
+        support files of each repeat; evaluation.json has its content, too, of `contents_of`), and supports: the files of all annotated images that were supports of
         the headline.
     """
     from panet_keras.evaluation import by_source, strata
@@ -196,13 +227,17 @@ def judge(result, settings, before):
         notes.append(f"the last blessed model was scored at {before['headline']}; not compared")
     elif list(before["settings"].get("supports", ())) != list(settings["supports"]):
         notes.append("the last blessed model was scored with other supports; not compared")
-    elif not set(before["per_image"]) & set(result["per_image"]):
+    elif not shared(result["per_image"], before["per_image"])[0]:
         notes.append("the last blessed model was scored on other images; not compared")
     else:
-        comparison = _against(result["per_image"], before["per_image"])
+        comparison, changed = _against(result["per_image"], before["per_image"])
+        if changed:
+            notes.append(
+                f"{changed} images have the name of one that the last blessed model was scored on, and another picture or mask; not compared"
+            )
         interval = f"{comparison['mean']:+.3f} Dice ({comparison['low']:+.3f} to {comparison['high']:+.3f})"
         text = f"{interval} against the last blessed model on {comparison['n']} images"
-        if comparison["mean"] < -settings["max_drop"]:
+        if not comparison["mean"] >= -settings["max_drop"]:  # NaN is no proof
             failed.append(f"{text}, a drop of more than evaluator.max_drop {settings['max_drop']}")
         else:
             passed.append(text)
@@ -212,9 +247,9 @@ def judge(result, settings, before):
 def _against(now, before):
     from panet_keras.evaluation import paired_difference
 
-    shared = sorted(set(before) & set(now))
-    dice = [[scores[name]["dice"] for name in shared] for scores in (now, before)]
-    return paired_difference(*dice, [now[name]["patient"] for name in shared])
+    files, changed = shared(now, before)
+    dice = [[scores[name]["dice"] for name in files] for scores in (now, before)]
+    return paired_difference(*dice, [now[name]["patient"] for name in files]), changed
 
 
 def draw(evaluation, result, rows, test, model, predict, size):

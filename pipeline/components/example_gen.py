@@ -27,6 +27,7 @@ def ExampleGen(
     work_dir: WorkDir,
     examples: OutputArtifact[Examples],
     sources: Parameter[tuple] = (),
+    salt: Parameter[str] = "",
 ):
     """Decodes every image and mask, and writes them by split.
 
@@ -42,6 +43,8 @@ def ExampleGen(
         work_dir: where workers leave their findings; a folder that all of them see.
         examples: output.
         sources: name and layout of each source, in dictionaries; empty for the one data set.
+        salt: digits of the salt that DICOM patients are hashed with, for the cache: the salt itself is in the
+            environment.
     """
     from panet_keras.data import patients
     from panet_keras.errors import DataWarning, PANetError

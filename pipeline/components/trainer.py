@@ -3,7 +3,14 @@
 import json
 import logging
 
-from pipeline.orchestration.annotations import InputArtifact, OutputArtifact, Parameter, WorkDir, component
+from pipeline.orchestration.annotations import (
+    InputArtifact,
+    InputPath,
+    OutputArtifact,
+    Parameter,
+    WorkDir,
+    component,
+)
 from pipeline.orchestration.artifacts import Examples, Model
 
 LOG = logging.getLogger(__name__)
@@ -15,6 +22,7 @@ def Trainer(
     settings: Parameter[dict],
     work_dir: WorkDir,
     model: OutputArtifact[Model],
+    weights: InputPath = (),
 ):
     """Trains `PANet` on the train split and writes it as SavedModel and as `.keras`.
 
@@ -23,6 +31,7 @@ def Trainer(
         settings: fields of `pipeline.config.Trainer`.
         work_dir: checkpoints; an interrupted training goes on from the last finished epoch.
         model: output.
+        weights: what the recipe's training begins from, a tuple of paths, for the cache: the recipe names them.
     """
     from panet_keras import export_saved_model, train
     from panet_keras.data import read_examples

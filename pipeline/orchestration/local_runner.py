@@ -26,10 +26,11 @@ import traceback
 from pipeline.config import to_yaml
 from pipeline.errors import ConfigError, MetadataError, PipelineError
 from pipeline.lineage.metadata import Metadata
+from pipeline.orchestration.alone import alone
 from pipeline.orchestration.annotations import Channel
 from pipeline.orchestration.beam import pipeline_options
 from pipeline.orchestration.cache import PROJECT, cache_key, digest_path, is_whole, versions
-from pipeline.pipeline import create_pipeline
+from pipeline.pipeline import create_pipeline, starting_weights
 from serving import tracing
 
 LOG = logging.getLogger(__name__)
@@ -146,32 +147,47 @@ class LocalRunner:
             inputs |= {"previous": previous} if previous else {}
         tracing.note(**_ids("input", inputs))
         key = cache_key(node, inputs, self.root)
-        hit = self._cached(component, key) if self.config.run.cache else None
+        hit = self._cached(component, key)
         if hit:
-            execution, outputs = hit
-            known = self.metadata.facts(execution)
-            facts = {
-                "cache_key": key,
-                "cached_from": execution.id,
-                "summary": known.get("summary", ""),
-                "stop": known.get("stop", ""),
-            }
-            self.metadata.put_execution(component.name, context, inputs, outputs, "CACHED", **facts)
-            return StageResult(component.name, "CACHED", 0.0, known.get("summary", ""), outputs), known.get(
-                "stop"
-            ) or None
-        return self._fresh(node, context, inputs, key)
+            return self._taken(component, context, inputs, key, hit)
+        if not component.work_dir or component.engines:
+            return self._fresh(node, context, inputs, key)
+        # Two runs would write over each other's checkpoints; the second takes what the first has made.
+        with alone(
+            self._work(component, key), lambda: LOG.info("      waiting for another run, at the same stage")
+        ) as waited:
+            hit = self._cached(component, key) if waited else None
+            if hit:
+                shutil.rmtree(self._work(component, key), ignore_errors=True)
+                return self._taken(component, context, inputs, key, hit)
+            return self._fresh(node, context, inputs, key)
+
+    def _work(self, component, key):
+        return self.root / "work" / f"{component.name}-{key[:16]}"
+
+    def _taken(self, component, context, inputs, key, hit):
+        execution, outputs = hit
+        known = self.metadata.facts(execution)
+        facts = {
+            "cache_key": key,
+            "cached_from": execution.id,
+            "summary": known.get("summary", ""),
+            "stop": known.get("stop", ""),
+        }
+        self.metadata.put_execution(component.name, context, inputs, outputs, "CACHED", **facts)
+        return StageResult(component.name, "CACHED", 0.0, known.get("summary", ""), outputs), known.get(
+            "stop"
+        ) or None
 
     def _cached(self, component, key):
-        hit = self.metadata.find_cached(component.name, key)
-        if hit is None:
-            return None
-        outputs = hit[1]
-        if not all(map(is_whole, outputs.values())) or (
-            component.still_valid and not component.still_valid(outputs)
-        ):
-            return None
-        return hit
+        """The newest execution with this key whose outputs are as they were, or None."""
+        for hit in self.metadata.with_key(component.name, key) if self.config.run.cache else ():
+            outputs = hit[1]
+            if all(map(is_whole, outputs.values())) and (
+                not component.still_valid or component.still_valid(outputs)
+            ):
+                return hit
+        return None
 
     def _fresh(self, node, context, inputs, key):
         component = node.component
@@ -184,7 +200,7 @@ class LocalRunner:
             **inputs,
             **outputs,
         }
-        work = self.root / "work" / f"{component.name}-{key[:16]}"
+        work = self._work(component, key)
         if component.work_dir:
             work.mkdir(parents=True, exist_ok=True)
             arguments[component.work_dir] = str(work)
@@ -256,6 +272,12 @@ def check(config):
             signer(config.pusher.signing_key)
         except (PipelineError, ValueError) as error:
             raise ConfigError(f"pusher.signing_key: {error}") from None
+    for path in map(pathlib.Path, starting_weights(config.trainer.recipe)):
+        if not (path.is_file() or (path / "preset.json").is_file()):
+            raise ConfigError(
+                f"trainer.recipe begins from {path}: neither a file of weights nor a preset's folder, with a preset.json. Correct "
+                "trainer.start_from (a preset's name or folder) or trainer.weights."
+            )
     if schema and not pathlib.Path(schema).is_file():
         raise ConfigError(
             f"validator.schema is {schema}: no such file; expected a schema in text form, or nothing for the committed one."
@@ -264,6 +286,14 @@ def check(config):
         raise ConfigError(
             f"pusher.destination is {destination}, which is a file; expected a folder, which is made if it is not there."
         )
+    read = config.data.paths if config.data.sources else (config.data.paths,)
+    for key, place in {"run.root": config.run.root, "pusher.destination": destination}.items():
+        inside = [path for path in read if place and pathlib.Path(place).resolve().is_relative_to(path)]
+        if inside:
+            raise ConfigError(
+                f"{key} is {place}, in the data ({inside[0]}): the next run would read there what this one writes, pictures of its "
+                "report among them. Name a folder outside."
+            )
     pipeline_options(dataclasses.asdict(config.beam))
 
 

@@ -56,6 +56,11 @@ def run(arguments):
             f"--threshold {unknown[0]}=...: no such feature; expected one of {list(drift.WORDS)}."
         )
     found = drift.compare(training, own, given, given.get(None, drift.THRESHOLD))
+    if not found:
+        raise PipelineError(
+            f"--statistics {arguments.statistics}: {count} answers, and no fact of them that the training statistics have, too (found "
+            f"{sorted(own)}); expected some of {list(drift.WORDS)}. Nothing was compared."
+        )
     moved = any(one.moved for one in found)
     if arguments.json:
         rows = [{**dataclasses.asdict(one), "moved": one.moved} for one in found]
@@ -101,11 +106,14 @@ def joined(parts):
     """Features and number of answers of several periods together."""
     import numpy as np
 
-    from pipeline.validation.drift import Numbers
+    from pipeline.validation.drift import Numbers, Texts
 
     result = {}
     for name in dict.fromkeys(name for features, _ in parts for name in features):
         found = [features[name] for features, _ in parts if name in features]
+        if isinstance(found[0], Texts):
+            result[name] = _joined_texts([(features[name], n) for features, n in parts if name in features])
+            continue
         low, high, counts = (np.concatenate([getattr(one, key) for one in found]) for key in KEYS)
         weights = [one.counts.sum() for one in found]
         result[name] = Numbers(
@@ -117,13 +125,25 @@ def joined(parts):
 KEYS = ("low", "high", "counts")
 
 
+def _joined_texts(parts):
+    """Shares of several periods together; parts are pairs of `Texts` and number of answers."""
+    from pipeline.validation.drift import Texts
+
+    total, shares = sum(count for _, count in parts), {}
+    for texts, count in parts:
+        for value, share in texts.shares.items():
+            shares[value] = shares.get(value, 0.0) + share * count / total
+    return Texts(shares)
+
+
 def text(found, own, training, count):
     """For people."""
     from pipeline.validation.drift import FEWEST, WORDS
 
     lines = [f"{count} answers; {'moved' if any(one.moved for one in found) else 'nothing moved'}"]
     for one in found:
-        seen = own[one.feature].counts.sum()
+        numbers = getattr(own[one.feature], "counts", None)
+        seen = count if numbers is None else numbers.sum()
         few = f" (only {seen:.0f} pictures: this says little)" if seen < FEWEST else ""
         mark = "MOVED" if one.moved else "  as in training"
         lines.append(f"{mark}: {one.text}; {one.measure} {one.value:.2f}, threshold {one.threshold:g}{few}")

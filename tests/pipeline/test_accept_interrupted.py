@@ -11,6 +11,9 @@ from PIL import Image
 from panet_keras.data import load_bus_uclm
 from pipeline.__main__ import main
 from pipeline.acceptance import accept, report
+from pipeline.errors import MetadataError
+from pipeline.lineage.metadata import Metadata
+from pipeline.orchestration.artifacts import Examples, Model
 from pipeline.terminal import show_log
 
 
@@ -103,7 +106,7 @@ def test_what_was_scored_before_ctrl_c_is_kept_and_the_page_is_whole(
     assert pictures and pictures == sorted(path.name for path in (whole / "worst").iterdir())
 
 
-def test_a_fixed_support_set_is_scored_on_all_other_patients(phantom, made, tmp_path, monkeypatch):
+def test_a_fixed_support_set_is_scored_on_all_other_patients(phantom, made, tmp_path, monkeypatch, spans):
     records = load_bus_uclm(phantom)
     support, limits = tmp_path / "support", tmp_path / "limits.yaml"
     (support / "normals").mkdir(parents=True)
@@ -124,6 +127,18 @@ def test_a_fixed_support_set_is_scored_on_all_other_patients(phantom, made, tmp_
     scored = {records[row["query"]].patient for row in told["rows"][str(lesions)]}
     assert scored == {"PHAB", "PHAC", "PHAD"} and len(told["rows"][str(lesions)]) == 9
     assert "PHAA" not in page(output).partition("worst/")[2]
+    *stages, run = spans()
+    parts = ["open model", "read pictures", "support set", "score", "judge", "write"]
+    assert (run.name, [span.name for span in stages]) == ("pipeline accept", parts)
+    below = {span.name: span.parent.span_id for span in stages}
+    assert below.pop("support set") == stages[3].context.span_id and set(below.values()) == {
+        run.context.span_id
+    }
+    [blessing] = Metadata(output / "metadata.db").all_artifacts("AcceptanceBlessing")
+    facts = {"accepted": True, "model_version": Answers.version, "output.blessing": blessing.id}
+    assert dict(run.attributes) == {f"panet.{name}": value for name, value in facts.items()}
+    assert dict(stages[1].attributes) == {"panet.images": 12}
+    assert dict(stages[2].attributes) == {"panet.supports": len(own), "panet.images": 9, "panet.kept": False}
 
     # Interrupted, and the mask of a support was corrected since: what was scored with the old one does not count.
     again = tmp_path / "again"
@@ -137,6 +152,40 @@ def test_a_fixed_support_set_is_scored_on_all_other_patients(phantom, made, tmp_
     assert main(command(phantom, again, *more)) == 0
     assert scores(again)["rows"] != told["rows"]
     shutil.rmtree(again)
+
+
+def test_a_store_that_may_not_be_written_costs_no_acceptance(phantom, made, tmp_path, monkeypatch, capsys):
+    """A root may be mounted read-only, and the Examples of it be gone."""
+    known = Metadata(tmp_path / "root" / "metadata.db")
+    run = known.start_run("r1")
+    examples, model = Examples(tmp_path / "gone", digest="e"), Model(tmp_path / "root" / "m", digest="m")
+    known.put_execution("ExampleGen", run, {}, {"examples": examples}, "COMPLETE")
+    known.put_execution("Trainer", run, {"examples": examples}, {"model": model}, "COMPLETE")
+    model.serving.mkdir(parents=True)
+    (model.serving / "saved_model.pb").write_bytes(b"x")
+    limits, output = tmp_path / "limits.yaml", tmp_path / "out"
+    limits.write_text("supports: 1\n" + "".join(f"{name}: null\n" for name in LIMITS))
+
+    def refuse(self, *_, **__):
+        if self.root == tmp_path / "root":
+            raise MetadataError("metadata.db: attempt to write a readonly database")
+        return start(self, *_, **__)
+
+    start = Metadata.start_run
+    monkeypatch.setattr(Metadata, "start_run", refuse)
+    asked = [*command(phantom, output, "--limits", str(limits))]
+    asked[2] = str(model.path)
+    assert main(asked) == 0
+    said = capsys.readouterr().err
+    assert f"the lineage goes into {output / 'metadata.db'}: metadata.db: attempt to write" in said
+    assert "the Examples that it was trained on are gone" in said
+    assert "Not told: which of the pictures the model was trained on; the Examples that" in page(output)
+    [blessing] = Metadata(output / "metadata.db").all_artifacts("AcceptanceBlessing")
+    assert blessing.path == output / "blessing" and known.all_artifacts("AcceptanceBlessing") == []
+
+    assert main(command(phantom, phantom / "accepted")) == 1
+    assert f"--output {phantom / 'accepted'}: in the data" in capsys.readouterr().err
+    assert not (phantom / "accepted").exists()
 
 
 LIMITS = (

@@ -308,4 +308,27 @@ def test_what_a_server_was_asked_is_compared_with_the_training(tmp_path, capsys)
     assert code == 1 and "no such feature" in out.err
     assert "saved_model.pb: no statistics in it" in drifted(tmp_path / "serving")[1].err
     assert "no file of statistics" in drifted(tmp_path / "nowhere")[1].err
+    bare = tmp_path / "bare.pb"
+    from tensorflow_metadata.proto.v0 import statistics_pb2
+
+    bare.write_bytes(statistics_pb2.DatasetFeatureStatisticsList(datasets=[{}]).SerializeToString())
+    code, out = drifted(bare)
+    assert code == 1 and "0 answers, and no fact of them" in out.err and "Nothing was compared" in out.err
     assert "several versions; name one of" in drifted(tmp_path)[1].err
+
+
+def test_statistics_of_texts_are_compared_and_nothing_in_common_is_no_all_clear(tmp_path):
+    """TFDV's own files, as StatisticsGen writes them, have the label, too."""
+    from pipeline.validation.drift_command import joined, text
+
+    texts, numbers = drift.Texts, drift.Numbers
+    parts = [
+        ({"label": texts({"Benign": 1.0}), "image/width": numbers.of([8.0] * 30)}, 30),
+        ({"label": texts({"Benign": 0.5, "Normal": 0.5})}, 10),
+    ]
+    own, count = joined(parts)
+    assert count == 40 and own["label"].shares == {"Benign": (30 + 5) / 40, "Normal": 5 / 40}
+    training = {"label": texts({"Normal": 1.0})}
+    [moved] = drift.compare(training, own)
+    assert moved.moved and moved.value == pytest.approx(35 / 40)
+    assert "MOVED: label Benign: 88% against 0% in training" in text([moved], own, training, count)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 
 import numpy as np
@@ -12,6 +13,7 @@ from panet_keras.data import load_bus_uclm
 from panet_keras.pictures.provenance import read_provenance
 from pipeline.__main__ import main
 from pipeline.lineage import answers
+from serving import tracing
 
 
 @pytest.fixture
@@ -113,6 +115,63 @@ def test_same_masks_on_every_engine(saved, folder, phantom, tmp_path, capsys):
         == 0
     )
     assert not np.array(Image.open(here / "a_mask.png")).any() and (here / "new.csv").is_file()
+
+
+def test_a_run_cut_off_between_the_files_of_a_picture_goes_on(
+    saved, folder, phantom, tmp_path, monkeypatch, spans
+):
+    """The record is written before the overlay, and the mask last: no moment of a kill leaves files that the next run
+    does not know."""
+    from panet_keras.commands import answer
+
+    out, table = tmp_path / "out", tmp_path / "table.csv"
+    (folder / "c.png").unlink()
+    pair = f"{phantom}/images/PHAA_000.png={phantom}/masks/PHAA_000.png"
+    common = ["infer", "--model", str(saved), "--size", "64", "64", "--support", pair]
+    command = [*common, "--query", str(folder), "--out", str(out), "--csv", str(table)]
+    monkeypatch.setattr(tracing, "stop", lambda: None)  # the fixture's spans go on
+    write = answer.write_whole
+    for name in ("a_overlay.png", "d_mask.png", "deep/b_mask.png"):
+
+        def killed(path, content, name=name):
+            if path == out / name:
+                raise KeyboardInterrupt
+            write(path, content)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(answer, "write_whole", killed)
+            assert main(command) == 130
+        assert not (out / name).exists() and not table.exists()
+    assert (out / "d_overlay.png").is_file() and (out / ".progress" / "a.png.json").is_file()
+    first = (out / "a_mask.png").stat().st_mtime_ns
+    before = len(spans())
+    assert main(command) == 0 and (out / "a_mask.png").stat().st_mtime_ns == first
+    rows = list(csv.DictReader(table.open()))
+    assert [row["file"] for row in rows] == ["a.png", "d.jpg", "deep/b.png"] and all(
+        row["answer"] for row in rows
+    )
+    # A table of its own is written again; one of somebody else's is not.
+    assert main(command) == 0
+    (tmp_path / "other.csv").write_text("mine")
+    assert main([*command[:-1], str(tmp_path / "other.csv")]) == 1
+
+    *stages, run = spans()[before : before + 4]
+    assert (run.name, [span.name for span in stages]) == (
+        "pipeline infer",
+        ["open model", "segment", "write"],
+    )
+    assert {span.parent.span_id for span in stages} == {run.context.span_id}
+    line = json.loads((out / "answers.jsonl").read_text().splitlines()[0])
+    told = {"images": 3, "supports": 1, "model_digest": line["model_digest"], "state": line["state"]}
+    assert dict(run.attributes) == {f"panet.{name}": value for name, value in told.items()}
+    assert dict(stages[1].attributes) == {"panet.images": 3, "panet.unreadable": 0}
+    assert not [value for span in spans() for value in span.attributes.values() if "a.png" in str(value)]
+
+    # Anew, and a picture that was readable is not any more: no old mask is left for it.
+    (folder / "d.jpg").write_bytes(b"broken")
+    assert main([*command, "--overwrite"]) == 1
+    assert not (out / "d_mask.png").exists() and not (out / "d_overlay.png").exists()
+    assert (out / "a_mask.png").is_file()
 
 
 def test_mistakes_are_said_before_anything_is_written(saved, folder, phantom, tmp_path, capsys):
@@ -232,3 +291,11 @@ def test_the_model_is_adapted_once_for_all(saved, scanner, quick_tuning, tmp_pat
     calibrated = ["infer", "--model", str(saved), *command, "--out", str(tmp_path / "calibrated")]
     assert main(calibrated) == 0
     assert capsys.readouterr().err.count("set by 4 annotated pictures and 2 normal frames") == 1
+
+
+def test_a_name_that_is_no_utf_8_costs_no_table(tmp_path):
+    from panet_keras.commands.table import write_table
+
+    row = {"file": os.fsdecode(b"b\xff.png"), "presence": 0.5, "area": 0.1, "error": "", "answer": "id"}
+    write_table(tmp_path / "t.csv", [row])
+    assert (tmp_path / "t.csv").read_bytes().splitlines()[1] == b"b\xff.png,0.5,0.1,,id"

@@ -72,7 +72,7 @@ def test_committed_configurations_load_and_round_trip(name, tmp_path):
         (["data.sources=[{layout: csv}]"], "a source has no path; expected {path: FOLDER or CSV FILE"),
         (
             ["data.sources=[{path: a, layot: csv}]"],
-            r"expected a list \[..., ...\] of \{path, layout, name, share\}",
+            r"unknown key layot in .*; did you mean layout\? Known: path, layout, name, share",
         ),
         (["data.sources=[{path: a, layout: cvs}]"], "layout is 'cvs'; expected one of .*did you mean csv"),
         (["data.sources=[{path: a, share: -1}]"], r"share is -1.0; expected a number in \[0, inf\)"),
@@ -121,6 +121,25 @@ def test_a_wrong_setting_is_blamed_on_the_command_line(settings, message, tmp_pa
         ("- a\n", "bad.yaml: found a list; expected sections: data, run"),
         ("trainer: [", "bad.yaml: not YAML"),
         ("data: &d {path: *d}\n", "bad.yaml: a section that is part of itself .an alias"),
+        # Inside lists as in sections.
+        ("data:\n  sources:\n  - path: /x\n    path: /y\n", "bad.yaml:2: path is there already in line 3"),
+        (
+            "data: {sources: [{path: /x, layot: csv}]}\n",
+            "unknown key layot in .*; did you mean layout. Known: path",
+        ),
+        ("data: {sources: [{path: /x, share: much}]}\n", r"share is 'much' \(str\) in .*; expected float"),
+        ("data: {sources: [{path: ..}]}\n", r"the source at \.\. has the name '\.\.'; expected a plain one"),
+        (
+            "data: {sources: [{path: /x, name: Köln}, {path: /y, name: Ko\u0308ln}]}\n",
+            "more than one named K",
+        ),
+        (
+            "data: {sources: [{path: /x, name: B}]}\ntrainer: {source_shares: {A: 1}}\n",
+            r"source_shares has \['A'\], and data.sources has \['B'\]",
+        ),
+        ("trainer:\n  <<: 3\n", "bad.yaml:2: << joins expected a mapping or list of mappings"),
+        ("data: {path: !env DATA}\n", "bad.yaml:1: !env DATA is a tag of another program's"),
+        ("run:\n  root: ${OUT:-runs}\n", r"run.root is .*, and there is no variable \$\{OUT:-runs\}"),
     ],
 )
 def test_a_wrong_file_is_blamed_with_its_line(text, message, tmp_path):
@@ -273,7 +292,10 @@ def test_the_last_of_several_settings_wins():
         (["trainer.kind=linear"], r"is 'linear' \(str\); expected one of \['cosine', 'flat'\]"),
         (["trainer.episodes.seed=x"], r"expected int or nothing \(null\)"),
         (["trainer.model=5"], "trainer.model is 5; expected keys: encoder, head"),
-        (["trainer.mix=[{shot: 2}]"], r"expected a list \[..., ...\] of \{shots, size, seed, shares\}"),
+        (
+            ["trainer.mix=[{shot: 2}]"],
+            r"unknown key shot in .*; did you mean shots\? Known: shots, size, seed, shares",
+        ),
         (["trainer.weights.C=1"], "unknown key trainer.weights.C. Known: St. Ä, B"),
         (["trainer.steps=13"], "^--set trainer.steps=13: 13 steps bring bad luck"),
     ],
@@ -292,6 +314,8 @@ COCO = {"images": [{"id": 1, "file_name": "b.png"}], "annotations": []}
         ("set.csv", "image,mask\npictures/a.png,pictures/b.png|nowhere.png\n"),
         ("set.csv", "image;mask\npictures/a.png;pictures/b.png\n"),
         ("set.csv", "image\tmask\npictures\\a.png\tpictures\\b.png\n"),
+        ("table.tsv", "image\tmask\npictures/a.png\tpictures/b.png\n"),
+        ("table", "image;mask\npictures/a.png;pictures/b.png\n"),
         ("set.csv", "sep=;\nmask\n'pictures/b.png'\n".replace("'", '"')),
         ("pictures.json", json.dumps(COCO).replace("b.png", "pictures/b.png")),
         ("annotations/c.json", json.dumps(COCO).replace("b.png", "../pictures/b.png")),
@@ -317,5 +341,69 @@ def test_a_data_set_changes_when_one_of_its_pictures_does(tmp_path, index, text)
     (tmp_path / "pictures" / "other.png").write_text("changed")
     assert (digest_path(place) == first) is (text is not None)
     first = digest_path(place)
+    if place.is_dir():
+        # What Jupyter, git and a look into the folder leave there is no data.
+        for name in (
+            ".ipynb_checkpoints/b.png",
+            "sub/.git/index.json",
+            "Thumbs.db",
+            "__MACOSX/b.png",
+            ".DS_Store",
+        ):
+            (place / name).parent.mkdir(parents=True, exist_ok=True)
+            (place / name).write_text("x")
+        assert digest_path(place) == first
     (tmp_path / "pictures" / "b.png").write_text("changed")
     assert digest_path(place) != first
+
+
+def test_what_decides_a_result_and_is_no_setting_counts_in_the_key(tmp_path, monkeypatch):
+    """Weights that a training begins from, by content; and the salt of DICOM patients, where there are any."""
+    from pipeline.orchestration.cache import cache_key
+    from pipeline.pipeline import create_pipeline
+
+    def keys(*settings):
+        config = load_config(None, [f"data.path={tmp_path}/data", "run.root=/r", *settings])
+        nodes = {node.component.name: node for node in create_pipeline(config)}
+        return cache_key(nodes["ExampleGen"], {}), cache_key(nodes["Trainer"], {})
+
+    preset, weights = tmp_path / "preset", tmp_path / "w.h5"
+    preset.mkdir()
+    (preset / "preset.json").write_text("{}")
+    for place, setting in (
+        (preset / "weights.npz", f"trainer.start_from={preset}"),
+        (weights, f"trainer.weights={weights}"),
+    ):
+        place.write_text("before")
+        first = keys(setting)
+        os.utime(place, (1, 1))
+        assert keys(setting) == first
+        place.write_text("after!")
+        assert keys(setting)[0] == first[0] and keys(setting)[1] != first[1]
+    shipped = {
+        node.component.name: node
+        for node in create_pipeline(
+            load_config(None, ["data.path=/d", "run.root=/r", "trainer.start_from=bus_uclm_lite0"])
+        )
+    }["Trainer"].arguments["weights"]
+    assert [pathlib.Path(path).parts[-3:] for path in shipped] == [
+        ("panet_keras", "presets", "bus_uclm_lite0")
+    ]
+
+    for layout, counts in (
+        ("data.layout=dicom", True),
+        ("data.sources=[[a, dicom], [b]]", True),
+        ("data.layout=csv", False),
+    ):
+        monkeypatch.setenv("PANET_DICOM_SALT", "one")
+        first = keys(layout)
+        monkeypatch.setenv("PANET_DICOM_SALT", "another")
+        assert (keys(layout)[0] != first[0]) is counts and keys(layout)[1] == first[1]
+
+
+def test_a_source_may_take_what_another_has(tmp_path):
+    text = "data:\n  sources:\n  - &a {path: /x, layout: folder, share: 2}\n  - {<<: *a, path: /y, name: b}\n"
+    (tmp_path / "c.yaml").write_text(text)
+    first, second = load_config(tmp_path / "c.yaml", ["run.root=/r"]).data.sources
+    assert (first.name, first.layout, first.share) == ("x", "folder", 2.0)
+    assert second == dataclasses.replace(first, path="/y", name="b")

@@ -1,4 +1,7 @@
+import logging
 import sqlite3
+import threading
+import time
 
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
@@ -7,7 +10,7 @@ from pipeline.config import load_config
 from pipeline.errors import MetadataError
 from pipeline.lineage import queries
 from pipeline.lineage.metadata import OUTPUT, Metadata, state_name
-from pipeline.orchestration.annotations import InputArtifact, OutputArtifact, Parameter, component
+from pipeline.orchestration.annotations import InputArtifact, OutputArtifact, Parameter, WorkDir, component
 from pipeline.orchestration.artifacts import Examples, ExampleStatistics, Model, PushedModel
 from pipeline.orchestration.cache import digest_path
 from pipeline.orchestration.local_runner import LocalRunner
@@ -184,6 +187,52 @@ def test_what_the_cache_takes_and_how_an_interrupted_run_is_told(tmp_path, capsy
     stopped = runner.metadata.executions(context)[-1]
     assert state_name(stopped) == "CANCELED" and runner.metadata.facts(stopped)["error"] == "interrupted"
     assert runner.metadata.artifacts_of(stopped.id, OUTPUT) == {}
+
+
+HELD, GO = threading.Event(), threading.Event()
+
+
+@component
+def Slow(times: Parameter[int], work_dir: WorkDir, model: OutputArtifact[Model]):
+    CALLS.append("Slow")
+    HELD.set()
+    assert GO.wait(60)
+    (model.path / "weights").write_text("w")
+
+
+def test_two_runs_at_one_stage_do_not_write_over_each_other_s_checkpoints(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("pipeline"), "propagate", True)
+    caplog.set_level(logging.INFO)
+    told = {}
+
+    def run(name):
+        runner = LocalRunner(load_config(None, ["data.path=/d", f"run.root={tmp_path}"]))
+        context = runner.metadata.start_run(name)
+        told[name] = runner._execute(Slow(times=1), context, [])[0]
+
+    CALLS.clear()
+    first, second = (threading.Thread(target=run, args=(name,)) for name in ("first", "second"))
+    first.start()
+    assert HELD.wait(60)
+    second.start()
+    while "waiting for another run" not in caplog.text:
+        assert second.is_alive()
+        time.sleep(0.01)
+    GO.set()
+    for thread in (first, second):
+        thread.join(60)
+    assert CALLS == ["Slow"] and [told[name].state for name in ("first", "second")] == ["COMPLETE", "CACHED"]
+    assert not list((tmp_path / "work").iterdir())
+
+
+def test_an_older_copy_does_where_the_newest_is_damaged(tmp_path):
+    runner = LocalRunner(load_config(None, ["data.path=/d", f"run.root={tmp_path}", "run.cache=false"]))
+    context = runner.metadata.start_run("r1")
+    first, second = (runner._execute(Steady(times=1), context, [])[0].outputs["model"] for _ in range(2))
+    (second.path / "weights").unlink()
+    cached = LocalRunner(load_config(None, ["data.path=/d", f"run.root={tmp_path}"]))
+    result = cached._execute(Steady(times=1), context, [])[0]
+    assert result.state == "CACHED" and result.outputs["model"].id == first.id
 
 
 def test_a_run_that_was_killed_is_told_from_one_at_work(tmp_path, python):

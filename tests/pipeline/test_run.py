@@ -462,10 +462,18 @@ def test_choices_are_those_of_the_code_behind_them():
         ("validator.schema=/nowhere.pbtxt", "validator.schema is /nowhere.pbtxt: no such file"),
         (f"pusher.destination={__file__}", "which is a file; expected a folder"),
         ("beam.runner=DirctRunner", "beam.runner is 'DirctRunner'"),
+        (
+            "trainer.start_from=bus_mutli",
+            "trainer.recipe begins from .*/bus_mutli: neither a file of weights nor",
+        ),
+        ("trainer.weights=/nowhere.h5", "trainer.recipe begins from /nowhere.h5: neither"),
+        ("data.path={tmp}", "run.root is .*, in the data .*Name a folder outside"),
+        ("data.sources=[[/a], [{tmp}, folder]]", "run.root is .*, in the data"),
+        ("pusher.destination=/nowhere/served", "pusher.destination is /nowhere/served, in the data"),
     ],
 )
 def test_what_a_later_stage_would_stumble_over_is_refused_before_the_first(setting, message, tmp_path):
-    runner = LocalRunner(config("/nowhere", tmp_path, setting))
+    runner = LocalRunner(config("/nowhere", tmp_path, setting.format(tmp=tmp_path.parent)))
     with pytest.raises(ConfigError, match=message):
         runner.run()
     assert runner.metadata.runs() == []

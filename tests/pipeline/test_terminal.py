@@ -44,8 +44,10 @@ def test_anomalies_are_named():
     assert summary(found) == "3 anomalies: DUPLICATE_IMAGE; let pass: MASK_SIZE (2)"
 
 
-def scores(dice, headline="cross-patient, 1 shot", images=("a.png", "b.png"), supports=()):
+def scores(dice, headline="cross-patient, 1 shot", images=("a.png", "b.png"), supports=(), contents=None):
     per_image = {name: {"dice": dice, "patient": name} for name in images}
+    for name, content in (contents or {}).items():
+        per_image[name]["content"] = content
     table = {headline: {"dice": {"mean": dice}}}
     return {"headline": headline, "table": table, "per_image": per_image, "settings": {"supports": supports}}
 
@@ -94,12 +96,31 @@ SETTINGS = {"min_dice": 0.5, "max_drop": 0.02, "supports": (), "quick": False}
             ["with other supports; not compared"],
         ),
         (0.6, None, True, False, ["evaluator.quick is a look"], ["no blessed model before this one"]),
+        # Another data set's pictures of the same names, or masks that were corrected, are no yardstick.
+        (
+            0.6,
+            scores(0.9, contents={"a.png": "other", "b.png": "other"}),
+            False,
+            True,
+            ["mean Dice"],
+            ["scored on other images; not compared"],
+        ),
+        (
+            0.6,
+            scores(0.6, contents={"a.png": "A", "b.png": "other"}),
+            False,
+            True,
+            ["mean Dice", r"\+0.000 Dice .* on 1 images"],
+            ["1 images have the name .* another picture or mask; not compared"],
+        ),
+        (0.6, scores(float("nan")), False, False, ["nan Dice .* a drop of more than"], []),
     ],
 )
 def test_a_blessing_has_reasons_and_notes_apart(dice, before, quick, blessed, reasons, notes):
     import re
 
-    verdict = judge(scores(dice), SETTINGS | {"quick": quick}, before)
+    now = scores(dice, contents={"a.png": "A", "b.png": "B"})
+    verdict = judge(now, SETTINGS | {"quick": quick}, before)
     assert verdict.blessed is blessed
     for found, expected in ((verdict.reasons, reasons), (verdict.notes, notes)):
         assert len(found) == len(expected) and all(

@@ -29,15 +29,15 @@ def find_file(folder, name):
 
 
 def named_files(index):
-    """Files that a CSV file's cells, a COCO file's images or a LabelMe file's picture name.
+    """Files that a table's cells, a COCO file's images or a LabelMe file's picture name.
 
     Args:
-        index: `pathlib.Path`.
+        index: `pathlib.Path`; with any ending but .json a table, which often ends in .tsv or .txt.
 
     Returns:
         List of `pathlib.Path`; empty for a file of another kind.
     """
-    if index.suffix.lower() == ".csv":
+    if index.suffix.lower() != ".json":
         from panet_keras.data.readers.table import read_rows
 
         try:
