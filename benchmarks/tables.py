@@ -291,6 +291,41 @@ def devices(table):
     return markdown(["", *heads, "file", "Dice"], lines)
 
 
+def loop(totals):
+    """Rows of `benchmarks.annotation`: means over the orders, least and most beside them where they differ."""
+
+    def ends(found, form):
+        mean, least, most = (format(value, form) for value in found)
+        return mean if least == most else f"{mean} ({least} to {most})"
+
+    lines = [
+        [
+            way,
+            ends(row["accepted"], ".0f"),
+            ends(row["pixels_share"], ".0%"),
+            ends(row["strokes_share"], ".0%"),
+        ]
+        for way, row in totals.items()
+    ]
+    return markdown(["way", "accepted as proposed", "pixels, of by hand", "strokes, of by hand"], lines)
+
+
+def page_proposals(found):
+    """Rows of `benchmarks.annotation_speed`, part proposals."""
+    lines = [
+        [
+            name,
+            f"{row['proposals']:,}",
+            f"{1000 * row['seconds of each']:.0f}",
+            f"{1000 * row['processor seconds of each']:.0f}",
+            f"{row['in a minute']:,.0f}",
+        ]
+        for name, row in found.items()
+        if isinstance(row, dict)
+    ]
+    return markdown(["proposals", "number", "ms each", "ms of the processor", "in a minute"], lines)
+
+
 def latency(seconds):
     """Rows of `benchmarks.serving`: a request's time."""
     return markdown(["request", "ms"], [[name, f"{1000 * value:.0f}"] for name, value in seconds.items()])
@@ -438,6 +473,9 @@ TABLES = {
     "cold_start": ("cold_start", "table", cold_start),
     "request_parts": ("request_parts", "processor, ms", request_parts),
     "devices": ("devices", "table", devices),
+    "loop": ("annotation", "totals", loop),
+    "loop_thyroid": ("annotation_thyroid", "totals", loop),
+    "page_proposals": ("annotation_speed", "proposals", page_proposals),
     "latency": ("serving", "latency, s", latency),
     "throughput": ("serving", "segment per second, by clients", throughput),
     "soak": ("soak", "by kind and status", soak),

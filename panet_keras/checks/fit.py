@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from panet_keras.checks.class_weight import with_pixel_weights
-from panet_keras.checks.inputs import assert_values, said
+from panet_keras.checks.inputs import assert_values, check_labels, check_shapes, said
 from panet_keras.errors import PANetError
 
 
@@ -35,6 +35,7 @@ class FitChecks:
             _refuse_endless(
                 validation, given.get("validation_steps"), "fit", "validation_data", "validation_steps"
             )
+            _check_arrays(given)
             given = with_pixel_weights(given)
             kwargs = _with_monitor_check(given, validation is not None or bool(given.get("validation_split")))
             args = ()
@@ -46,31 +47,37 @@ class FitChecks:
         with contextlib.suppress(TypeError):
             given = inspect.signature(super().evaluate).bind(*args, **kwargs).arguments
             _refuse_endless(given.get("x"), given.get("steps"), "evaluate", "x", "steps")
+            _check_arrays(given)
         with _messages():
             return super().evaluate(*args, **kwargs)
 
     @functools.wraps(keras.Model.train_on_batch)
     def train_on_batch(self, *args, **kwargs):
         with contextlib.suppress(TypeError):
-            kwargs = with_pixel_weights(
-                inspect.signature(super().train_on_batch).bind(*args, **kwargs).arguments
-            )
-            args = ()
+            given = inspect.signature(super().train_on_batch).bind(*args, **kwargs).arguments
+            _check_arrays(given)
+            args, kwargs = (), with_pixel_weights(given)
         with _messages():
             return super().train_on_batch(*args, **kwargs)
 
     @functools.wraps(keras.Model.test_on_batch)
     def test_on_batch(self, *args, **kwargs):
+        with contextlib.suppress(TypeError):
+            _check_arrays(inspect.signature(super().test_on_batch).bind(*args, **kwargs).arguments)
         with _messages():
             return super().test_on_batch(*args, **kwargs)
 
     @functools.wraps(keras.Model.predict)
     def predict(self, *args, **kwargs):
+        with contextlib.suppress(TypeError):
+            _check_arrays(inspect.signature(super().predict).bind(*args, **kwargs).arguments)
         with _messages():
             return super().predict(*args, **kwargs)
 
     @functools.wraps(keras.Model.predict_on_batch)
     def predict_on_batch(self, *args, **kwargs):
+        with contextlib.suppress(TypeError):
+            _check_arrays(inspect.signature(super().predict_on_batch).bind(*args, **kwargs).arguments)
         with _messages():
             return super().predict_on_batch(*args, **kwargs)
 
@@ -87,6 +94,17 @@ class FitChecks:
         if not self.jit_compile and isinstance(x, dict) and y is not None and y_pred is not None:
             assert_values(x, y, tf.shape(y_pred)[-1] - 1)
         return super().compute_loss(x, y, y_pred, sample_weight, training=training)
+
+
+def _check_arrays(given):
+    """Looks at the shapes of arrays before a graph does: one that was made for several shapes does not know these."""
+    x, y = given.get("x"), given.get("y")
+    if isinstance(x, dict) and all(
+        hasattr(x.get(name), "shape") for name in ("support_images", "support_masks", "query_images")
+    ):
+        check_shapes(x)
+        if hasattr(y, "shape"):
+            check_labels(x, y)
 
 
 def _refuse_endless(data, steps, method, name, option):

@@ -202,7 +202,7 @@ def _labels_text(labels, ways):
 
 def _range(values):
     """Lowest, highest, and number of NaN, leaving NaN out of the first two."""
-    values = tf.cast(values, tf.float32)
+    values = tf.reshape(tf.cast(values, tf.float32), [-1])
     nan = tf.math.is_nan(values)
     known = tf.boolean_mask(values, ~nan)
     return tf.reduce_min(known), tf.reduce_max(known), tf.math.count_nonzero(nan)

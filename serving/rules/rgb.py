@@ -115,7 +115,7 @@ def open_pages(content, name, max_pixels=MAX_PIXELS, page=None, several=False):
         ) from None
     except Image.DecompressionBombError as error:
         raise Refused(f"{name}: {error}; the limit is {max_pixels:,} pixels. Shrink the picture.") from None
-    except (OSError, SyntaxError, ValueError, EOFError, zlib.error, struct.error) as error:
+    except Exception as error:  # what Pillow's readers raise for a broken file is not listed anywhere
         raise Refused(
             f"{name}: cannot be decoded ({error}); expected a whole picture. Copy or export the file again."
         ) from None

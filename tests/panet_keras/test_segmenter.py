@@ -177,7 +177,7 @@ def test_adaptation_helps_by_frames_left_out_and_leaves_the_model_alone(tiny_enc
     segmenter.adapt(learning_rate=5e-3, progress=lambda done, total: noted.append((done, total)))
     found = segmenter.adaptation
     assert set(found.scores) == {0, 0.5, 1.0} and found.share > 0
-    assert found.scores[found.share] == max(found.scores.values()) > found.scores[0]
+    assert found.scores[found.share] >= found.scores[0] + 0.01
     assert noted[-1] == (60, 60) and found.steps == 30
     # Every annotated frame was judged by a copy that had not seen it.
     assert len(found.held_out.lesion) == 9 and found.held_out.lesion.sum() == 5
@@ -265,7 +265,9 @@ def test_what_is_decided_again_is_decided_of_the_model_given(model, scanner, mon
         asked.append(given)
         lesions = np.array(marks) > 0
         held_out = HeldOut(np.stack([~lesions, lesions], -1) * 3.0, lesions, np.ones(len(lesions), bool))
-        return keras.models.clone_model(given), adapt.Adaptation(30, 1.0, {0: 0.1, 1.0: 0.5}, held_out)
+        return keras.models.clone_model(given), adapt.Adaptation(
+            30, 1.0, {0: 0.1, 1.0: 0.5}, held_out, held_out
+        )
 
     monkeypatch.setattr(module.adaptation, "adapt", tuned)
     monkeypatch.setattr(module, "SupportFeatures", None)  # the tuned copy is not asked of these frames

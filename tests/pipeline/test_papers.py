@@ -259,7 +259,8 @@ def test_a_wrong_signing_key_is_found_before_the_first_stage(tmp_path, signing_k
     from pipeline.errors import ConfigError
     from pipeline.orchestration.local_runner import check
 
-    settings = [f"data.path={tmp_path}", f"run.root={tmp_path}"]
+    (tmp_path / "data").mkdir()
+    settings = [f"data.path={tmp_path / 'data'}", f"run.root={tmp_path}"]
     check(load_config(None, [*settings, f"pusher.signing_key={signing_keys / 'ours.pem'}"]))
     with pytest.raises(
         ConfigError, match="pusher.signing_key: signing key .*ours.pub: .*expected a private key"

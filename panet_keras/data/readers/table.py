@@ -140,6 +140,7 @@ def load_bus_bra(directory):
             problems.append(
                 f"bus_data.csv row {number}, field Pathology: found {row['Pathology']!r}; expected benign or malignant."
             )
+            label = "Unknown"
         image = directory / "Images" / f"{row['ID']}.png"
         mask = directory / "Masks" / f"{row['ID'].replace('bus_', 'mask_', 1)}.png"
         problems += [
