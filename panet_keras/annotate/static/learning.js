@@ -18,7 +18,7 @@ export function makeLearning({ api, folder, saver }) {
     $("learning-bar").style.width = `${total ? (100 * done) / total : 0}%`;
     $("learning").setAttribute("aria-valuemax", total);
     $("learning").setAttribute("aria-valuenow", done);
-    $("learning-text").textContent = total ? `Learning: step ${done} of ${total}` : "Learning…";
+    $("learning-text").textContent = total ? `Learning: ${done} of ${total}` : "Learning…";
   };
   ["learning", "model", "frame", "frames"].forEach((kind) => folder.on(kind, show));
   const learn = async () => {
