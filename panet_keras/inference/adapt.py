@@ -24,7 +24,8 @@ NORMAL_QUERIES = 0.3
 """How often the query is a normal frame, where there are any: what is tuned on lesions alone marks
 everything."""
 WORTH = 0.01
-"""Gain of the score from which one goes farther: less is the noise of a handful of frames."""
+"""Gain of the score from which one goes all the way: less is the noise of a handful of frames. Half way any gain
+will do, since it helped on every hospital and organ that was tried (docs/decisions/hospitals.md)."""
 MARKED_COST = 0.1
 """Dice of a lesion that one normal frame marked is worth. Little, for a presence threshold can empty that mask
 afterwards, and nothing brings a lost lesion back."""
@@ -35,8 +36,7 @@ class Adaptation:
     """What was decided.
 
     Attributes:
-        steps: optimizer steps of each copy; 0: the model stays as it was, because frames left out gained
-            less than `WORTH`.
+        steps: optimizer steps of each copy; 0: the model stays as it was, because frames left out gained nothing.
         share: how far the weights went from the model's to the tuned ones, 0 to 1.
         scores: dictionary of shares to the score on frames left out, mean Dice - 0.1 x share of normal frames
             marked; 0 is the model as it was.
@@ -60,9 +60,9 @@ def adapt(model, images, masks, learning_rate=5e-4, seed=0, progress=None):
     """Fine-tunes a copy of a model on annotated frames of one scanner, where that helps.
 
     The frames are dealt into two folds. A copy is tuned on each, and judged on the frames of the other: with the
-    model's weights, half way to the tuned ones, and with those. One goes farther only where that gains, and as far
-    with the mean of both copies' weights, which every frame has taught (model soups, Wortsman et al., ICML 2022,
-    arXiv 2203.05482). Every number that decides is of frames that the copy was not tuned on.
+    model's weights, half way to the tuned ones, and with those. One goes as far as that gains, with the mean of both
+    copies' weights, which every frame has taught (model soups, Wortsman et al., ICML 2022, arXiv 2203.05482). Every
+    number that decides is of frames that the copy was not tuned on.
 
     Args:
         model: `PANet`, one way. images: float32 [F, H, W, 3] in [0, 1]. masks: uint8 [F, H, W], all 0 for
@@ -107,11 +107,10 @@ def adapt(model, images, masks, learning_rate=5e-4, seed=0, progress=None):
             judge(tuner.features(share), share, inside)
     held_out = {share: HeldOut(np.array(logits), masks > 0, lesion) for share, logits in answers.items()}
     scores = {share: score(answer) for share, answer in held_out.items()}
-    best = 0
-    for share in SHARES:
-        # Farther only where that gains, too: half way is the safer place.
-        if scores[share] - scores[best] >= WORTH:
-            best = share
+    half, whole = SHARES
+    best = 0 if scores[half] <= scores[0] else half
+    if scores[whole] - scores[best] >= WORTH:
+        best = whole
     if not best:
         return model, Adaptation(0, 0, scores, held_out[0], held_out[0])
     tuner.tuned = [np.mean(weights, 0) for weights in zip(*copies)]
