@@ -49,7 +49,7 @@ def set_support(segmenter, support):
 
 def adapt_model(segmenter):
     """Fine-tunes a segmenter on its support where that helps, with a bar, and says what was decided."""
-    with counted("steps of fine-tuning at most") as progress:
+    with counted("steps of fine-tuning") as progress:
         segmenter.adapt(progress=progress)
     decided = segmenter.adaptation
     if decided is None:
@@ -58,10 +58,11 @@ def adapt_model(segmenter):
             "stays as it is."
         )
         return
-    before, best = decided.scores[0], max(score for share, score in decided.scores.items() if share)
+    before, after = decided.scores[0], decided.scores[decided.share]
     if decided.steps:
-        said = f"fine-tuned for {decided.steps} steps, weights taken {decided.share:.0%} of the way: score {before:.3f} before, {best:.3f} after"
+        said = f"fine-tuned for {decided.steps} steps, weights taken {decided.share:.0%} of the way: score {before:.3f} before, {after:.3f} after"
     else:
+        best = max(score for share, score in decided.scores.items() if share)
         said = f"the model stays as it is: score {before:.3f}, and {best:.3f} at best after fine-tuning"
     tell(f"adapt: {said} (mean Dice - {MARKED_COST} x share of normal frames marked, of pictures left out)")
 
