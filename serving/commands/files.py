@@ -43,7 +43,8 @@ def open_whole(path):
     path = pathlib.Path(path)
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
-        with open(temporary, "w", encoding="utf-8", newline="") as stream:
+        # A file's name may be no UTF-8; its own bytes name it again.
+        with open(temporary, "w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
             yield stream
         os.replace(temporary, path)
     finally:
