@@ -353,9 +353,9 @@ def test_the_keyboard_alone_and_every_text_can_be_read(window, server):
     looks["export"] = page.evaluate(POOR_CONTRAST), page.evaluate(NAMELESS)
     page.keyboard.press("Escape")
     page.locator("#export").wait_for(state="hidden")
-    for _ in range(7):
+    for name in ("a_3.png", "a_4.png", "a_5.png", "a_6.png", "broken.png"):
         page.keyboard.press("ArrowRight")
-    at(page, "broken.png")
+        at(page, name)
     page.locator("#empty").wait_for()
     looks["broken"] = page.evaluate(POOR_CONTRAST), page.evaluate(NAMELESS)
     assert looks == {name: ([], []) for name in looks}
