@@ -96,8 +96,8 @@ def _metrics(scores):
             low, high = row[key]["low"], row[key]["high"]
             found.append((text, row[key]["mean"], protocol, {"lower_bound": low, "upper_bound": high}))
         found.append(("lesions missed whole, share", row["miss_rate"], protocol, None))
-        normal = row.get("normal")
-        if normal:
+        normal = row.get("normal") or {}
+        if "false_any" in normal:  # data without normal frames have none
             found.append(
                 ("frames without lesion that are marked, share", normal["false_any"], protocol, None)
             )

@@ -60,6 +60,7 @@ def artifacts(tmp_path):
         "by_patient": {"ANNA": 0.7},
     }
     scores = {"headline": "1 shot", "table": {"1 shot": row}, "strata": {"size: small": {"dice": 0.4}}}
+    scores["table"]["5 shots"] = row | {"normal": {"n": 0}}  # as of data without normal frames
     made["evaluation"].evaluation.write_text(json.dumps(scores | {"notes": ["a note"], "skipped": []}))
     findings = {
         "counts": {"train": 3, "test": 1},
