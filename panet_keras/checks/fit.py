@@ -29,7 +29,7 @@ class FitChecks:
     @functools.wraps(keras.Model.fit)
     def fit(self, *args, **kwargs):
         with contextlib.suppress(TypeError):  # wrong arguments are Keras' to refuse
-            given = inspect.signature(super().fit).bind(*args, **kwargs).arguments
+            given = _bound(super().fit, args, kwargs)
             _refuse_endless(given.get("x"), given.get("steps_per_epoch"), "fit", "x", "steps_per_epoch")
             validation = given.get("validation_data")
             _refuse_endless(
@@ -45,7 +45,7 @@ class FitChecks:
     @functools.wraps(keras.Model.evaluate)
     def evaluate(self, *args, **kwargs):
         with contextlib.suppress(TypeError):
-            given = inspect.signature(super().evaluate).bind(*args, **kwargs).arguments
+            given = _bound(super().evaluate, args, kwargs)
             _refuse_endless(given.get("x"), given.get("steps"), "evaluate", "x", "steps")
             _check_arrays(given)
         with _messages():
@@ -54,7 +54,7 @@ class FitChecks:
     @functools.wraps(keras.Model.train_on_batch)
     def train_on_batch(self, *args, **kwargs):
         with contextlib.suppress(TypeError):
-            given = inspect.signature(super().train_on_batch).bind(*args, **kwargs).arguments
+            given = _bound(super().train_on_batch, args, kwargs)
             _check_arrays(given)
             args, kwargs = (), with_pixel_weights(given)
         with _messages():
@@ -63,21 +63,21 @@ class FitChecks:
     @functools.wraps(keras.Model.test_on_batch)
     def test_on_batch(self, *args, **kwargs):
         with contextlib.suppress(TypeError):
-            _check_arrays(inspect.signature(super().test_on_batch).bind(*args, **kwargs).arguments)
+            _check_arrays(_bound(super().test_on_batch, args, kwargs))
         with _messages():
             return super().test_on_batch(*args, **kwargs)
 
     @functools.wraps(keras.Model.predict)
     def predict(self, *args, **kwargs):
         with contextlib.suppress(TypeError):
-            _check_arrays(inspect.signature(super().predict).bind(*args, **kwargs).arguments)
+            _check_arrays(_bound(super().predict, args, kwargs))
         with _messages():
             return super().predict(*args, **kwargs)
 
     @functools.wraps(keras.Model.predict_on_batch)
     def predict_on_batch(self, *args, **kwargs):
         with contextlib.suppress(TypeError):
-            _check_arrays(inspect.signature(super().predict_on_batch).bind(*args, **kwargs).arguments)
+            _check_arrays(_bound(super().predict_on_batch, args, kwargs))
         with _messages():
             return super().predict_on_batch(*args, **kwargs)
 
@@ -94,6 +94,11 @@ class FitChecks:
         if not self.jit_compile and isinstance(x, dict) and y is not None and y_pred is not None:
             assert_values(x, y, tf.shape(y_pred)[-1] - 1)
         return super().compute_loss(x, y, y_pred, sample_weight, training=training)
+
+
+def _bound(method, args, kwargs):
+    """Arguments of a call by name. Raises TypeError where they do not fit, which is Keras' to say."""
+    return inspect.signature(method).bind(*args, **kwargs).arguments
 
 
 def _check_arrays(given):
