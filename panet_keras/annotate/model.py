@@ -142,7 +142,9 @@ class LocalModel:
 
         with tempfile.TemporaryDirectory(dir=os.path.dirname(folder)) as place:
             new, old = os.path.join(place, "new"), os.path.join(place, "old")
-            about = {"tuned": dataclasses.asdict(self.tuned), "calibrated": True}
+            # As `FewShotSegmenter.save`: a fitted threshold is no beginning for the next fit.
+            own = self.base.presence_threshold
+            about = {"tuned": dataclasses.asdict(self.tuned), "calibrated": True, "own_threshold": own}
             presets.write(self._model, new, self.size, self.presence_threshold, about)
             if os.path.exists(folder):
                 os.rename(folder, old)
