@@ -47,6 +47,16 @@ def test_spark_s_options_are_those_of_spark_submit():
             pipeline_options({"runner": "pyspark", "options": (wrong,)})
 
 
+def test_garbage_collection_after_every_spark_task_passes_over_tensorflow(monkeypatch):
+    frozen, worked = [], []
+    monkeypatch.setattr("gc.freeze", lambda: frozen.append(list(worked)))
+    spark._freeze_once.cache_clear()
+    for item in (1, 2):
+        spark._worked(worked.append, item)
+    spark._freeze_once.cache_clear()
+    assert (worked, frozen) == ([1, 2], [[1]])  # once, when what the first item imported and opened is there
+
+
 def test_spark_names_what_a_worker_said():
     told = """An error occurred while calling z:org.apache.spark.api.python.PythonRDD.collectAndServe.
 : org.apache.spark.SparkException: Job aborted due to stage failure: Task 0 in stage 0.0 failed 4 times (executor 1): Traceback (most recent call last):
