@@ -158,7 +158,7 @@ def tables(count, folder):
     )  # fmt: skip
     yield
     kept = RowFile(folder / "rows.jsonl", rows)
-    write_table(folder / "predictions.csv", map(_told, kept), ("answer",))
+    write_table(folder / "predictions.csv", map(_told, kept))
     write_answers(folder / "answers.jsonl", kept, source)
 
 
