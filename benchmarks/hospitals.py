@@ -2,6 +2,7 @@
 
     python -m benchmarks.hospitals train DATA WORK         trains one model for each hospital, without it (75 minutes each, resumable)
     python -m benchmarks.hospitals score DATA WORK         scores them (15 minutes each on 2 quiet cores, resumable); writes results/hospitals.json
+    python -m benchmarks.hospitals protocols DATA WORK     does the support decide there? (5 minutes each); writes results/hospital_protocols.json
     python -m benchmarks.hospitals show                    prints the tables
 
 DATA holds BUS-UCLM, BUSI, BUS-BRA and thyroid (the last is never trained on, and scored with a model of all
@@ -161,6 +162,41 @@ def one(model, support, normals, queries, normal_queries, adapted):
     }
 
 
+def protocols(data, work):
+    """Asks the models that were left out of a hospital whether its support decides: masks moved away, and
+    superpixels."""
+    import tensorflow as tf
+
+    from panet_keras import PANet
+    from panet_keras.evaluation import TestImages, evaluate, some_queries
+
+    found = {}
+    for name in HOSPITALS:
+        model = PANet.from_preset(pathlib.Path(work) / f"without-{name}")
+
+        @tf.function(reduce_retracing=True)
+        def probabilities(images, masks, query, model=model):
+            return tf.nn.softmax(
+                model({"support_images": images, "support_masks": masks, "query_images": query})
+            )
+
+        test = TestImages(load(data, name), (256, 256))
+        _, rows, _, _ = evaluate(
+            lambda *tensors: probabilities(*map(tf.constant, tensors)).numpy(),
+            test,
+            shots=(1,),
+            repeats=1,
+            protocols=("moved-support", "superpixel"),
+            surface=False,
+            queries=some_queries(test.lesion, QUERIES),
+            work_dir=pathlib.Path(work) / "protocols" / name,
+        )
+        for row, entry in rows.items():
+            entry.pop("by_patient")
+            found[f"{name}: {row}"] = entry
+    record.write("hospital_protocols", "Does the support decide on a hospital left out?", {"table": found})
+
+
 def answer(segmenter, query):
     """Scores of one picture; float16 logits [H, W] of the lesion and the truth."""
     from panet_keras.evaluation import dice
@@ -272,7 +308,7 @@ def show():
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("train", "score"):
+    for name in ("train", "score", "protocols"):
         command = commands.add_parser(name)
         command.add_argument("data")
         command.add_argument("work")
@@ -282,4 +318,4 @@ if __name__ == "__main__":
             )
     commands.add_parser("show")
     arguments = vars(parser.parse_args())
-    {"train": train, "score": score, "show": show}[arguments.pop("command")](**arguments)
+    {"train": train, "score": score, "protocols": protocols, "show": show}[arguments.pop("command")](**arguments)

@@ -456,6 +456,7 @@ TABLES = {
     # name: (file of results, its key, what prints it)
     "hospitals": ("hospitals", "table", hospitals_in_short),
     "hospitals_all": ("hospitals", "table", hospitals),
+    "hospital_protocols": ("hospital_protocols", "table", protocols),
     "protocols": ("headline", "table", lambda table: protocols(table["ours"])),
     "headline": ("headline", "table", models),
     "headline_short": ("headline", "table", models_in_short),

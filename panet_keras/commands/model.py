@@ -9,6 +9,9 @@ from panet_keras.errors import PANetError
 from panet_keras.inference.adapt import MARKED_COST
 from panet_keras.inference.segmenter import FEWEST_TO_ADAPT, open_segmenter, read_mask
 
+ENOUGH_TO_ADAPT = 8
+"""Annotated pictures from which fine-tuning is worth its minutes; so is the page's learning."""
+
 
 def open_model(model, size, support, presence_threshold=None, adapt=False):
     """`FewShotSegmenter` with its support set; what was decided is said on stderr.
@@ -28,6 +31,11 @@ def open_model(model, size, support, presence_threshold=None, adapt=False):
     own = segmenter.presence_threshold
     if adapt:
         adapt_model(segmenter)
+    elif len(support.images) >= ENOUGH_TO_ADAPT and not segmenter.calibrated:
+        tell(
+            f"{len(support.images)} annotated pictures: --adapt fine-tunes the model on them where that helps (a few minutes; "
+            "python -m panet_keras check --adapt --save FOLDER keeps the result for --model)"
+        )
     if presence_threshold is not None:
         segmenter.presence_threshold = presence_threshold
         return segmenter

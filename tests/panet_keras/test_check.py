@@ -147,6 +147,16 @@ def test_the_threshold_is_the_given_one_else_the_scanner_s_else_the_model_s(save
     assert "adapt: too few annotated pictures with a lesion; at least 4" in said and line in said
 
 
+def test_who_gives_many_pictures_is_told_of_adapt(saved, support, tmp_path, capsys):
+    many = Support(support.images * 2, support.masks * 2)
+    segmenter = open_model(saved, (64, 64), many)
+    assert "8 annotated pictures: --adapt fine-tunes the model on them" in capsys.readouterr().err
+    segmenter.calibrated = True  # as of a model that was adapted before
+    segmenter.save(tmp_path / "preset")
+    open_model(str(tmp_path / "preset"), None, many)
+    assert "--adapt" not in capsys.readouterr().err
+
+
 def test_adapt_says_what_it_decided_and_a_threshold_that_is_given_wins(saved, support, quick_tuning, capsys):
     segmenter = open_model(saved, (64, 64), support, 0.5, adapt=True)
     decided, said = segmenter.adaptation, capsys.readouterr().err
