@@ -24,10 +24,8 @@ NORMAL_QUERIES = 0.3
 """How often the query is a normal frame, where there are any: what is tuned on lesions alone marks
 everything."""
 WORTH = 0.01
-"""Gain of the score from which one goes all the way, if it is also more than its own standard error (the rule of
-one standard error, Breiman et al., Classification and Regression Trees, 1984, section 3.4.3): less is the noise of a
-handful of frames. Half way any gain will do, since it helped on every hospital and organ that was tried
-(docs/decisions/hospitals.md)."""
+"""Gain of the score from which one goes all the way: less is the noise of a handful of frames. Half way any gain
+will do, since it helped on every hospital and organ that was tried (docs/decisions/hospitals.md)."""
 MARKED_COST = 0.1
 """Dice of a lesion that one normal frame marked is worth. Little, for a presence threshold can empty that mask
 afterwards, and nothing brings a lost lesion back."""
@@ -109,7 +107,10 @@ def adapt(model, images, masks, learning_rate=5e-4, seed=0, progress=None):
             judge(tuner.features(share), share, inside)
     held_out = {share: HeldOut(np.array(logits), masks > 0, lesion) for share, logits in answers.items()}
     scores = {share: score(answer) for share, answer in held_out.items()}
-    best = how_far(held_out)
+    half, whole = SHARES
+    best = 0 if scores[half] <= scores[0] else half
+    if scores[whole] - scores[best] >= WORTH:
+        best = whole
     if not best:
         return model, Adaptation(0, 0, scores, held_out[0], held_out[0])
     tuner.tuned = [np.mean(weights, 0) for weights in zip(*copies)]
@@ -119,26 +120,10 @@ def adapt(model, images, masks, learning_rate=5e-4, seed=0, progress=None):
 
 def score(held_out):
     """Mean Dice of the lesion frames - 0.1 x share of the normal frames with any pixel marked."""
-    return float(sum(part.mean() for part in _parts(held_out) if len(part)))
-
-
-def how_far(held_out):
-    """The share, of 0 and `SHARES`, that the frames left out speak for.
-
-    Args:
-        held_out: dictionary of 0 and `SHARES` to `HeldOut` of the same frames.
-    """
-    half, whole = SHARES
-    best = half if score(held_out[half]) > score(held_out[0]) else 0
-    gains = [new - old for old, new in zip(_parts(held_out[best]), _parts(held_out[whole])) if len(new)]
-    error = np.sqrt(sum(gain.var(ddof=1) / len(gain) if len(gain) > 1 else 0.0 for gain in gains))
-    return whole if sum(gain.mean() for gain in gains) >= max(WORTH, error) else best
-
-
-def _parts(held_out):
-    """What each lesion frame and each normal frame adds to the means of the score: two float arrays."""
     marked = (held_out.logits[..., 1] > held_out.logits[..., 0]).any((1, 2))[~held_out.lesion]
-    return held_out.dice[held_out.lesion], -MARKED_COST * marked
+    return float(
+        held_out.dice[held_out.lesion].mean() - MARKED_COST * (marked.mean() if len(marked) else 0.0)
+    )
 
 
 class Tuner:

@@ -198,32 +198,6 @@ def test_adaptation_helps_by_frames_left_out_and_leaves_the_model_alone(tiny_enc
     assert segmenter.adaptation is None and (other.lesions, len(other.each)) == (3, 3)
 
 
-def test_a_few_frames_that_disagree_do_not_send_adaptation_all_the_way():
-    from panet_keras.inference.adapt import how_far
-    from panet_keras.inference.leave_one_out import HeldOut
-
-    def answers(pixels, marked):
-        """Frames of a row of 20 pixels, all lesion: so many of them found; and two normal frames."""
-        found = np.zeros((len(pixels) + 2, 1, 20), bool)
-        for frame, count in enumerate(pixels):
-            found[frame, 0, :count] = True
-        found[-2:, 0, 0] = marked
-        lesion = np.arange(len(found)) < len(pixels)
-        truth = np.repeat(lesion[:, None, None], 20, 2)
-        return HeldOut(np.stack([~found, found], -1) * 1.0, truth, lesion)
-
-    before, half = answers([8, 8, 8, 8], [0, 0]), answers([10, 10, 10, 10], [0, 0])
-    ways = {
-        "all gain": (answers([12, 12, 13, 12], [0, 0]), 1.0),
-        "one gains, one loses": (answers([20, 10, 6, 10], [0, 0]), 0.5),
-        "normal frames are marked": (answers([10, 10, 11, 10], [1, 1]), 0.5),
-    }
-    assert {name: how_far({0: before, 0.5: half, 1.0: whole}) for name, (whole, _) in ways.items()} == {
-        name: share for name, (_, share) in ways.items()
-    }
-    assert how_far({0: half, 0.5: before, 1.0: before}) == 0
-
-
 def test_what_cannot_be_decided_is_left(model, scanner):
     images, masks = map(list, zip(*scanner[0]))
     segmenter = FewShotSegmenter(model, size=(64, 64))
