@@ -35,6 +35,11 @@ def read(name):
     folder = FOLDER / str(name) if str(name) in names() else pathlib.Path(name)
     file = folder / "preset.json"
     if not file.is_file():
+        if (folder / "saved_model.pb").is_file():
+            raise PANetError(
+                f"{folder} is a SavedModel, which a server takes; expected the preset or the .keras file that it was exported "
+                "from (of a pipeline run: Format-Keras/panet.keras of its Trainer)."
+            )
         raise PANetError(
             f"preset {str(name)!r} is unknown; expected one of {names()}, or a folder with a preset.json."
         )

@@ -38,6 +38,9 @@ def test_an_unknown_preset_or_foreign_weights_are_refused(folder, tmp_path):
     path, _ = folder
     with pytest.raises(PANetError, match=r"preset 'bus_uclm_lite9' is unknown; expected one of \["):
         PANet.from_preset("bus_uclm_lite9")
+    (tmp_path / "saved_model.pb").touch()
+    with pytest.raises(PANetError, match="is a SavedModel, which a server takes; expected the preset or"):
+        PANet.from_preset(tmp_path)
     (tmp_path / "preset.json").write_text(
         (path / "preset.json").read_text().replace('"local"', '"attention"')
     )
