@@ -1,10 +1,12 @@
 """All rows of the protocol for one model."""
 
+import hashlib
 import json
 import pathlib
 
 import numpy as np
 
+from panet_keras.data.records import digests
 from panet_keras.errors import PANetError
 from panet_keras.evaluation.lesions import lesion_figures
 from panet_keras.evaluation.protocol import PROTOCOLS, Row, episode_list, fixed_episodes, run_protocol
@@ -37,7 +39,8 @@ def evaluate(
         surface: whether HD95 and NSD are computed, for the cross-patient and same-patient rows.
         progress: function of (row, done, total), called now and then.
         work_dir: folder in which each finished row is kept; an evaluation that was cut off goes on after the
-            last one. It is the caller's to use a folder for one model and one test set.
+            last one. What was kept of other episodes or pictures is scored anew; it is the caller's to use a
+            folder for one model.
         queries: indices of the test images that are asked for (`some_queries`); supports are drawn from all.
             None: all.
         supports: indices of the annotated images that every query gets (`fixed_episodes`), instead of drawn
@@ -89,8 +92,11 @@ def evaluate(
             if progress:
                 progress(name, done, total)
 
-        return _kept(
-            work_dir, name, lambda: run_protocol(predict, test, drawn, row.protocol, seed, outlines, note)
+        def run():
+            return run_protocol(predict, test, drawn, row.protocol, seed, outlines, note)
+
+        return (
+            run() if work_dir is None else _kept(work_dir, name, _question(test, drawn, seed, outlines), run)
         )
 
     plan = [Row("cross-patient", count) for count in shots] + [
@@ -101,7 +107,10 @@ def evaluate(
     for row in plan:
         key = str(row)
         try:
-            rows[key], counts = score(key, row, 1 if row.protocol == "superpixel" else repeats)
+            found, counts = score(key, row, 1 if row.protocol == "superpixel" else repeats)
+            if not found:
+                raise PANetError("no frame has a superpixel that is bright enough to stand for a lesion.")
+            rows[key] = found
         except PANetError as error:
             if not rows:
                 raise
@@ -126,15 +135,20 @@ def evaluate(
     return rows, table, calibration, skipped
 
 
-def _kept(work_dir, name, run):
-    """Rows and counts of a run, from its file where it has been done before."""
-    if work_dir is None:
-        return run()
+def _question(test, episodes, *settings):
+    """Digest of all that a row's scores depend on, beside the model."""
+    parts = [*test.digests, *digests(test.truths), *map(repr, episodes), repr(settings)]
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()
+
+
+def _kept(work_dir, name, question, run):
+    """Rows and counts of a run, from its file where the same has been asked before."""
     file = pathlib.Path(work_dir) / f"{name.replace(', ', '-').replace(' ', '_')}.json"
     if file.is_file():
         kept = json.loads(file.read_text("utf-8"))
-        return kept["rows"], np.array(kept["counts"])
+        if kept.get("question") == question:
+            return kept["rows"], np.array(kept["counts"])
     rows, counts = run()
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, json.dumps({"rows": rows, "counts": counts.tolist()}))
+    write_whole(file, json.dumps({"question": question, "rows": rows, "counts": counts.tolist()}))
     return rows, counts

@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from panet_keras.data.records import digests
+
 CURVE = (1, 2, 5, 10, 20, 50)
 """Numbers of supports at which the curve of expected Dice is read."""
 
@@ -38,6 +40,8 @@ class HeldOut:
 class SupportFeatures:
     """Features of annotated frames, computed once; any part of them supports any other.
 
+    A frame that is left out never has its copy as support: the same pixels under another name would find it.
+
     Args:
         model: `PANet`. images: float32 [F, H, W, 3]. masks: [F, H, W], 1 = lesion.
     """
@@ -46,6 +50,7 @@ class SupportFeatures:
         self.model, self.masks = model, np.asarray(masks) > 0
         self.lesion = self.masks.any((1, 2))
         self.images = images
+        self.picture = digests(images)
         self._answer = tf.function(self._segment, autograph=False, reduce_retracing=True)
         self.refresh()
 
@@ -75,12 +80,15 @@ class SupportFeatures:
             [tf.gather(x, chosen) for x in self.features], masks, [x[frame] for x in self.features]
         ).numpy()
 
+    def others(self, frame):
+        """[F] bool, the frames that are not this picture."""
+        return self.picture != self.picture[frame]
+
     def leave_one_out(self):
-        """`HeldOut` of every frame with all others as support. Lesion frames need another one: with a single
-        one there is none."""
-        frames = [i for i in range(len(self.lesion)) if self.lesion.sum() > 1 or not self.lesion[i]]
-        everything = np.arange(len(self.lesion))
-        logits = [self.answer(frame, everything[everything != frame]) for frame in frames]
+        """`HeldOut` of every frame with all others as support. A frame needs another one with a lesion: a single
+        lesion has none."""
+        frames = [i for i in range(len(self.lesion)) if (self.lesion & self.others(i)).any()]
+        logits = [self.answer(frame, np.flatnonzero(self.others(frame))) for frame in frames]
         shape = (0, *self.masks.shape[1:], 2)
         return HeldOut(
             np.array(logits) if logits else np.zeros(shape, np.float32),
@@ -91,16 +99,15 @@ class SupportFeatures:
     def curve(self, seed=0):
         """Mean Dice of the lesion frames by the number of supports: list of (supports, Dice), the normal
         frames always among them."""
-        rng, lesions, normals = (
-            np.random.default_rng(seed),
-            np.flatnonzero(self.lesion),
-            np.flatnonzero(~self.lesion),
-        )
+        rng, lesions = np.random.default_rng(seed), np.flatnonzero(self.lesion)
+        pools = [self.others(frame) for frame in lesions]
+        most = min((int((self.lesion & pool).sum()) for pool in pools), default=0)
         points = []
-        for count in sorted({*(k for k in CURVE if k < len(lesions) - 1), len(lesions) - 1} - {0}):
+        for count in sorted({*(k for k in CURVE if k < most), most} - {0}):
             logits = []
-            for frame in lesions:
-                others = rng.permutation(lesions[lesions != frame])[:count]
+            for frame, pool in zip(lesions, pools):
+                others = rng.permutation(np.flatnonzero(self.lesion & pool))[:count]
+                normals = np.flatnonzero(~self.lesion & pool)
                 logits.append(self.answer(frame, np.concatenate([others, normals])))
             points.append(
                 (

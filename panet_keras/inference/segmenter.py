@@ -9,6 +9,7 @@ import warnings
 import keras
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from panet_keras import presets
 from panet_keras.errors import DataWarning, PANetError
@@ -20,6 +21,7 @@ from panet_keras.model import PANet
 from panet_keras.pictures.decode import read_image
 from panet_keras.pictures.masks import read_mask
 from panet_keras.pictures.resize import resize_images, resize_mask
+from panet_keras.pictures.rules import rgb
 
 FEWEST_TO_ADAPT = 4
 """Lesions: two for each fold."""
@@ -164,7 +166,7 @@ class FewShotSegmenter:
             raise PANetError(
                 f"set_support got {[len(way) for way in images]} images for each way; expected the same, at least 1."
             )
-        if isinstance(normals, (str, bytes, os.PathLike)):
+        if _is_one(normals):
             raise PANetError(
                 "set_support expects a list of normals: set_support(images, masks, normals=[image])."
             )
@@ -284,11 +286,12 @@ class FewShotSegmenter:
         Warns:
             DataWarning: frames of the support are among those that the model was adapted to before.
         """
-        _, masks = self._frames("expected")
-        lesions = int(masks.any((1, 2)).sum())
-        if lesions < 2:
+        images, masks = self._frames("expected")
+        lesion = masks.any((1, 2))
+        lesions, pictures = int(lesion.sum()), len(set(_digests(images[lesion])))
+        if pictures < 2:
             raise PANetError(
-                f"expected() has {lesions} annotated lesion; it needs at least 2, to leave one out and support with the other."
+                f"expected() has {pictures} annotated lesion; it needs at least 2, to leave one out and support with the other."
             )
         features = self._features("expected")
         held_out = self._held_out(features)
@@ -326,10 +329,20 @@ class FewShotSegmenter:
 
         Raises:
             PANetError: `set_support` was not called, or with several ways.
+
+        Warns:
+            DataWarning: the same picture comes more than once in the support.
         """
         images, masks = self._frames("adapt")
         if masks.any((1, 2)).sum() < FEWEST_TO_ADAPT:
             return self
+        if copies := len(images) - len(set(_digests(images))):
+            warnings.warn(
+                f"adapt: {copies} of the {len(images)} support images are copies of others, so that frames left out are known all "
+                "the same, and what is decided of them is too good. Give each picture once, with its lesions in one mask.",
+                DataWarning,
+                stacklevel=2,
+            )
         model, self.adaptation = adaptation.adapt(self._given, images, masks, learning_rate, seed, progress)
         if model is not self.model:
             self.model, self._tuned_on = model, _digests(images)
@@ -493,8 +506,16 @@ def restore(probabilities, size):
 
 def _by_way(items):
     """Lists of lists from a list for one way or for several."""
-    if isinstance(items, (str, bytes, os.PathLike)):
+    if _is_one(items):
         raise PANetError("set_support expects lists: set_support([image], [mask]) for one shot.")
     items = list(items)
     several = bool(items) and isinstance(items[0], (list, tuple))
     return [list(way) for way in items] if several else [items]
+
+
+def _is_one(items):
+    """Whether a single picture came in place of a list: the rows [W, 3] of an array would pass as grey pictures."""
+    if isinstance(items, (str, *rgb.BYTES, os.PathLike, Image.Image)):
+        return True
+    shape = tuple(getattr(items, "shape", ()))
+    return len(shape) == 2 or len(shape) == 3 and shape[-1] <= 4

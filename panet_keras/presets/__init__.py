@@ -1,8 +1,10 @@
 """Trained weights small enough to ship: a folder each, with `preset.json` and `weights.npz` (half
 precision)."""
 
+import collections
 import json
 import pathlib
+import re
 
 import numpy as np
 
@@ -56,8 +58,9 @@ def load(cls, name):
     # In which precision one computes is the reader's to say (`keras.config.set_dtype_policy`).
     config = {name: value for name, value in preset["model"].items() if name != "dtype"}
     model = cls.from_config({**config, "weights": None})
-    stored = _weights(folder)
-    wanted = {variable.path: variable for variable in model.variables}
+    stored, wanted = _weights(folder), _named(model)
+    if set(stored) != set(wanted):
+        stored, wanted = _without_numbers(stored), _without_numbers(wanted)
     wrong = {
         path
         for path, variable in wanted.items()
@@ -85,19 +88,37 @@ def transfer(model, name):
     """
     _, folder = read(name)
     stored = _weights(folder)
-    for variable in model.variables:
-        value = stored.get(variable.path)
+    for path, variable in _named(model).items():
+        value = stored.get(path)
         if value is None or value.ndim != len(variable.shape):
             raise PANetError(
-                f"{folder / 'weights.npz'}: no weights for {variable.path}; expected a preset of the same encoder and head."
+                f"{folder / 'weights.npz'}: no weights for {path}; expected a preset of the same encoder and head."
             )
         if value.shape != tuple(variable.shape):
             kernel, value = value, model.decoder.widened(value, tuple(variable.shape))
             if value is None:
                 raise PANetError(
-                    f"start_from: {variable.path} has shape {kernel.shape}; the model needs {tuple(variable.shape)}."
+                    f"start_from: {path} has shape {kernel.shape}; the model needs {tuple(variable.shape)}."
                 )
         variable.assign(value.astype(np.float32))
+
+
+def _named(model):
+    """Each variable by its path; by a number behind it, too, where layers of one name are parts of several."""
+    return _numbered((variable.path, variable) for variable in model.variables)
+
+
+def _without_numbers(named):
+    """The same without those that Keras gives to layers without a name, which count all layers of a process."""
+    return _numbered((re.sub(r"_\d+(?=[/#]|$)", "", path), value) for path, value in named.items())
+
+
+def _numbered(pairs):
+    named, seen = {}, collections.Counter()
+    for path, value in pairs:
+        named[f"{path}#{seen[path]}" if seen[path] else path] = value
+        seen[path] += 1
+    return named
 
 
 def _weights(folder):
@@ -135,7 +156,9 @@ def write(model, folder, size, presence_threshold=0.0, about=None):
     }
     with build_beside(folder) as building:
         (building / "preset.json").write_text(json.dumps(preset, indent=1) + "\n", "utf-8")
-        np.savez_compressed(building / "weights.npz", **{v.path: _short(v.numpy()) for v in model.variables})
+        np.savez_compressed(
+            building / "weights.npz", **{k: _short(v.numpy()) for k, v in _named(model).items()}
+        )
 
 
 def _is_ours(encoder):

@@ -44,7 +44,8 @@ def train(records, recipe=None, work_dir=None, strategy=None, build=build, progr
     Args:
         records: of `Record`.
         recipe: `Recipe`; its defaults without one.
-        work_dir: folder for the checkpoint and the training curve; a temporary one without it.
+        work_dir: folder for the checkpoint and the training curve, of this training alone; a temporary one
+            without it.
         strategy: `tf.distribute.Strategy`, or None.
         build: function of the recipe to a compiled model, for models that are no `PANet`.
         progress: function of (steps done, steps in all, dictionary of metrics), called after each epoch.
@@ -53,7 +54,8 @@ def train(records, recipe=None, work_dir=None, strategy=None, build=build, progr
         The model, and the curve: a list of dictionaries, one for each epoch.
 
     Raises:
-        PANetError: records of which no episode can be drawn, or a recipe that does not fit them.
+        PANetError: records of which no episode can be drawn, a recipe that does not fit them, or a `work_dir` with
+            the checkpoint of other records or of another recipe.
 
     Example: a look at the preset's training.
 
@@ -70,6 +72,7 @@ def train(records, recipe=None, work_dir=None, strategy=None, build=build, progr
             return train(records, recipe, folder, strategy, build, progress)
     work_dir = pathlib.Path(work_dir)
     work_dir.mkdir(parents=True, exist_ok=True)
+    checkpoints.claim(work_dir, records, recipe)
     keras.utils.set_random_seed(recipe.seed)
     finished, weights = checkpoints.newest(work_dir)
     dataset = episodes(

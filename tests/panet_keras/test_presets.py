@@ -1,9 +1,11 @@
 import json
 
+import keras
 import numpy as np
 import pytest
 
 from panet_keras import FewShotSegmenter, PANet, PANetError, presets
+from panet_keras.heads import Head
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +91,25 @@ def test_an_encoder_of_a_known_name_is_not_taken_for_ours(tiny_encoder, episode,
     loaded = PANet.from_preset(tmp_path / "foreign")
     assert [layer.name for layer in loaded.encoder.layers[1:]] == [f"stage{n}" for n in range(4)]
     np.testing.assert_array_equal(loaded.encoder.get_layer("stage0").bias, np.float32([1e5] * 4 + [0.1] * 4))
+
+
+@keras.saving.register_keras_serializable("tests")
+class Unnamed(Head):
+    """Layers as a Keras user writes them: without a name, which Keras numbers anew, and two of one name."""
+
+    def build(self, input_shape):
+        dense = keras.layers.Dense
+        self.parts = [
+            dense(2, kernel_initializer="normal", name=name) for name in (None, None, "same", "same")
+        ]
+        for part in self.parts:
+            part.build((None, input_shape[-1][-1]))
+        self.built = True
+
+
+def test_a_preset_of_layers_without_names_of_their_own_has_every_weight(tiny_encoder, tmp_path):
+    model = PANet(tiny_encoder(), decoder=Unnamed())
+    presets.write(model, tmp_path / "mine", (64, 64))
+    loaded = PANet.from_preset(tmp_path / "mine")
+    for weight, again in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_allclose(again, weight, atol=1e-3)

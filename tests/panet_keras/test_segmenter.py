@@ -92,6 +92,7 @@ def test_one_pixel_support_is_not_lost(tiny_encoder, pair):
         (np.zeros((2, 64, 64, 3)), np.ones((1, 64, 64)), "one mask for each image"),
         ([], [], "at least 1"),
         ("image.png", "mask.png", "expects lists"),
+        (np.zeros((64, 64, 1)), np.ones((64, 64, 1)), "expects lists"),
     ],
 )
 def test_bad_supports_are_refused_by_way_and_shot(segmenter, images, masks, message):
@@ -162,8 +163,21 @@ def test_normal_frames_are_support(model, scanner):
     answer = segmenter.set_support(images[:2], masks[:2], normals=normals)
     assert answer.state["masks_1"].shape[2] == (2 + 4) * 16  # pixels of stride 16 of each frame
     assert np.abs(answer.predict(images[3]).probability - without).max() > 1e-4
-    with pytest.raises(PANetError, match="expects a list of normals"):
-        segmenter.set_support(images[:1], masks[:1], normals="a.png")
+    for one in ("a.png", bytearray(b"GIF"), normals[0], normals[0][..., 0], tf.constant(normals[0])):
+        with pytest.raises(PANetError, match="expects a list of normals"):
+            segmenter.set_support(images[:1], masks[:1], normals=one)
+
+
+def test_a_frame_left_out_is_not_supported_by_its_copy(model, scanner):
+    """The same picture under two names is one; what it says of itself is no expectation of others."""
+    images, masks = map(list, zip(*scanner[0]))
+    segmenter = FewShotSegmenter(model, size=(64, 64)).set_support(images[:3], masks[:3], scanner[1][:1])
+    once = segmenter.expected()
+    twice = segmenter.set_support([*images[:3], images[0]], [*masks[:3], masks[0]], scanner[1][:1]).expected()
+    assert (len(once.curve), [supports for supports, _ in twice.curve]) == (2, [1, 2])
+    assert [twice.each[0], twice.each[3]] == pytest.approx([once.each[0]] * 2, abs=1e-6)
+    with pytest.raises(PANetError, match=r"expected\(\) has 1 annotated lesion"):
+        segmenter.set_support(images[:1] * 2, masks[:1] * 2).expected()
 
 
 @pytest.mark.slow

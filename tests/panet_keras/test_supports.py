@@ -118,3 +118,43 @@ def test_several_sources_are_strata():
     images = [dataclasses.replace(image, device=device) for image, device in zip(images, ("A", "B", "B"))]
     assert strata(rows, images, [0.1, 0.2, 0.3])["device: B"] == {"dice": pytest.approx(0.65), "n": 2}
     assert not any(name.startswith("source") for name in strata(rows[:2], images[:2], [0.1, 0.2]))
+
+
+def test_what_was_kept_of_another_question_is_asked_anew(records, tmp_path):
+    """The same row of the same test set, kept in one folder: of drawn supports, of fixed ones, of other masks."""
+    test, calls = TestImages(records, (32, 32)), []
+
+    def predict(images, masks, query):
+        calls.append(1)
+        return np.full((1, 1, 8, 8, 2), 0.5, np.float32)
+
+    def supports(**options):
+        calls.clear()
+        rows, *_ = evaluate(
+            predict, test, repeats=1, protocols=(), surface=False, work_dir=tmp_path, **options
+        )
+        return [row["supports"] for row in rows["cross-patient, 2 shots"]]
+
+    drawn = supports(shots=(2,))
+    assert calls and supports(shots=(2,)) == drawn and not calls
+    chosen = [int(index) for index in np.flatnonzero(test.lesion)[[0, -1]]]
+    fixed = supports(supports=chosen)
+    assert calls and fixed and all(one == chosen for one in fixed)
+    test.truths[0] = ~test.truths[0]
+    supports(supports=chosen)
+    assert calls
+
+
+def test_a_row_that_no_frame_has_is_told_and_the_others_stay(records):
+    test = TestImages(records, (32, 32))
+    test.images = [image // 30 for image in test.images]
+
+    def predict(images, masks, query):
+        return np.full((1, 1, 8, 8, 2), 0.5, np.float32)
+
+    options = {"repeats": 1, "protocols": ("superpixel",), "surface": False}
+    _, table, _, skipped = evaluate(predict, test, shots=(1,), **options)
+    assert list(table) == ["cross-patient, 1 shot"]
+    assert skipped == [
+        "superpixel, 1 shot: no frame has a superpixel that is bright enough to stand for a lesion."
+    ]

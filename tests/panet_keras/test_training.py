@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from panet_keras import PANet, PANetError, Recipe, presets, train
-from panet_keras.training import BUS_MULTI, BUS_UCLM
+from panet_keras.training import BUS_MULTI, BUS_UCLM, checkpoints
 
 SHORT = {"size": 32, "steps": 4, "steps_per_epoch": 2, "superpixel_episodes": 0.0, "start_from": ""}
 
@@ -76,3 +76,19 @@ def test_a_model_begins_from_a_preset_and_reads_new_evidence_from_zero(episode):
     np.testing.assert_allclose(model(inputs), PANet.from_preset("bus_uclm_lite0")(inputs), atol=1e-4)
     with pytest.raises(PANetError, match="no weights for .*; expected a preset of the same encoder and head"):
         presets.transfer(PANet("vgg16", weights=None), "bus_uclm_lite0")
+
+
+def test_a_folder_holds_one_training(records, tiny_encoder, tmp_path):
+    """The next fold, another seed or a corrected mask must not be given the weights of the training before."""
+    recipe = Recipe().change(encoder=tiny_encoder(), superpixel_episodes=[0.5, 0.25], seed=np.int64(1))
+    checkpoints.claim(tmp_path, records, recipe.for_data(records))
+    (tmp_path / "epoch-1.weights.h5").touch()
+    checkpoints.claim(tmp_path, records, recipe.for_data(records))
+    corrected = [dataclasses.replace(records[0], masks=(b"another",)), *records[1:]]
+    for other, changed, named in (
+        (records, recipe.change(seed=np.int64(2)), "recipe.seed differ"),
+        (records[:-1], recipe.change(shots=2), "recipe.episodes, records differ"),
+        (corrected, recipe, "records differ"),
+    ):
+        with pytest.raises(PANetError, match=f"checkpoint of another training; {named}.*work_dir of its own"):
+            train(other, changed, tmp_path)
