@@ -18,7 +18,7 @@ from pipeline.orchestration.artifacts import AcceptanceBlessing, Examples, Model
 
 DIGITS = 32
 """Of a digest in an audit log."""
-ROTATED = re.compile(r"[.-](\d+)(-\d+)*(\.gz)?")
+ROTATED = re.compile(r"[.-](\d+)(-\d+)*(\.gz)?", re.ASCII)
 """What stands behind a log's name once it is full: the server's own `.1`, logrotate's `.2.gz` and `-20261126`."""
 DATE = 10_000_000
 """Numbers from here on are dates, the earliest the oldest; those below count files, the highest the oldest."""
