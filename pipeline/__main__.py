@@ -303,10 +303,10 @@ def _lineage(arguments):
         why.append(str(error))
     if back is None and forth is None:
         raise PipelineError(" And ".join(why))
-    masks = answers.of_patient(metadata, logs, what) if forth and logs else None
+    masks, untold = answers.of_patient(metadata, logs, what) if forth and logs else (None, 0)
     if arguments.json:
         found = [*(back or ()), *(forth or ())]
-        print(_json(found if masks is None else {"found": found, "masks": masks}))
+        print(_json(found if masks is None else {"found": found, "masks": masks, "untold": untold}))
         return 0
     if back:
         print(queries.backward_text(back))
@@ -315,7 +315,7 @@ def _lineage(arguments):
     if forth:
         print(queries.forward_text(forth))
     if masks is not None:
-        print(answers.masks_text(masks))
+        print(answers.masks_text(masks, untold))
     return 0
 
 

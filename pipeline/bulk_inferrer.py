@@ -130,7 +130,7 @@ def infer(request, query, out, engine, recursive=True, overwrite=False, table=No
         if segmenter and request.adapt:
             segmenter.save(adapted)
         work = _decided(request, segmenter, adapted)
-    source = _source(request)
+    source = _source(request, adapted)
     tracing.note(
         images=len(queries),
         supports=len(source["supports"]),
@@ -169,8 +169,9 @@ def _told(row):
     return {name: value for name, value in row.items() if name != "picture"}
 
 
-def _source(request):
-    """What the lines of all answers of a request have in common."""
+def _source(request, adapted):
+    """What the lines of all answers of a request have in common; `adapted`: steps of the fine-tuning on the
+    supports, whose result, and not the model that was named, answered."""
     from panet_keras.data.records import digests
     from panet_keras.pictures.decode import read_image
 
@@ -182,7 +183,7 @@ def _source(request):
         "signature": "infer",
         "state": asked["support"][:DIGITS],
         "supports": [str(digest)[:DIGITS] for digest in digests(pictures)],
-    }
+    } | ({"adapted": read(adapted)[0]["about"]["adaptation_steps"]} if request.adapt else {})
 
 
 def write_answers(path, rows, source):

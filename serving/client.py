@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import pathlib
+import re
 import sys
 
 import grpc
@@ -51,6 +52,8 @@ STRING = 7
 ANSWER_ID, SUPPORTS, MOST_TOLD = "panet-answer-id", "panet-supports", 200
 """Names of metadata that serving/api/provenance.py knows, and the most digests in one."""
 PRESENCE_SHARE = 0.001
+OF_PICTURE = re.compile(r"query_bytes[:\[]|png|jpeg", re.IGNORECASE)
+"""In what a server, TensorFlow's own too, says of a picture that it cannot decode; others it may answer."""
 COMMAND = "python -m serving.client" if __package__ == "serving" else "panet-client"
 """What a person typed: this file is also installed alone, as panet_client (serving/pyproject.toml)."""
 NAME = COMMAND.split()[-1]
@@ -256,7 +259,7 @@ class Client:
             raise ValueError(
                 "set_support expects a list of images, of masks and of normals: set_support([image], [mask], normals=[image])."
             )
-        images, masks, normals = list(images), list(masks), list(normals)
+        images, masks, normals = list(images), list(masks), list(() if normals is None else normals)
         if len(images) != len(masks) or not images:
             raise ValueError(
                 f"set_support got {len(images)} images and {len(masks)} masks; expected as many, at least 1."
@@ -498,16 +501,19 @@ def _segment(arguments):
         pathlib.Path(arguments.out).mkdir(parents=True, exist_ok=True)
         rows, names = [], [arguments.support_set] if arguments.support_set else _bare(support.images)
         told = {"supports": names} | ({} if arguments.support_set else {"support_digest": _digest(support)})
-        for query in queries:
-            rows.append(_write_answer(client, query, outputs[query], told))
-            row = rows[-1]
-            if not row["error"]:
-                print(
-                    f"{query.path}: presence {row['presence']:.3f}, area {row['area']:.2%}, {outputs[query][0]}",
-                    flush=True,
-                )
-    if arguments.csv:
-        write_table(arguments.csv, rows)
+        try:
+            for query in queries:
+                rows.append(_write_answer(client, query, outputs[query], told))
+                row = rows[-1]
+                if not row["error"]:
+                    print(
+                        f"{query.path}: presence {row['presence']:.3f}, area {row['area']:.2%}, {outputs[query][0]}",
+                        flush=True,
+                    )
+        finally:
+            # Of masks that are written the table tells, too, whatever ends the rest.
+            if arguments.csv and rows:
+                write_table(arguments.csv, rows)
     return name_unread(NAME, rows)
 
 
@@ -547,7 +553,13 @@ def _write_answer(client, query, targets, told):
         picture = open_rgb(query.path)
     except ValueError as error:
         return {"file": query.name, "presence": "", "area": "", "error": str(error), "answer": ""}
-    answer = client.predict(query.path)
+    try:
+        answer = client.predict(query.path)
+    except ServingError as error:
+        if error.code is not grpc.StatusCode.INVALID_ARGUMENT or not OF_PICTURE.search(str(error)):
+            raise
+        text = f"{query.path}: {error}"
+        return {"file": query.name, "presence": "", "area": "", "error": text, "answer": ""}
     mask, drawn, *seg = targets
     try:
         # Nothing of a picture is written that lacks what a SEG refers to.

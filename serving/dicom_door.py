@@ -172,7 +172,7 @@ class Door:
                 return
             number, ending = (None, "_mask.dcm") if frames == 1 else (frame, f"_f{frame}_mask.dcm")
             with tracing.stage("encode", answer_id=answer.answer_id):
-                made = seg_bytes(self.client, path, answer, path.name, self.told, number, frame + 1)
+                made = seg_bytes(self.client, dataset, answer, path.name, self.told, number, frame + 1)
                 write_whole(self.output / f"{path.stem}{ending}", made)
         path.unlink()
         log.info("%s: answered, %d frame(s)", path.stem, frames)

@@ -44,7 +44,7 @@ def seg_bytes(client, source, answer, name, support, frame=None, number=1):
     """File bytes of a SEG with one segment, Lesion.
 
     Args:
-        client, answer, support: as for `about`. source: path or the bytes of the DICOM image.
+        client, answer, support: as for `about`. source: as for `rules.dicom_seg.segmentation`.
         name: what to call the source in an error.
         frame: number from 0 in a file of several frames; else None. number: of the object in its series.
 

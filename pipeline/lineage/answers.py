@@ -5,10 +5,12 @@ Audit logs know digests and no names: names come from the Examples and acceptanc
 have a digest for each picture.
 """
 
-import glob
+import gzip
 import json
 import pathlib
+import re
 import uuid
+import zlib
 
 from pipeline.errors import PipelineError
 from pipeline.lineage import queries
@@ -16,6 +18,10 @@ from pipeline.orchestration.artifacts import AcceptanceBlessing, Examples, Model
 
 DIGITS = 32
 """Of a digest in an audit log."""
+ROTATED = re.compile(r"[.-](\d+)(-\d+)*(\.gz)?", re.ASCII)
+"""What stands behind a log's name once it is full: the server's own `.1`, logrotate's `.2.gz` and `-20261126`."""
+DATE = 10_000_000
+"""Numbers from here on are dates, the earliest the oldest; those below count files, the highest the oldest."""
 
 
 def is_id(text):
@@ -30,35 +36,65 @@ def read_logs(files):
     """Lines of audit logs, dictionaries, oldest file first; a line that was cut off is left out.
 
     Args:
-        files: paths; FILE.1, FILE.2 ... beside each are read, too.
+        files: paths, of `.gz`, too; the full ones beside each (`ROTATED`) are read, too, and no file twice.
 
     Raises:
-        PipelineError: no such file, or none given.
+        PipelineError: no such file, none given, one without a line of an audit log, or a damaged `.gz`.
     """
     if not files:
         raise PipelineError(
             "the id of an answer is resolved by an audit log: give --audit_log FILE, that of `python -m serving --audit_log` or "
             "answers.jsonl of `infer`."
         )
+    seen = set()
     for file in files:
         path = pathlib.Path(file).expanduser()
         if not path.is_file():
             raise PipelineError(
                 f"--audit_log {file}: no such file; expected JSON lines of a server or of `infer`."
             )
-        full = [pathlib.Path(name) for name in glob.glob(f"{glob.escape(str(path))}.*")]
-        full = sorted(
-            (one for one in full if one.suffix[1:].isdecimal()), key=lambda one: -int(one.suffix[1:])
-        )
-        for one in (*full, path):
-            with open(one, encoding="utf-8", errors="replace") as lines:
-                for line in lines:
-                    try:
-                        found = json.loads(line)
-                    except ValueError:
-                        continue
-                    if isinstance(found, dict) and "id" in found:
-                        yield found
+        lines = answers = 0
+        for one in (*_full(path), path):
+            if one.resolve() in seen:
+                continue
+            seen.add(one.resolve())
+            for line in _lines(one):
+                lines += 1
+                try:
+                    found = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(found, dict) and "id" in found:
+                    answers += 1
+                    yield found
+        if lines and not answers:
+            raise PipelineError(
+                f"--audit_log {file}: no line of an audit log in it; expected JSON lines of `python -m serving --audit_log`, or "
+                "answers.jsonl of `infer`."
+            )
+
+
+def _full(path):
+    """The full files beside a log, the oldest first."""
+    found = []
+    for one in path.parent.iterdir():
+        match = ROTATED.fullmatch(one.name.removeprefix(path.name))
+        if match and one.name.startswith(path.name) and one.is_file():
+            number = int(match[1])
+            found.append((number >= DATE, number if number >= DATE else -number, one))
+    return [one for *_, one in sorted(found)]
+
+
+def _lines(path):
+    """Lines of a file, packed or not."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8", errors="replace") as stream:
+            yield from stream
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise PipelineError(
+            f"--audit_log {path}: cannot be unpacked ({error}); expected a whole gzip file. Copy it again, or take it away."
+        ) from None
 
 
 def resolve(metadata, files, answer):
@@ -103,23 +139,30 @@ def of_patient(metadata, files, name):
         metadata: `Metadata`. files: audit logs. name: patient, or an image's file name.
 
     Returns:
-        List of lines of the logs, without those of `encode_support`, which is no mask.
+        List of lines of the logs, without those of `encode_support`, which is no mask; and the number of
+        answers of which nobody can tell, because no line says what their supports were.
     """
     own = {
         digest
         for digest, places in pictures(metadata).items()
         if any(name in (place["file"], place["patient"]) for place in places)
     }
-    states, lines = set(), []
+    # Read twice, for logs are larger than memory.
+    states, told = set(), set()
     for one in read_logs(files):
-        lines.append(one)
-        if own & set(one.get("supports") or ()):
-            states.add(one.get("state"))
-    return [
-        one
-        for one in lines
-        if one.get("pictures") and (own & set(one.get("supports") or ()) or one.get("state") in states)
-    ]
+        if one.get("supports"):
+            told.add(one.get("state"))
+            if own & set(one["supports"]):
+                states.add(one.get("state"))
+    found, untold = [], 0
+    for one in read_logs(files):
+        if not one.get("pictures"):
+            continue
+        if own & set(one.get("supports") or ()) or one.get("state") in states:
+            found.append(one)
+        elif not one.get("supports") and one.get("state") not in told:
+            untold += 1
+    return found, untold
 
 
 def pictures(metadata):
@@ -167,14 +210,19 @@ def _model(metadata, line):
         ):
             found.append(artifact)
     pushed = [artifact for artifact in found if isinstance(artifact, PushedModel)]
-    return (pushed or found or [None])[-1]
+    # Other settings of the same weights are another version.
+    same = [artifact for artifact in pushed if artifact.properties.get("version") == line.get("version")]
+    return (same or pushed or found or [None])[-1]
 
 
 def resolved_text(found):
     """For people."""
     line = found["answer"]
     version = f", version {line['version']}" if "version" in line else ""
-    lines = [f"answer {line['id']}, {line['time']}: model {line['model']}{version}, {line['signature']}"]
+    tuned = f", fine-tuned on the supports ({line['adapted']} steps)" if line.get("adapted") else ""
+    lines = [
+        f"answer {line['id']}, {line['time']}: model {line['model']}{version}, {line['signature']}{tuned}"
+    ]
     for digest, presence, marked in zip(
         line.get("pictures", ()), line.get("presence", ()), line.get("marked", ())
     ):
@@ -194,7 +242,10 @@ def resolved_text(found):
     return "\n".join([*lines, queries.backward_text(found["model"])])
 
 
-def masks_text(masks):
-    """For people."""
+def masks_text(masks, untold=0):
+    """For people; arguments as `of_patient` gives them."""
     head = f"{len(masks)} answers had a picture of it among their supports" + (":" if masks else "")
-    return "\n".join([head, *(f"  {one['id']}  {one['time']}" for one in masks)])
+    lines = [head, *(f"  {one['id']}  {one['time']}" for one in masks)]
+    if untold:
+        lines.append(f"NOT known: of {untold} more answers nobody told the supports' digests")
+    return "\n".join(lines)

@@ -23,7 +23,11 @@ def add(commands):
         metavar="DIR",
         help="folder of one model's version under --statistics_dir, or files of it; all periods in it are joined",
     )
-    add("--model", required=True, help="the pushed version's folder")
+    add(
+        "--model",
+        required=True,
+        help="the pushed version's folder, or that of all versions: of them the one that the statistics name",
+    )
     add("--root", metavar="DIR", help="run.root that made the model; the one it lies in without it")
     add(
         "--threshold",
@@ -43,12 +47,14 @@ def run(arguments):
     from pipeline.acceptance.models import find_model
     from pipeline.validation import drift
 
-    place = find_model(arguments.model)
+    files = files_of(arguments.statistics)
+    own, count = joined([_features(file) for file in files])
+    served = _served(files[0])
+    place = _version(arguments.model, served, find_model(arguments.model))
     known = Lineage(place, arguments.root)
     if not known.statistics:
         raise PipelineError(f"--model {arguments.model}: {known.without}; there is nothing to compare with.")
     training, _ = drift.features_of(known.statistics)
-    own, count = joined([_features(file) for file in files_of(arguments.statistics)])
     given = dict(arguments.threshold)
     unknown = sorted(set(given) - {None, *drift.WORDS})
     if unknown:
@@ -64,9 +70,12 @@ def run(arguments):
     moved = any(one.moved for one in found)
     if arguments.json:
         rows = [{**dataclasses.asdict(one), "moved": one.moved} for one in found]
-        print(json.dumps({"pictures": count, "moved": moved, "features": rows}, indent=1))
+        told = {"pictures": count, "moved": moved, "features": rows, "served": served, "model": str(place)}
+        print(json.dumps(told, indent=1))
     else:
         print(text(found, own, training, count))
+        if place.name.isdecimal() and place.name != served.rpartition("/")[2]:
+            print(f"NOTE: the statistics are of {served}, the training is that of {place}: two versions?")
     return MOVED if moved else 0
 
 
@@ -81,6 +90,30 @@ def _features(file):
         raise PipelineError(
             f"--statistics {file}: no statistics in it; expected a file that `python -m serving --statistics_dir` wrote."
         ) from None
+
+
+def _served(file):
+    """`MODEL/VERSION` of the server that wrote a file of statistics; empty where it does not say."""
+    from pipeline.validation.statistics import read_statistics
+
+    return read_statistics(file).datasets[0].name
+
+
+def _version(path, served, found):
+    """The folder of the version that was served, where a path is that of several versions; else what was found.
+
+    Raises:
+        PipelineError: it has no such version any more.
+    """
+    folder, number = pathlib.Path(path).expanduser(), served.rpartition("/")[2]
+    several = found.parent == folder and found.name.isdecimal()
+    if not several or not number.isdecimal() or found.name == number:
+        return found
+    if not (folder / number / "saved_model.pb").is_file():
+        raise PipelineError(
+            f"--model {path}: no version {number}, of which the statistics are ({served}); name the folder of that model."
+        )
+    return folder / number
 
 
 def files_of(path):

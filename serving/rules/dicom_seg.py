@@ -37,7 +37,7 @@ def segmentation(
     asked about again has no second object.
 
     Args:
-        source: path or the bytes of a DICOM image.
+        source: path or the bytes of a DICOM image, or what `rules.dicom.read_dicom` made of it.
         mask: uint8 [H, W], i for `labels[i - 1]`.
         name: what to call the source in an error.
         labels: names of the labels.
@@ -104,7 +104,8 @@ def _source(source, mask, name, frame):
     """The source's attributes as of an image of one frame, in Unicode, and its SOP class."""
     import pydicom
 
-    dataset = read_dicom(source, name, MAX_PIXELS)
+    # A clip of gigabytes is not read again for each of its frames.
+    dataset = source if isinstance(source, pydicom.Dataset) else read_dicom(source, name, MAX_PIXELS)
     missing = [keyword for keyword in UIDS if not dataset.get(keyword)]
     if missing:
         raise Refused(

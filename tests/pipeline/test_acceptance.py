@@ -316,6 +316,30 @@ def test_what_a_server_was_asked_is_compared_with_the_training(tmp_path, capsys)
     assert code == 1 and "0 answers, and no fact of them" in out.err and "Nothing was compared" in out.err
     assert "several versions; name one of" in drifted(tmp_path)[1].err
 
+    # A later version was trained on other pictures; the folder of both means the one that was served.
+    others, later = Examples(tmp_path / "e2", digest="e2"), Model(tmp_path / "m2", digest="m2")
+    own = ExampleStatistics(tmp_path / "s2", digest="s2")
+    pushed = PushedModel(tmp_path / "p2", digest="p2", properties=facts | {"version": 2})
+    for name, read, made in (
+        ("ExampleGen", {}, {"examples": others}),
+        ("StatisticsGen", {"examples": others}, {"statistics": own}),
+        ("Trainer", {"examples": others}, {"model": later}),
+        ("Pusher", {"model": later}, {"pushed_model": pushed}),
+    ):
+        metadata.put_execution(name, run, read, made, "COMPLETE")
+    own.split("train").parent.mkdir(parents=True)
+    own.split("train").write_bytes(ask("bright", 0.9, 856).read_bytes())
+    second = served.with_name("2")
+    second.mkdir()
+    (second / "saved_model.pb").touch()
+    command = ["drift", "--statistics", str(tmp_path / "same"), "--model"]
+    assert main([*command, str(served.parent)]) == 0 and "NOTE" not in capsys.readouterr().out
+    assert main([*command, str(second)]) == 3
+    assert f"NOTE: the statistics are of panet/1, the training is that of {second}" in capsys.readouterr().out
+    (served / "saved_model.pb").unlink()
+    assert main([*command, str(served.parent)]) == 1
+    assert "no version 1, of which the statistics are (panet/1)" in capsys.readouterr().err
+
 
 def test_statistics_of_texts_are_compared_and_nothing_in_common_is_no_all_clear(tmp_path):
     """TFDV's own files, as StatisticsGen writes them, have the label, too."""

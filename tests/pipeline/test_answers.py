@@ -1,6 +1,8 @@
 """From an answer's id to model and patients, and from a patient to the answers."""
 
+import gzip
 import json
+import shutil
 
 import pytest
 
@@ -78,10 +80,11 @@ def test_an_id_leads_to_the_model_and_the_patients_of_its_supports(metadata, tmp
     unknown = answers.resolved_text(answers.resolve(metadata, files, ids[3]))
     assert "nobody told their digests" in unknown and "does not know this model" in unknown
 
-    assert [one["id"] for one in answers.of_patient(metadata, files, "P1")] == [ids[1]]
-    assert [one["id"] for one in answers.of_patient(metadata, files, "c.png")] == [ids[2]]
-    assert answers.of_patient(metadata, files, "b.png") == []
-    assert "1 answers had a picture" in answers.masks_text(answers.of_patient(metadata, files, "P2"))
+    for name, expected in (("P1", [ids[1]]), ("c.png", [ids[2]]), ("b.png", [])):
+        masks, untold = answers.of_patient(metadata, files, name)
+        assert [one["id"] for one in masks] == expected and untold == 1  # nobody told what s3 was made of
+    text = answers.masks_text(*answers.of_patient(metadata, files, "P2"))
+    assert "1 answers had a picture" in text and "NOT known: of 1 more" in text
     [accepted] = queries.forward(metadata, "P2")
     assert "a model was judged on it" in queries.forward_text([accepted])
 
@@ -91,3 +94,50 @@ def test_an_id_leads_to_the_model_and_the_patients_of_its_supports(metadata, tmp
     for wrong, message in ([], "give --audit_log FILE"), ([tmp_path / "none"], "none: no such file"):
         with pytest.raises(PipelineError, match=message):
             answers.resolve(metadata, wrong, ids[0])
+
+
+def test_logs_that_another_program_rotated_are_read_and_other_files_are_no_empty_logs(metadata, tmp_path):
+    """logrotate names full files by number or date, and packs them."""
+    log, ids = tmp_path / "audit.log", [new_id() for _ in range(5)]
+
+    def line(number, **more):
+        asked = {"id": ids[number], "signature": "segment", "pictures": ["9" * 32], "state": f"s{number}"}
+        return f"{json.dumps({**asked, 'supports': ['a' * 32], **more})}\n"
+
+    names = ("audit.log-20261125.gz", "audit.log-20261126", "audit.log.2.gz", "audit.log.1", "audit.log")
+    for number, name in enumerate(names):
+        opened = gzip.open if name.endswith(".gz") else open
+        with opened(tmp_path / name, "wt") as file:
+            file.write(line(number))
+    (tmp_path / "audit.log.md").write_text("notes")
+    (tmp_path / "audit.log2").write_text(line(0))
+    masks, untold = answers.of_patient(metadata, [log, tmp_path / "audit.log.1"], "P1")
+    assert sorted(one["id"] for one in masks) == sorted(ids) and not untold  # each once
+    numbered = [one["id"] for one in masks if one["id"] in ids[2:]]
+    assert numbered == ids[2:]  # the oldest first
+    assert answers.resolve(metadata, [tmp_path / names[0]], ids[0])["supports"][0]["patient"] == "P1"
+
+    (tmp_path / "predictions.csv").write_text("file,presence\na.png,0.5\n")
+    (tmp_path / "cut.gz").write_bytes((tmp_path / names[0]).read_bytes()[:-9])
+    for wrong, message in ("predictions.csv", "no line of an audit log"), ("cut.gz", "cannot be unpacked"):
+        with pytest.raises(PipelineError, match=f"{wrong}: {message}"):
+            answers.of_patient(metadata, [tmp_path / wrong], "P1")
+    (tmp_path / "new").write_text("")
+    assert answers.of_patient(metadata, [tmp_path / "new"], "P1") == ([], 0)
+
+
+def test_the_version_that_answered_is_told_where_another_has_its_weights(metadata, tmp_path):
+    """A run with other settings may push the same weights again."""
+    shutil.copytree(tmp_path / "serving" / "1", tmp_path / "serving" / "2")
+    again = PushedModel(
+        tmp_path / "again", digest="q", properties={"version": 2, "destination": str(tmp_path / "serving")}
+    )
+    metadata.put_execution("Pusher", metadata.start_run("r2"), {}, {"pushed_model": again}, "COMPLETE")
+    log, weights = tmp_path / "log", "0123456789abcdef"
+    asked = {"time": "t", "model": "panet", "model_version": weights, "signature": "segment", "adapted": 300}
+    versions = {new_id(): version for version in (1, 2, 3)}
+    log.write_text("".join(json.dumps({**asked, "id": i, "version": v}) + "\n" for i, v in versions.items()))
+    for answer, version in versions.items():
+        found = answers.resolve(metadata, [log], answer)
+        assert found["model"][0]["path"] == str(tmp_path / ("pushed" if version == 1 else "again"))
+        assert "fine-tuned on the supports (300 steps)" in answers.resolved_text(found)

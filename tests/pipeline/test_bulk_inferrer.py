@@ -287,6 +287,9 @@ def test_the_model_is_adapted_once_for_all(saved, scanner, quick_tuning, tmp_pat
     for path in masks:
         assert (out / path).read_bytes() == (tmp_path / "again" / path).read_bytes()
 
+    steps = presets.read(folder)[0]["about"]["adaptation_steps"]
+    assert [json.loads(line)["adapted"] for line in open(out / "answers.jsonl")] == [steps] * 3
+
     # Without --adapt the threshold is calibrated, once.
     calibrated = ["infer", "--model", str(saved), *command, "--out", str(tmp_path / "calibrated")]
     assert main(calibrated) == 0

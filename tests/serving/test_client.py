@@ -304,7 +304,7 @@ def test_a_new_version_takes_no_support_away_while_the_old_one_serves():
         Client(f"127.0.0.1:{port}", size=(8, 8), version_label="stable") as labelled,
     ):
         for one in (client, labelled):
-            one.set_support(*asked)
+            one.set_support(*asked, normals=None)  # the segmenter takes None, too
         model.serves = (1, 2)
         client.predict(picture)
         assert client.answered == 1
@@ -319,6 +319,40 @@ def test_a_new_version_takes_no_support_away_while_the_old_one_serves():
         model.serves = (3,)
         client.predict(picture)
         assert client.answered == 3
+    server.stop(0)
+
+
+class Choosy(Pushed):
+    """Refuses the second picture, and is gone at the fourth."""
+
+    def predict(self, request, context):
+        number = self.asked = getattr(self, "asked", -1) + 1
+        if number == 2:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "[query_bytes: PNG of more than] [1000] [parts]")
+        if number == 4:
+            self.serves = ()
+        return super().predict(request, context)
+
+
+def test_one_refused_picture_ends_nothing_and_what_is_done_is_in_the_table(tmp_path, capsys):
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(1), handlers=[Choosy()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    folder, table = tmp_path / "query", tmp_path / "t.csv"
+    folder.mkdir()
+    for place in (*(folder / f"{name}.png" for name in "abcde"), tmp_path / "s.png", tmp_path / "s_mask.png"):
+        Image.fromarray(np.full((8, 8), 255, np.uint8)).save(place)
+    pair = f"{tmp_path / 's.png'}={tmp_path / 's_mask.png'}"
+    command = ["segment", "--server", f"127.0.0.1:{port}", "--size", "8", "8", "--support", pair]
+    command += ["--query", str(folder), "--csv", str(table), "--out", str(tmp_path / "out")]
+    assert main(command) == 1 and "version 1, which is gone" in capsys.readouterr().err
+    rows = list(csv.DictReader(table.open()))
+    assert [(row["file"], row["error"].partition(" answered ")[2]) for row in rows] == [
+        ("a.png", ""),
+        ("b.png", "INVALID_ARGUMENT: [query_bytes: PNG of more than] [1000] [parts]"),
+        ("c.png", ""),
+    ]
+    assert {path.name for path in (tmp_path / "out").glob("*_mask.png")} == {"a_mask.png", "c_mask.png"}
     server.stop(0)
 
 
