@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from panet_keras.data.episodic.augmentation import Augmentation
+from panet_keras.data.records import digests
 from panet_keras.inference.leave_one_out import HeldOut, SupportFeatures
 from panet_keras.losses import CrossEntropyDice
 from panet_keras.optimizers import PretrainedAdamW
@@ -76,10 +77,7 @@ def adapt(model, images, masks, learning_rate=5e-4, seed=0, progress=None):
     masks = (np.asarray(masks) > 0).astype(np.uint8)
     lesion = masks.any((1, 2))
     rng = np.random.default_rng([seed, 1])
-    fold = np.zeros(len(masks), int)
-    for kind in (lesion, ~lesion):
-        chosen = rng.permutation(np.flatnonzero(kind))
-        fold[chosen] = np.arange(len(chosen)) % FOLDS
+    fold = _folds(digests(images), lesion, rng)
     parts = [fold != number for number in range(FOLDS)]
     lengths = [length(int((lesion & inside).sum())) for inside in parts]
     done = 0
@@ -116,6 +114,19 @@ def adapt(model, images, masks, learning_rate=5e-4, seed=0, progress=None):
     tuner.tuned = [np.mean(weights, 0) for weights in zip(*copies)]
     tuner.go(best)
     return tuner.copy, Adaptation(max(lengths), best, scores, held_out[best], held_out[0])
+
+
+def _folds(pictures, lesion, rng):
+    """Fold [F] of each frame: lesions and normal frames are dealt in turn, copies of a picture into one fold."""
+    fold, place = np.zeros(len(lesion), int), {}
+    for kind in (lesion, ~lesion):
+        count = 0
+        for frame in rng.permutation(np.flatnonzero(kind)):
+            if pictures[frame] not in place:
+                place[pictures[frame]] = count % FOLDS
+                count += 1
+            fold[frame] = place[pictures[frame]]
+    return fold
 
 
 def score(held_out):

@@ -318,7 +318,7 @@ class FewShotSegmenter:
         How far, and whether at all, is decided on frames that are left out (`panet_keras.inference.adapt`),
         and the presence threshold is set for the result. About two minutes for 20 images and 10 normal frames
         on two cores.
-        With fewer than 4 lesions nothing can be decided: the model stays.
+        With fewer than 4 pictures of lesions nothing can be decided: the model stays.
 
         Args:
             learning_rate: peak, above 0. seed: integer; draws folds and episodes. progress: function of
@@ -329,20 +329,10 @@ class FewShotSegmenter:
 
         Raises:
             PANetError: `set_support` was not called, or with several ways.
-
-        Warns:
-            DataWarning: the same picture comes more than once in the support.
         """
         images, masks = self._frames("adapt")
-        if masks.any((1, 2)).sum() < FEWEST_TO_ADAPT:
+        if len(set(_digests(images[masks.any((1, 2))]))) < FEWEST_TO_ADAPT:
             return self
-        if copies := len(images) - len(set(_digests(images))):
-            warnings.warn(
-                f"adapt: {copies} of the {len(images)} support images are copies of others, so that frames left out are known all "
-                "the same, and what is decided of them is too good. Give each picture once, with its lesions in one mask.",
-                DataWarning,
-                stacklevel=2,
-            )
         model, self.adaptation = adaptation.adapt(self._given, images, masks, learning_rate, seed, progress)
         if model is not self.model:
             self.model, self._tuned_on = model, _digests(images)

@@ -212,6 +212,17 @@ def test_adaptation_helps_by_frames_left_out_and_leaves_the_model_alone(tiny_enc
     assert segmenter.adaptation is None and (other.lesions, len(other.each)) == (3, 3)
 
 
+def test_adaptation_deals_copies_of_a_picture_into_one_fold():
+    from panet_keras.inference.adapt import _folds
+
+    pictures, lesion = np.array(list("aabcdeefgg")), np.array([1] * 6 + [0] * 4, bool)  # e as both
+    for seed in range(5):
+        fold = _folds(pictures, lesion, np.random.default_rng(seed))
+        assert all(len(set(fold[pictures == one])) == 1 for one in "aeg")
+        distinct = {one: fold[pictures == one][0] for one in "abcde"}
+        assert sorted(distinct.values()) in ([0, 0, 0, 1, 1], [0, 0, 1, 1, 1])
+
+
 def test_what_cannot_be_decided_is_left(model, scanner):
     images, masks = map(list, zip(*scanner[0]))
     segmenter = FewShotSegmenter(model, size=(64, 64))
