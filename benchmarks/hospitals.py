@@ -318,4 +318,6 @@ if __name__ == "__main__":
             )
     commands.add_parser("show")
     arguments = vars(parser.parse_args())
-    {"train": train, "score": score, "protocols": protocols, "show": show}[arguments.pop("command")](**arguments)
+    {"train": train, "score": score, "protocols": protocols, "show": show}[arguments.pop("command")](
+        **arguments
+    )

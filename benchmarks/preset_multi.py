@@ -112,8 +112,8 @@ presence threshold of {hospitals.THRESHOLD} (at a temperature of 1) or what `cal
 preset's own, {preset["presence_threshold"]}, is for a scanner of which nothing is known; with normal frames of your own `calibrate` and `adapt` set it for yours.
 `python -m panet_keras check --support-dir DIR` says what to expect.
 
-**Limits.** Three hospitals, five scanners, one seed. On unknown scanners 4 to 12 % of the lesions are missed whole, and 32 to 42 % of the frames without lesion get a mask
-where ten of the scanner's own were given, more without. More supports alone bring little: give twenty, and `adapt`. Another organ needs `adapt`.
+**Limits.** Three hospitals, five scanners, one seed. On unknown scanners 1 to 14 % of the lesions are missed whole, and 32 to 42 % of the frames without lesion get a mask
+where ten of the scanner's own were given, more without, 22 to 31 % after `adapt`. More supports alone bring little: give twenty, and `adapt`. Another organ needs `adapt`.
 
 **Made by** `python -m benchmarks.hospitals train DATA WORK && python -m benchmarks.preset_multi train DATA WORK && python -m
 benchmarks.preset_multi write WORK`, TensorFlow {about["machine"]["tensorflow"]}, Keras {about["machine"]["keras"]}; but that the three models were trained on a
