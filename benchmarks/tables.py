@@ -370,7 +370,9 @@ def workers(rows):
             *(mean(group, key) for key in ("seconds", "start", "each", "load")),
             ", ".join(sorted({row["digest"][:8] for row in group})),
         ]
-        for (stage, engine, count), group in sorted(groups.items(), key=lambda item: (item[0][0], item[0][1][:1].isupper(), item[0]))
+        for (stage, engine, count), group in sorted(
+            groups.items(), key=lambda item: (item[0][0], item[0][1][:1].isupper(), item[0])
+        )
     ]
     head = [
         "stage",
