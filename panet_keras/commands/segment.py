@@ -51,12 +51,17 @@ def run(arguments):
     pathlib.Path(arguments.out).mkdir(parents=True, exist_ok=True)
     told = of_run(segmenter, arguments.model, support)
     rows = []
-    for query in progress(queries, "pictures"):
-        rows.append(write_answer(segmenter, query, outputs[query][:2], told))
-        row = rows[-1]
-        if not row["error"]:
-            say(f"{query.path}: presence {row['presence']:.3f}, area {row['area']:.2%}, {outputs[query][0]}")
-    write_format(arguments.format, queries, rows, arguments.out)
-    if arguments.csv:
-        write_table(arguments.csv, rows)
+    try:
+        for query in progress(queries, "pictures"):
+            rows.append(write_answer(segmenter, query, outputs[query][:2], told))
+            row = rows[-1]
+            if not row["error"]:
+                say(
+                    f"{query.path}: presence {row['presence']:.3f}, area {row['area']:.2%}, {outputs[query][0]}"
+                )
+        write_format(arguments.format, queries, rows, arguments.out)
+    finally:
+        # Of masks that are written the table tells, too, whatever ends the rest.
+        if arguments.csv and rows:
+            write_table(arguments.csv, rows)
     return name_unread("panet_keras segment", rows)

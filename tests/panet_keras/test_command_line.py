@@ -120,6 +120,24 @@ def test_a_folder_is_segmented_past_a_broken_picture(common, folder, tmp_path, c
     )
 
 
+def test_an_interrupted_run_leaves_the_table_of_what_is_done(common, folder, tmp_path, monkeypatch):
+    from panet_keras.commands import answer
+
+    write, done = answer.write_answer, []
+
+    def interrupted(*given):
+        if done:
+            raise KeyboardInterrupt
+        done.append(write(*given))
+        return done[0]
+
+    monkeypatch.setattr(answer, "write_answer", interrupted)
+    out, table = tmp_path / "out", tmp_path / "masks.csv"
+    assert main(["segment", *common, "--query", str(folder), "--csv", str(table), "--out", str(out)]) == 130
+    assert [row["file"] for row in csv.DictReader(table.open())] == ["PHAA_001.png"]
+    assert names(out) == ["PHAA_001_mask.png", "PHAA_001_overlay.png"]
+
+
 def test_nothing_of_the_users_is_replaced(common, folder, phantom, tmp_path, capsys):
     out = tmp_path / "out"
     (folder / "PHAC_000.png").unlink()
