@@ -45,7 +45,7 @@ class Record:
         device: the scanner, where it is known beside the hospital.
 
     Raises:
-        PANetError: another label or mask format, or masks that are no tuple.
+        PANetError: another label or mask format, a name that is no text, or masks that are no tuple.
     """
 
     filename: str
@@ -66,6 +66,13 @@ class Record:
             if getattr(self, name) not in known:
                 raise PANetError(
                     f"record {self.filename}: {name}={getattr(self, name)!r}; expected one of {', '.join(known)}."
+                )
+        for name in ("filename", "patient", "source", "device"):
+            # 007 and 7 are two patients, and a table's reader makes one of them.
+            if not isinstance(getattr(self, name), str):
+                raise PANetError(
+                    f"record {self.filename}: {name}={getattr(self, name)!r}; expected text. Read the table with dtype=str, or "
+                    "say str(...)."
                 )
         if isinstance(self.masks, (str, bytes)):
             raise PANetError(

@@ -188,6 +188,7 @@ def test_as_many_patients_are_tested_as_the_share_says(share, tested):
         ({"label": "malignant"}, "record a.png: label='malignant'; expected one of Normal, Benign"),
         ({"mask_format": "gray"}, "mask_format='gray'; expected one of colour, binary, index"),
         ({"masks": "a_mask.png"}, r"masks is one str; expected \(mask,\)"),
+        ({"patient": 7}, "patient=7; expected text. Read the table with dtype=str"),
     ],
 )
 def test_a_record_of_an_unknown_kind_is_refused(changes, message):
