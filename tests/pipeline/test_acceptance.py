@@ -261,20 +261,29 @@ def test_what_a_server_was_asked_is_compared_with_the_training(tmp_path, capsys)
 
     metadata = Metadata(tmp_path / "metadata.db")
     run = metadata.start_run("r1")
-    examples, model = Examples(tmp_path / "e", digest="e"), Model(tmp_path / "m", digest="m")
-    statistics = ExampleStatistics(tmp_path / "s", digest="s")
-    served = tmp_path / "serving" / "1"
-    facts = {"version": 1, "destination": str(served.parent)}
-    pushed = PushedModel(tmp_path / "p", digest="p", properties=facts)
-    for name, read, made in (
-        ("ExampleGen", {}, {"examples": examples}),
-        ("StatisticsGen", {"examples": examples}, {"statistics": statistics}),
-        ("Trainer", {"examples": examples}, {"model": model}),
-        ("Pusher", {"model": model}, {"pushed_model": pushed}),
-    ):
-        metadata.put_execution(name, run, read, made, "COMPLETE")
-    served.mkdir(parents=True)
-    (served / "saved_model.pb").touch()
+    versions = tmp_path / "serving"
+
+    def push(number):
+        """A version with a training of its own: its folder, and the training's statistics, still to be written."""
+        examples, model, statistics = (
+            kind(tmp_path / f"{letter}{number}", digest=f"{letter}{number}")
+            for kind, letter in ((Examples, "e"), (Model, "m"), (ExampleStatistics, "s"))
+        )
+        facts = {"version": number, "destination": str(versions)}
+        pushed = PushedModel(tmp_path / f"p{number}", digest=f"p{number}", properties=facts)
+        for name, read, made in (
+            ("ExampleGen", {}, {"examples": examples}),
+            ("StatisticsGen", {"examples": examples}, {"statistics": statistics}),
+            ("Trainer", {"examples": examples}, {"model": model}),
+            ("Pusher", {"model": model}, {"pushed_model": pushed}),
+        ):
+            metadata.put_execution(name, run, read, made, "COMPLETE")
+        statistics.split("train").parent.mkdir(parents=True)
+        (versions / str(number)).mkdir(parents=True)
+        (versions / str(number) / "saved_model.pb").touch()
+        return versions / str(number), statistics.split("train")
+
+    served, training = push(1)
 
     def ask(folder, brightness, width, contrast=0.02):
         observer = Statistics(tmp_path / folder, period=1e6)
@@ -285,8 +294,7 @@ def test_what_a_server_was_asked_is_compared_with_the_training(tmp_path, capsys)
         observer.close()
         return next((tmp_path / folder).rglob("*.pb"))
 
-    statistics.split("train").parent.mkdir(parents=True)
-    statistics.split("train").write_bytes(ask("training", 0.3, 856).read_bytes())
+    training.write_bytes(ask("training", 0.3, 856).read_bytes())
     ask("same", 0.3, 856)
     ask("moved", 0.1, 1024)
     ask("flat", 0.3, 856, 0.005)
@@ -317,21 +325,8 @@ def test_what_a_server_was_asked_is_compared_with_the_training(tmp_path, capsys)
     assert "several versions; name one of" in drifted(tmp_path)[1].err
 
     # A later version was trained on other pictures; the folder of both means the one that was served.
-    others, later = Examples(tmp_path / "e2", digest="e2"), Model(tmp_path / "m2", digest="m2")
-    own = ExampleStatistics(tmp_path / "s2", digest="s2")
-    pushed = PushedModel(tmp_path / "p2", digest="p2", properties=facts | {"version": 2})
-    for name, read, made in (
-        ("ExampleGen", {}, {"examples": others}),
-        ("StatisticsGen", {"examples": others}, {"statistics": own}),
-        ("Trainer", {"examples": others}, {"model": later}),
-        ("Pusher", {"model": later}, {"pushed_model": pushed}),
-    ):
-        metadata.put_execution(name, run, read, made, "COMPLETE")
-    own.split("train").parent.mkdir(parents=True)
-    own.split("train").write_bytes(ask("bright", 0.9, 856).read_bytes())
-    second = served.with_name("2")
-    second.mkdir()
-    (second / "saved_model.pb").touch()
+    second, training = push(2)
+    training.write_bytes(ask("bright", 0.9, 856).read_bytes())
     command = ["drift", "--statistics", str(tmp_path / "same"), "--model"]
     assert main([*command, str(served.parent)]) == 0 and "NOTE" not in capsys.readouterr().out
     assert main([*command, str(second)]) == 3
