@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
 import os
 import warnings
 
@@ -12,6 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from panet_keras import presets
+from panet_keras.data.records import digests
 from panet_keras.errors import DataWarning, PANetError
 from panet_keras.inference import adapt as adaptation
 from panet_keras.inference.leave_one_out import SupportFeatures
@@ -122,7 +122,7 @@ class FewShotSegmenter:
         self._support = self._state = None
         self.adaptation = None
         self.model = self._given = model
-        self._tuned_on = []
+        self._tuned_on = ()
         self._encode, self._segment = _traced(model)
 
     def __getstate__(self):
@@ -260,7 +260,7 @@ class FewShotSegmenter:
         if self.adaptation is not None and self.adaptation.steps > 0:
             return None
         seen = (
-            sum(frame in self._tuned_on for frame in _digests(images)) if self.model is not self._given else 0
+            sum(frame in self._tuned_on for frame in digests(images)) if self.model is not self._given else 0
         )
         if seen:
             warnings.warn(
@@ -288,7 +288,7 @@ class FewShotSegmenter:
         """
         images, masks = self._frames("expected")
         lesion = masks.any((1, 2))
-        lesions, pictures = int(lesion.sum()), len(set(_digests(images[lesion])))
+        lesions, pictures = int(lesion.sum()), len(set(digests(images[lesion])))
         if pictures < 2:
             raise PANetError(
                 f"expected() has {pictures} annotated lesion; it needs at least 2, to leave one out and support with the other."
@@ -331,11 +331,11 @@ class FewShotSegmenter:
             PANetError: `set_support` was not called, or with several ways.
         """
         images, masks = self._frames("adapt")
-        if len(set(_digests(images[masks.any((1, 2))]))) < FEWEST_TO_ADAPT:
+        if len(set(digests(images[masks.any((1, 2))]))) < FEWEST_TO_ADAPT:
             return self
         model, self.adaptation = adaptation.adapt(self._given, images, masks, learning_rate, seed, progress)
         if model is not self.model:
-            self.model, self._tuned_on = model, _digests(images)
+            self.model, self._tuned_on = model, digests(images)
             self._encode, self._segment = _traced(model)
             self._take(*self._support)
         self._fit(self.adaptation.held_out)
@@ -463,10 +463,6 @@ def _opened(model):
             f"{kind} of class {type(model).__name__}; expected a PANet, a .keras file of one, or a preset's name."
         )
     return model, plain
-
-
-def _digests(frames):
-    return [hashlib.sha256(frame.tobytes()).digest() for frame in frames]
 
 
 def _two_sides(size):
