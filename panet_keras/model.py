@@ -104,17 +104,13 @@ class PANet(FitChecks, KerasExport, keras.Model):
             )
         if not 0 <= encoder_rate < math.inf:
             raise ValueError(f"encoder_rate={encoder_rate!r}; expected a number of at least 0 (0 stops it).")
-        if not 0 < temperature < math.inf:
-            raise ValueError(
-                f"temperature={temperature!r}; expected a number above 0 (1 leaves the logits as they are)."
-            )
         self.encoder = encoders.get(encoder, weights, self.dtype_policy)
         self.align_weight = float(align_weight)
         self.contrast_weight = float(contrast_weight)
         self.contrast_elsewhere = bool(contrast_elsewhere)
         self.train_encoder = bool(train_encoder)
         self.encoder_rate = float(encoder_rate)
-        self.temperature = float(temperature)
+        self.temperature = temperature
 
         # To set True would thaw the layers that somebody froze.
         if not self.train_encoder:
@@ -129,6 +125,21 @@ class PANet(FitChecks, KerasExport, keras.Model):
         self.built = True
         # Without `compile`, `predict` would compile each size by XLA where there is a GPU.
         self.jit_compile = False
+
+    @property
+    def temperature(self):
+        """What logits are divided by outside training; may be set at any time."""
+        return self._temperature
+
+    @temperature.setter
+    def temperature(self, value):
+        if not 0 < value < math.inf:
+            raise ValueError(
+                f"temperature={value!r}; expected a number above 0 (1 leaves the logits as they are)."
+            )
+        self._temperature = float(value)
+        # Their graphs hold the number that was there when they were traced.
+        self.predict_function = self.test_function = None
 
     @classmethod
     def from_preset(cls, name):

@@ -15,7 +15,7 @@ from panet_keras.evaluation.scores import calibration_counts, score_mask
 from panet_keras.inference.presence import presence
 from panet_keras.inference.segmenter import restore
 from panet_keras.pictures.decode import resize_nearest
-from panet_keras.pictures.resize import resize_images, resize_mask
+from panet_keras.pictures.resize import resize_images, resize_mask, two_sides
 
 PROTOCOLS = ("cross-patient", "same-patient", "moved-support", "other-label", "two-way", "superpixel")
 LABELS = ("Benign", "Malignant")
@@ -166,13 +166,16 @@ class TestImages:
 
     Args:
         records: of `Record`.
-        size: (height, width) of the model.
+        size: (height, width) of the model, or one number for a square.
+
+    Raises:
+        PANetError: another size.
     """
 
     __test__ = False  # not a pytest class
 
     def __init__(self, records, size):
-        self.records = list(records)
+        self.records, size = list(records), two_sides(size)
         self.images, self.truths, self.masks = [], [], []
         for sample in decode_all(self.records):
             scaled = resize_images(tf.constant(sample.image, tf.float32) / 255.0, size).numpy()
@@ -248,6 +251,9 @@ def run_protocol(predict, test, episodes, protocol="cross-patient", seed=0, surf
         `false`, the scores of `find_lesions`; and calibration counts [3, 10].
         With more ways than one the scores are those of the query's own way, which has a pixel where it is the
         most probable.
+
+    Raises:
+        PANetError: `predict` returned something else, such as logits.
     """
     rows, counts, last = [], np.zeros((3, 10)), 0.0
     for number, episode in enumerate(episodes):
@@ -255,7 +261,7 @@ def run_protocol(predict, test, episodes, protocol="cross-patient", seed=0, surf
         if tensors is None:
             continue
         *inputs, truth, way = tensors
-        small = np.asarray(predict(*inputs))[0, 0]
+        small = _probabilities(predict(*inputs))
         probability = own_probability(np.asarray(restore(small, truth.shape)), way)
         scores = score_mask(truth, probability, surface=surface)
         drawn = {"query": episode.query, "repeat": episode.repeat, "supports": list(episode.supports)}
@@ -266,6 +272,22 @@ def run_protocol(predict, test, episodes, protocol="cross-patient", seed=0, surf
             last = time.monotonic()
             progress(number + 1, len(episodes))
     return rows, counts
+
+
+def _probabilities(answer):
+    """[h, w, N+1] of an answer [1, 1, h, w, N+1], if these are probabilities."""
+    answer = np.asarray(answer)
+    if answer.ndim != 5 or answer.shape[:2] != (1, 1) or answer.shape[-1] < 2:
+        raise PANetError(
+            f"predict returned shape {answer.shape}; expected probabilities [1, 1, height, width, ways + 1]."
+        )
+    # Written so that a NaN is refused as well.
+    if not (answer.min() >= 0 and answer.max() <= 1.001):
+        raise PANetError(
+            f"predict returned values from {answer.min():.3g} to {answer.max():.3g}; expected probabilities, from 0 to 1. A "
+            "PANet returns logits: put tf.nn.softmax around it."
+        )
+    return answer[0, 0]
 
 
 def own_probability(probabilities, way):

@@ -20,7 +20,7 @@ from panet_keras.metrics import MISS_DICE
 from panet_keras.model import PANet
 from panet_keras.pictures.decode import read_image
 from panet_keras.pictures.masks import read_mask
-from panet_keras.pictures.resize import resize_images, resize_mask
+from panet_keras.pictures.resize import resize_images, resize_mask, two_sides
 from panet_keras.pictures.rules import rgb
 
 FEWEST_TO_ADAPT = 4
@@ -112,7 +112,7 @@ class FewShotSegmenter:
         threshold, about = preset["presence_threshold"], preset.get("about", {})
         if not 0 <= threshold <= 1:
             raise PANetError(f"presence_threshold={threshold!r}; expected a probability from 0 to 1.")
-        self.size = _two_sides(preset["size"] if size is None else size)
+        self.size = two_sides(preset["size"] if size is None else size)
         self.mirror = mirror
         self.presence_threshold = float(threshold)
         self.calibrated = bool(about.get("calibrated"))
@@ -463,14 +463,6 @@ def _opened(model):
             f"{kind} of class {type(model).__name__}; expected a PANet, a .keras file of one, or a preset's name."
         )
     return model, plain
-
-
-def _two_sides(size):
-    """(height, width) as integers of at least 1, from these or from one number."""
-    sides = tuple(size) if np.ndim(size) else (size, size)
-    if len(sides) != 2 or not all(hasattr(side, "__index__") and side >= 1 for side in sides):
-        raise PANetError(f"size={size!r}; expected (height, width) in pixels, or one number.")
-    return tuple(int(side) for side in sides)
 
 
 def _traced(model):

@@ -1,10 +1,24 @@
 """The one resizing rule: every door brings a picture to model size by it."""
 
+import numpy as np
 import tensorflow as tf
 
+from panet_keras.errors import PANetError
 from panet_keras.pictures.rules.regions import resize_mask
 
-__all__ = ["resize_images", "resize_mask"]
+__all__ = ["resize_images", "resize_mask", "two_sides"]
+
+
+def two_sides(size):
+    """(height, width) as integers, from these or from one number.
+
+    Raises:
+        PANetError: anything but one or two integers of at least 1.
+    """
+    sides = tuple(size) if np.ndim(size) else (size, size)
+    if len(sides) != 2 or not all(hasattr(side, "__index__") and side >= 1 for side in sides):
+        raise PANetError(f"size={size!r}; expected (height, width) in pixels, or one number.")
+    return tuple(int(side) for side in sides)
 
 
 def resize_images(images, size):

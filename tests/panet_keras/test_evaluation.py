@@ -145,6 +145,15 @@ def test_evaluation_goes_on_where_it_was_cut_off(records, tmp_path):
     assert not calls and json.dumps(again) == json.dumps(first)
     with pytest.raises(PANetError, match="'three-way'.*expected some of.*cross-patient"):
         evaluate(oracle, test, protocols=("three-way",))
+    for wrong, words in (
+        (lambda *tensors: oracle(*tensors) * 9 - 4, "values from -4 to 5; .*from 0 to 1.*tf.nn.softmax"),
+        (lambda *tensors: oracle(*tensors)[0, 0], r"shape \(48, 64, 2\); expected probabilities \[1, 1,"),
+    ):
+        with pytest.raises(PANetError, match=words):
+            evaluate(wrong, test, shots=(1,), repeats=1, protocols=())
+    assert TestImages(records[:1], 32).images[0].shape == (32, 32, 3)
+    with pytest.raises(PANetError, match=r"size=\(1, 2, 3\); expected \(height, width\)"):
+        TestImages(records[:1], (1, 2, 3))
 
 
 def test_the_presence_threshold_costs_what_it_may():

@@ -264,3 +264,9 @@ def test_temperature_softens_probabilities_and_leaves_training_and_masks_alone(
         plain.evaluate(inputs, labels, return_dict=True)
     )
     assert PANet.from_config(softer.get_config()).temperature == 4.0
+    # One that is set between two calls is seen by the second, whose graph was traced with the first.
+    before = softer.predict(inputs, verbose=0)
+    softer.temperature = 2.0
+    np.testing.assert_allclose(softer.predict(inputs, verbose=0), 2.0 * before, rtol=1e-5)
+    with pytest.raises(ValueError, match="temperature=0"):
+        softer.temperature = 0
