@@ -27,8 +27,8 @@ class PANet(FitChecks, KerasExport, keras.Model):
     `decoder="unet"` is the repair for lesions, whose outline the paper's bilinear masks miss.
 
     Args:
-        encoder: `"vgg16"` (the paper's), `"efficientnet_lite0"`, `"resnet50"`, or a functional `keras.Model`
-            from images in [0, 1] to feature maps, fine to coarse.
+        encoder: `"vgg16"` (the paper's), `"efficientnet_lite0"`, `"efficientnet_lite2"`, `"resnet50"`, or a
+            functional `keras.Model` from images in [0, 1] to feature maps, fine to coarse.
         weights: of a named encoder: `"auto"` (the packaged ones), `"hed"`, `"imagenet"`, a file path, or
             None. Not kept in the config: a saved model has its weights in it.
         decoder: the head, which turns features into masks: `"bilinear"` upsampling of the similarity maps

@@ -6,16 +6,26 @@ import types
 
 import keras
 
-from panet_keras.encoders.efficientnet_lite0 import efficientnet_lite0
+from panet_keras.encoders.efficientnet_lite import efficientnet_lite0, efficientnet_lite2
 from panet_keras.encoders.functional import is_functional
 from panet_keras.encoders.resnet50 import resnet50
 from panet_keras.encoders.vgg16 import vgg16
 
 ENCODERS = types.MappingProxyType(
-    {"efficientnet_lite0": efficientnet_lite0, "resnet50": resnet50, "vgg16": vgg16}
+    {
+        "efficientnet_lite0": efficientnet_lite0,
+        "efficientnet_lite2": efficientnet_lite2,
+        "resnet50": resnet50,
+        "vgg16": vgg16,
+    }
 )
 AUTO_WEIGHTS = types.MappingProxyType(
-    {"efficientnet_lite0": "imagenet", "resnet50": "imagenet", "vgg16": "hed"}
+    {
+        "efficientnet_lite0": "imagenet",
+        "efficientnet_lite2": "imagenet",
+        "resnet50": "imagenet",
+        "vgg16": "hed",
+    }
 )
 """The weights that `weights="auto"` takes: those inside a package; ResNet-50 has none and downloads them."""
 
@@ -26,8 +36,8 @@ def get(encoder, weights="auto", dtype=None):
     """Builds an encoder by name, or checks the one given.
 
     Args:
-        encoder: `"vgg16"`, `"efficientnet_lite0"`, `"resnet50"`, or a functional `keras.Model` from [B, H, W,
-            3] images in [0, 1] to one feature map or a list of them, fine to coarse.
+        encoder: `"vgg16"`, `"efficientnet_lite0"`, `"efficientnet_lite2"`, `"resnet50"`, or a functional
+            `keras.Model` from [B, H, W, 3] images in [0, 1] to one feature map or a list of them, fine to coarse.
         weights: `"auto"` (the packaged ones where there are any), a name the encoder knows (`"hed"`,
             `"imagenet"`), the path of a `.weights.h5` file, or None for random values. A model passed as an
             object keeps its own.

