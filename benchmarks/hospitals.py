@@ -3,6 +3,8 @@
     python -m benchmarks.hospitals train DATA WORK         trains one model for each hospital, without it (75 minutes each, resumable)
     python -m benchmarks.hospitals score DATA WORK         scores them (15 minutes each on 2 quiet cores, resumable); writes results/hospitals.json
     python -m benchmarks.hospitals protocols DATA WORK     does the support decide there? (5 minutes each); writes results/hospital_protocols.json
+    python -m benchmarks.hospitals home DATA WORK          other patients of BUS-UCLM, three folds: trains a model for each on the rest and on
+                                                           the other hospitals, scores it (5 minutes each); writes results/hospital_home.json
     python -m benchmarks.hospitals show                    prints the tables
 
 DATA holds BUS-UCLM, BUSI, BUS-BRA and thyroid (the last is never trained on, and scored with a model of all
@@ -31,6 +33,7 @@ NORMALS = 10
 THRESHOLD = 0.8
 """Of the preset: the highest tenth that costs less than 0.01 Dice on BUSI and BUS-UCLM left out, at 5 supports."""
 DRAWS = 2
+FOLDS = 3
 QUERIES, NORMAL_QUERIES, POOL = 100, 120, 60
 
 
@@ -165,36 +168,106 @@ def one(model, support, normals, queries, normal_queries, adapted):
 def protocols(data, work):
     """Asks the models that were left out of a hospital whether its support decides: masks moved away, and
     superpixels."""
-    import tensorflow as tf
-
-    from panet_keras import PANet
-    from panet_keras.evaluation import TestImages, evaluate, some_queries
+    from panet_keras.evaluation import TestImages, some_queries
 
     found = {}
     for name in HOSPITALS:
-        model = PANet.from_preset(pathlib.Path(work) / f"without-{name}")
-
-        @tf.function(reduce_retracing=True)
-        def probabilities(images, masks, query, model=model):
-            return tf.nn.softmax(
-                model({"support_images": images, "support_masks": masks, "query_images": query})
-            )
-
         test = TestImages(load(data, name), (256, 256))
-        _, rows, _, _ = evaluate(
-            lambda *tensors: probabilities(*map(tf.constant, tensors)).numpy(),
+        _, rows = asked(
+            pathlib.Path(work) / f"without-{name}",
             test,
+            pathlib.Path(work) / "protocols" / name,
             shots=(1,),
             repeats=1,
-            protocols=("moved-support", "superpixel"),
-            surface=False,
             queries=some_queries(test.lesion, QUERIES),
-            work_dir=pathlib.Path(work) / "protocols" / name,
         )
         for row, entry in rows.items():
             entry.pop("by_patient")
             found[f"{name}: {row}"] = entry
     record.write("hospital_protocols", "Does the support decide on a hospital left out?", {"table": found})
+
+
+def home(data, work):
+    """Patients of BUS-UCLM that a model of the several hospitals has not seen: the folds of benchmarks/headline.py."""
+    from panet_keras import presets
+    from panet_keras import train as fit
+    from panet_keras.data import k_folds, split_by_patients
+    from panet_keras.evaluation import TestImages
+    from panet_keras.training import BUS_MULTI
+
+    first, *others = HOSPITALS
+    own, rest = load(data, first), [r for name in others for r in load(data, name)]
+    pooled = {}
+    for fold, patients in enumerate(k_folds(own, FOLDS, seed=0)):
+        folder, split = pathlib.Path(work) / f"home-{fold}", split_by_patients(own, patients)
+        if not folder.exists():
+            model, _ = fit(
+                split["train"] + rest, BUS_MULTI, pathlib.Path(work) / f"home-{fold}-training", progress=print
+            )
+            presets.write(model, folder, (256, 256), THRESHOLD)
+        test = TestImages(split["test"], (256, 256))
+        rows, _ = asked(folder, test, pathlib.Path(work) / "protocols" / f"home-{fold}")
+        for name, found in rows.items():
+            pooled.setdefault(name, []).extend(
+                {**row, "image": (fold, row["query"]), "patient": test.patients[row["query"]]}
+                for row in found
+            )
+    record.write(
+        "hospital_home",
+        "Patients of BUS-UCLM that a model of several hospitals has not seen, three folds",
+        {"threshold": THRESHOLD, "table": {name: at_home(name, rows) for name, rows in pooled.items()}},
+    )
+
+
+def at_home(name, rows):
+    """Figures of one row of `evaluate`, all folds together, means over images with intervals over patients."""
+    from panet_keras.evaluation import bootstrap
+
+    images = {}
+    for row in rows:
+        images.setdefault((row["image"], row["patient"]), []).append(row)
+    patients = np.array([patient for _, patient in images])
+
+    def figure(value):
+        values = np.array([np.mean([value(row) for row in same]) for same in images.values()])
+        return {"mean": float(values.mean()), "interval": bootstrap(values, patients)}
+
+    entry = {"n": len(images), "patients": len(set(patients))}
+    if name.endswith("normal"):
+        return entry | {
+            "marked": figure(lambda row: row["presence"] >= THRESHOLD),
+            "marked without threshold": figure(lambda row: row["false_any"]),
+        }
+    return entry | {
+        "dice": figure(lambda row: row["dice"]),
+        "missed": figure(lambda row: row["dice"] < 0.1),
+        "dice after the threshold": figure(lambda row: row["dice"] * (row["presence"] >= THRESHOLD)),
+        "emptied": figure(lambda row: row["presence"] < THRESHOLD),
+    }
+
+
+def asked(folder, test, kept, **options):
+    """Rows and table of `evaluate` for a preset: cross-patient, masks moved away, superpixels."""
+    import tensorflow as tf
+
+    from panet_keras import PANet
+    from panet_keras.evaluation import evaluate
+
+    model = PANet.from_preset(folder)
+
+    @tf.function(reduce_retracing=True)
+    def probabilities(images, masks, query):
+        return tf.nn.softmax(model({"support_images": images, "support_masks": masks, "query_images": query}))
+
+    rows, table, _, _ = evaluate(
+        lambda *tensors: probabilities(*map(tf.constant, tensors)).numpy(),
+        test,
+        protocols=("moved-support", "superpixel"),
+        surface=False,
+        work_dir=kept,
+        **options,
+    )
+    return rows, table
 
 
 def answer(segmenter, query):
@@ -308,7 +381,7 @@ def show():
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("train", "score", "protocols"):
+    for name in ("train", "score", "protocols", "home"):
         command = commands.add_parser(name)
         command.add_argument("data")
         command.add_argument("work")
@@ -318,6 +391,6 @@ if __name__ == "__main__":
             )
     commands.add_parser("show")
     arguments = vars(parser.parse_args())
-    {"train": train, "score": score, "protocols": protocols, "show": show}[arguments.pop("command")](
-        **arguments
-    )
+    {"train": train, "score": score, "protocols": protocols, "home": home, "show": show}[
+        arguments.pop("command")
+    ](**arguments)

@@ -255,7 +255,7 @@ class Client:
         Raises:
             ValueError: numbers or sizes differ, or a mask is empty. ServingError: the server refused.
         """
-        if any(isinstance(one, (str, bytes, os.PathLike)) for one in (images, masks, normals)):
+        if any(_is_one(given) for given in (images, masks, normals)):
             raise ValueError(
                 "set_support expects a list of images, of masks and of normals: set_support([image], [mask], normals=[image])."
             )
@@ -355,6 +355,14 @@ class Client:
             elif error.code() is grpc.StatusCode.UNAVAILABLE:
                 message += " Is the server running there?"
             raise ServingError(error.code(), message) from None
+
+
+def _is_one(given):
+    """Whether a single picture came in place of a list: the rows [W, 3] of an array would pass as grey pictures."""
+    if isinstance(given, (str, bytes, os.PathLike)):
+        return True
+    shape = getattr(given, "shape", ())
+    return len(shape) == 2 or len(shape) == 3 and shape[-1] <= 4
 
 
 def _told(pictures):

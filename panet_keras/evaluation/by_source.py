@@ -18,7 +18,8 @@ def by_source(rows, normal_rows, records, seed=0):
         Dictionary of source to: images, patients, dice (mean, low, high), miss_rate, marks
             (`lesion_figures`), normals (their number),
         and false_any, the share of the normal frames with any falsely marked pixel (None without normal
-        frames). Empty where all images are of one source.
+        frames). A source of which no lesion image was scored has images 0, and not_scored, its number of images.
+        Empty where all images are of one source.
     """
     sources = np.array([record.source for record in records])
     patients = np.array([record.patient for record in records])
@@ -28,6 +29,7 @@ def by_source(rows, normal_rows, records, seed=0):
             [row for row in group if sources[row["query"]] == source] for group in (rows, normal_rows)
         )
         if not own:
+            result[source or "not told"] = {"images": 0, "not_scored": int((sources == source).sum())}
             continue
         queries, dice = per_image(own, "dice")
         low, high = bootstrap(dice, patients[queries], seed)

@@ -245,6 +245,8 @@ def _marks(figures):
 
 def _hospital(name, row):
     """Of `panet_keras.evaluation.by_source`."""
+    if not row["images"]:
+        return (name, f"none of {row['not_scored']}: no lesion could be scored", *[""] * 5)
     dice, marks = row["dice"], row["marks"]
     return (
         name,

@@ -92,7 +92,11 @@ def test_frozen_and_trained_weights(tiny_encoder):
 @pytest.mark.parametrize(
     ("encoder", "weights", "message"),
     [
-        ("resnet", "auto", "expected one of .'efficientnet_lite0', 'efficientnet_lite2', 'resnet50', 'vgg16'."),
+        (
+            "resnet",
+            "auto",
+            "expected one of .'efficientnet_lite0', 'efficientnet_lite2', 'resnet50', 'vgg16'.",
+        ),
         ("efficientnet_lite0", "hed", "of VGG16"),
         ("vgg16", "nowhere.weights.h5", "no such file"),
     ],

@@ -63,7 +63,8 @@ def test_scores_of_each_hospital():
     sources = ["A", "B", "B", "A", ""]
     records = [Record(f"{i}.png", f"P{i}", "Benign", b"", source=source) for i, source in enumerate(sources)]
     found = by_source(ROWS, NORMAL, records)
-    # The one without a name has no lesion image.
+    # One of normal frames alone is named all the same: nobody must think that it was scored.
+    assert found.pop("not told") == {"images": 0, "not_scored": 1}
     assert list(found) == ["A", "B"]
     assert found["A"]["dice"] == {
         "mean": pytest.approx(0.7),

@@ -228,7 +228,10 @@ def test_the_report_tells_hospitals_apart():
         "lesions.html",
         scores={"headline": "cross-patient, 1 shot", "settings": {"supports": ()}},
         marks=[("cross-patient, 1 shot", *_marks(figures))],
-        hospitals=[_hospital("Klinik <Ü>", hospital)],
+        hospitals=[
+            _hospital("Klinik <Ü>", hospital),
+            _hospital("Screening", {"images": 0, "not_scored": 9}),
+        ],
     )
     for cells in (
         ("cross-patient, 1 shot", "7", "85.7%", "1.25", "50.0%", "50.0%", "75.0%", "85.7%"),
@@ -241,6 +244,7 @@ def test_the_report_tells_hospitals_apart():
             "1.25",
             "no such frame",
         ),
+        ("Screening", "none of 9: no lesion could be scored", *[""] * 5),
     ):
         assert "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" in page
     # Scores of an earlier version have neither.

@@ -364,7 +364,13 @@ def test_an_empty_mask_is_refused_here_and_by_the_server(server, phantom, episod
             client.set_support(
                 [f"{phantom}/images/PHAA_000.png", image], [f"{phantom}/masks/PHAA_000.png", empty]
             )
-        for wrong in (([image], [empty], image), (image, [empty]), ([image], empty)):
+        frame = np.zeros((90, 120, 3), np.uint8)
+        for wrong in (
+            ([image], [empty], image),
+            (image, [empty]),
+            ([image], empty),
+            ([image], [empty], frame),
+        ):
             with pytest.raises(ValueError, match="expects a list of images, of masks and of normals"):
                 client.set_support(*wrong)
         with pytest.raises(ServingError, match="no pixel of any shot equals 1"):
