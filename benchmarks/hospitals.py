@@ -230,7 +230,8 @@ def at_home(name, rows):
 
     def figure(value):
         values = np.array([np.mean([value(row) for row in same]) for same in images.values()])
-        return {"mean": float(values.mean()), "interval": bootstrap(values, patients)}
+        low, high = bootstrap(values, patients)
+        return {"mean": float(values.mean()), "low": low, "high": high}
 
     entry = {"n": len(images), "patients": len(set(patients))}
     if name.endswith("normal"):

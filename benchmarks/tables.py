@@ -430,6 +430,27 @@ def kills(entries):
     return markdown(["killed in", "exit code of the second start", "different artifacts"], lines)
 
 
+def at_home(table):
+    """Rows of `benchmarks.hospitals home`, each lesion row with its normal frames."""
+    lines = []
+    for name, entry in table.items():
+        normal = table.get(f"{name}, normal")
+        if "dice" in entry:
+            figures = [interval(entry[key]) for key in ("dice", "dice after the threshold")]
+            marked = interval(normal["marked"], ".0%") if normal else ""
+            figures += [f"{entry['missed']['mean']:.0%}", f"{entry['emptied']['mean']:.0%}", marked]
+            lines.append([name, *figures, f"{entry['n']}, {entry['patients']}"])
+    heads = [
+        "protocol",
+        "Dice (95 % interval)",
+        "after the threshold",
+        "missed",
+        "emptied",
+        "normal frames marked",
+    ]
+    return markdown([*heads, "images, patients"], lines)
+
+
 def steps(seconds):
     """Rows of `benchmarks.input_pipeline` and `benchmarks.pytorch`: seconds by name."""
     return markdown(
@@ -459,6 +480,7 @@ TABLES = {
     "hospitals": ("hospitals", "table", hospitals_in_short),
     "hospitals_all": ("hospitals", "table", hospitals),
     "hospital_protocols": ("hospital_protocols", "table", protocols),
+    "hospital_home": ("hospital_home", "table", at_home),
     "protocols": ("headline", "table", lambda table: protocols(table["ours"])),
     "headline": ("headline", "table", models),
     "headline_short": ("headline", "table", models_in_short),
