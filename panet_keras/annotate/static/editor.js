@@ -15,7 +15,7 @@ export class Editor extends Emitter {
 
   constructor(overlay, view) {
     super();
-    Object.assign(this, { overlay, view, frame: null, mask: null, label: 1, writable: false });
+    Object.assign(this, { overlay, view, frame: null, mask: null, label: 1, writable: false, waiting: false });
     this.brush = recall("brush", 12);
     this.tools = makeTools(this);
     this.tool = recall("tool", "brush") in this.tools ? recall("tool", "brush") : "brush";
@@ -25,14 +25,14 @@ export class Editor extends Emitter {
   load(frame, mask, writable) {
     this.tools[this.tool].cancel();
     this.#before = this.#changed = null;
-    Object.assign(this, { frame, mask, writable });
+    Object.assign(this, { frame, mask, writable, waiting: false });
     this.overlay.show(mask);
   }
 
   /** Another mask of the same frame: of the server, of an undo. */
   replace(mask) {
     this.#before = this.#changed = null;
-    this.mask = mask;
+    Object.assign(this, { mask, waiting: false });
     this.overlay.mask = mask;
     this.overlay.redraw();
   }
@@ -65,6 +65,7 @@ export class Editor extends Emitter {
   /** Whether a mask may be drawn on; says why not. */
   #open() {
     if (!this.writable) this.emit("locked");
+    else if (this.waiting) this.emit("waiting"); // for another mask of this frame
     else if (this.overlay.hidden || this.overlay.instead) this.emit("covered");
     else return true;
     return false;

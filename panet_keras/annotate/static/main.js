@@ -117,6 +117,7 @@ addEventListener("mousedown", (event) => {
 addEventListener("beforeunload", (event) => (saver.pending || saver.conflicts || editor.drawing) && event.preventDefault());
 addEventListener("hashchange", () => location.reload());
 
+editor.on("waiting", () => say("One moment: undo or redo is on its way."));
 editor.on("locked", () => say("This picture cannot be read; nothing can be drawn on it."));
 editor.on("covered", () => say("Your mask is not shown now; nothing is drawn on it."));
 folder.on("labels", () => overlay.setColours(folder.labels));

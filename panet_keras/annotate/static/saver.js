@@ -61,7 +61,7 @@ export class Saver extends Emitter {
   /** The mask that is newer here than on the server, or null. */
   unsaved(id) {
     if (this.#conflicts.has(id)) return this.#conflicts.get(id);
-    return this.#steps.get(id)?.findLast((step) => step.mask)?.mask || null;
+    return this.#steps.get(id)?.findLast((step) => step.kind !== "state")?.mask || null;
   }
 
   conflict(id) {
@@ -73,20 +73,18 @@ export class Saver extends Emitter {
     else this.#add(id, { kind: "stroke", mask, name });
   }
 
-  undo(id) {
+  /** `mask`: what undo brings, where the page knows it. */
+  undo(id, mask) {
     // A stroke that was never sent is simply not sent.
     const steps = this.#steps.get(id);
     if ((this.offline || this.#failing.has(id)) && steps?.length > 1 && steps.at(-1).kind === "stroke") {
       steps.pop();
       this.#tell();
-      return this.unsaved(id);
-    }
-    this.#add(id, { kind: "undo" });
-    return null;
+    } else this.#add(id, { kind: "undo", mask });
   }
 
-  redo(id) {
-    this.#add(id, { kind: "redo" });
+  redo(id, mask) {
+    this.#add(id, { kind: "redo", mask });
   }
 
   decide(id, state) {
@@ -180,7 +178,7 @@ export class Saver extends Emitter {
     } catch (late) {
       if (!late.judged) return this.#pause(RETRY);
     }
-    const mask = this.unsaved(id);
+    const mask = steps.some(({ kind }) => kind === "stroke") && this.unsaved(id);
     steps.length = 0;
     this.#steps.delete(id);
     if (mask && error.status === 409) {

@@ -5,6 +5,7 @@ import { isOpen, nameOf } from "./folder.js";
 import { Mask } from "./mask.js";
 import { say, sayError } from "./messages.js";
 import { recall, remember } from "./settings.js";
+import { Timeline } from "./timeline.js";
 
 const AHEAD = 3;
 const SOON = 500; // milliseconds for which a decision waits for its picture
@@ -15,6 +16,7 @@ export class Session extends Emitter {
   #showing = null; // resolves when the frame that is wanted is shown
   #stale = false; // the server has another mask of the frame in work
   #own = new Set(); // "id version" that this page made
+  #timeline = new Timeline();
 
   constructor(parts) {
     super();
@@ -62,6 +64,8 @@ export class Session extends Emitter {
       this.view.setSize(newest.width, newest.height);
       if (bitmap) this.picture.show(bitmap);
       this.editor.load(frame, newest, bitmap !== null);
+      this.#timeline.forget();
+      this.#timeline.begin(newest);
       this.saver.saw(id, version);
       this.emit("shown", frame);
       this.emit("conflict", this.saver.conflict(id) ? id : null);
@@ -112,6 +116,7 @@ export class Session extends Emitter {
 
   #stroke(mask, name) {
     this.saver.stroke(this.id, mask, name);
+    this.#timeline.stroke(mask);
     this.#guess(this.id, { state: "draft", labels: mask.labels });
   }
 
@@ -132,6 +137,7 @@ export class Session extends Emitter {
     }
     const changed = frame.state === "draft" || frame.state === "corrected" || this.saver.busy(id);
     this.saver.decide(id, state);
+    this.#timeline.forget(); // the next undo takes the decision back
     this.#guess(id, { state: state === "accepted" && changed ? "corrected" : state });
     this.goOn();
   }
@@ -169,12 +175,21 @@ export class Session extends Emitter {
   undo() {
     if (this.editor.drawing) return this.editor.takeBack();
     if (this.saver.conflict(this.id)) return say("First choose which mask stays.");
-    const mask = this.saver.undo(this.id);
-    if (mask) this.editor.replace(mask.copy());
+    this.#move(-1);
   }
 
   redo() {
-    if (!this.editor.drawing && !this.saver.conflict(this.id)) this.saver.redo(this.id);
+    if (!this.editor.drawing && !this.saver.conflict(this.id)) this.#move(1);
+  }
+
+  // A stroke drawn on a mask that is no longer the one would bring back what was undone.
+  #move(by) {
+    const mask = this.#timeline.go(by);
+    if (mask) this.editor.replace(mask);
+    else if (this.saver.offline) return say("Only the server knows what was there before, and it cannot be reached.");
+    else this.editor.waiting = true;
+    if (by < 0) this.saver.undo(this.id, mask);
+    else this.saver.redo(this.id, mask);
   }
 
   #saved(id, answer, step) {
@@ -248,6 +263,7 @@ export class Session extends Emitter {
       }
       this.saver.saw(id, version);
       this.editor.replace(mask);
+      this.#timeline.begin(mask);
     } catch (error) {
       sayError(error);
     }
@@ -256,7 +272,8 @@ export class Session extends Emitter {
   /** After the connection was gone: everything may be newer. */
   caughtUp() {
     if (!this.id || !this.frame) return this.start();
-    if (this.saver.busy(this.id) || this.frame.version === this.saver.version(this.id)) return;
+    const seen = this.frame.version === this.saver.version(this.id) && !this.editor.waiting;
+    if (this.saver.busy(this.id) || seen) return;
     return this.#renew(this.frame);
   }
 
@@ -266,6 +283,7 @@ export class Session extends Emitter {
       const theirs = await this.assets.newest(id);
       this.saver.settle(id, mine, theirs.version);
       if (!mine) this.editor.replace(theirs.mask);
+      this.#timeline.begin(this.editor.mask);
       this.emit("conflict", null);
     } catch (error) {
       sayError(error);

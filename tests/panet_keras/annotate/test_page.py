@@ -436,6 +436,35 @@ def test_a_key_before_its_picture_or_into_a_stroke_loses_neither(window):
     assert second[20, 35] and not second[44, 50] and not mask_of(page, "a_5.png").any()
 
 
+def test_a_stroke_before_undo_was_answered_brings_nothing_back(window):
+    page, held = window(), []
+    page.keyboard.press("b")
+    for y in (5, 15):
+        drag(page, (10, y), (20, y))
+        saved(page)
+    page.route("**/undo", lambda route: held.append(route))
+    page.keyboard.press("z")
+    becomes(page, 15, 15, False)
+    drag(page, (10, 25), (20, 25))
+    held.pop().continue_()
+    saved(page)
+    first, second, third = mask_of(page, "a_1.png")[[5, 15, 25], 15]
+    assert first and third and not second
+
+    # What a stroke of before was is known to the server alone: one waits for it.
+    for key, name in (("ArrowRight", "a_2.png"), ("ArrowLeft", "a_1.png")):
+        page.keyboard.press(key)
+        at(page, name)
+    page.keyboard.press("z")
+    drag(page, (40, 25), (50, 25))
+    page.get_by_text("One moment").wait_for()
+    held.pop().continue_()
+    becomes(page, 25, 15, False)
+    drag(page, (40, 35), (50, 35))
+    saved(page)
+    assert np.array_equal(mask_of(page, "a_1.png")[[5, 25, 25, 35], [15, 15, 45, 45]] > 0, [True, False, False, True])
+
+
 def test_pen_fingers_and_labels(window):
     page = window()
     send = page.context.new_cdp_session(page).send
