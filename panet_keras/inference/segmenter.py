@@ -470,10 +470,14 @@ def _traced(model):
     # As in `fit` and `export`, no code is rewritten by AutoGraph, which takes longer than all the tracing.
     traced = functools.partial(tf.function, autograph=False, reduce_retracing=True)
     # TensorFlow counts traces by code, and would warn of the fifth segmenter; a partial counts for itself.
-    return traced(functools.partial(model.encode_support)), traced(functools.partial(_probabilities, model))
+    probabilities = traced(functools.partial(_probabilities, model))
+    return traced(functools.partial(model.encode_support)), lambda state, images: probabilities(
+        state, images, model.temperature
+    )
 
 
-def _probabilities(model, state, images):
+def _probabilities(model, state, images, temperature):
+    del temperature  # of the model; as an argument here, another one is another graph
     return tf.nn.softmax(model.segment(state, images))
 
 

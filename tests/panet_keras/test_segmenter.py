@@ -39,7 +39,7 @@ def test_answers_at_the_image_s_own_size_for_any_kind_of_image(segmenter, pair):
     assert segmenter.predict(image[:33, :77]).mask.shape == (33, 77)
 
 
-def test_equals_the_model_called_directly(model, segmenter):
+def test_equals_the_model_called_directly(model, segmenter, monkeypatch):
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (3, 64, 64, 3), np.uint8)
     mask = np.zeros((64, 64), np.uint8)
@@ -54,6 +54,11 @@ def test_equals_the_model_called_directly(model, segmenter):
         }
     )
     np.testing.assert_allclose(answer.probability, tf.nn.softmax(logits)[0, 0, ..., 1], atol=1e-5)
+    # A temperature that is set later is seen by the graph that was traced before.
+    monkeypatch.setattr(model, "temperature", 4.0)
+    np.testing.assert_allclose(
+        segmenter.predict(images[2]).probability, tf.nn.softmax(logits / 4)[0, 0, ..., 1], atol=1e-5
+    )
 
 
 def test_two_ways(segmenter, pair):
