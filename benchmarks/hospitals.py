@@ -7,6 +7,7 @@
                                                            the other hospitals, scores it (5 minutes each); writes results/hospital_home.json
     python -m benchmarks.hospitals show                    prints the tables
 
+`train`, `score` and `show` take `--encoder efficientnet_lite2`, with a WORK of its own; its results are hospitals_lite2.json.
 DATA holds BUS-UCLM, BUSI, BUS-BRA and thyroid (the last is never trained on, and scored with a model of all
 three: WORK/all). Everything goes through `FewShotSegmenter`, as users have it: masks at the original size,
 with the presence threshold of the preset (`THRESHOLD`) or what `calibrate` and `adapt` set. Supports and normal frames of the tested hospital
@@ -27,6 +28,8 @@ from benchmarks import record
 
 HOSPITALS = ("BUS-UCLM", "BUSI", "BUS-BRA")
 ORGAN = "thyroid"
+ENCODER = "efficientnet_lite0"
+"""Of the recipe."""
 SUPPORTS = (1, 5, 20, 50)
 ADAPTED = (20, 50)
 NORMALS = 10
@@ -46,7 +49,12 @@ def load(data, name):
     return [dataclasses.replace(r, source=name) for r in records]
 
 
-def train(data, work):
+def results(encoder):
+    """Name of the results of an encoder."""
+    return "hospitals" if encoder == ENCODER else f"hospitals_{encoder.removeprefix('efficientnet_')}"
+
+
+def train(data, work, encoder=ENCODER):
     from panet_keras import presets
     from panet_keras import train as fit
     from panet_keras.training import BUS_MULTI
@@ -55,7 +63,8 @@ def train(data, work):
         folder = pathlib.Path(work) / f"without-{left_out}"
         if not folder.exists():
             records = [r for name in HOSPITALS if name != left_out for r in load(data, name)]
-            model, _ = fit(records, BUS_MULTI, pathlib.Path(work) / f"{left_out}-training", progress=print)
+            recipe = BUS_MULTI.change(encoder=encoder)
+            model, _ = fit(records, recipe, pathlib.Path(work) / f"{left_out}-training", progress=print)
             presets.write(model, folder, (256, 256), THRESHOLD)
 
 
@@ -81,7 +90,7 @@ def parts(records, seed=0):
     return queries, np.sort(rng.permutation(rest)[:NORMAL_QUERIES]), np.flatnonzero(lesion & inside), normals
 
 
-def score(data, work, hospitals=(*HOSPITALS, ORGAN)):
+def score(data, work, hospitals=(*HOSPITALS, ORGAN), encoder=ENCODER):
     from panet_keras.files import write_whole
 
     kept = pathlib.Path(work) / "scores"
@@ -128,8 +137,8 @@ def score(data, work, hospitals=(*HOSPITALS, ORGAN)):
             )
             print(file.stem, f"Dice {np.mean([image['dice'] for image in row['lesions']]):.3f}", flush=True)
     entries = [json.loads(file.read_text("utf-8")) for file in sorted(kept.glob("*.json"))]
-    record.write("hospitals", __doc__.splitlines()[0], {"table": table(entries)}, shown=False)
-    show()
+    record.write(results(encoder), __doc__.splitlines()[0], {"table": table(entries)}, shown=False)
+    show(encoder)
 
 
 def one(model, support, normals, queries, normal_queries, adapted):
@@ -373,24 +382,27 @@ def summary(hospital, supports, normals, adapted, draws, groups):
     return row
 
 
-def show():
+def show(encoder=ENCODER):
     from benchmarks import tables
 
-    print(tables.hospitals(json.loads((record.RESULTS / "hospitals.json").read_text("utf-8"))["table"]))
+    found = (record.RESULTS / f"{results(encoder)}.json").read_text("utf-8")
+    print(tables.hospitals(json.loads(found)["table"]))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("train", "score", "protocols", "home"):
+    for name in ("train", "score", "protocols", "home", "show"):
         command = commands.add_parser(name)
-        command.add_argument("data")
-        command.add_argument("work")
+        if name != "show":
+            command.add_argument("data")
+            command.add_argument("work")
+        if name in ("train", "score", "show"):
+            command.add_argument("--encoder", default=ENCODER)
         if name == "score":
             command.add_argument(
                 "--hospitals", nargs="+", default=(*HOSPITALS, ORGAN), help="all of them without it"
             )
-    commands.add_parser("show")
     arguments = vars(parser.parse_args())
     {"train": train, "score": score, "protocols": protocols, "home": home, "show": show}[
         arguments.pop("command")
