@@ -78,7 +78,7 @@ def train(data, work, encoder):
     }
     folder = work / name_of(encoder)
     shutil.rmtree(folder, ignore_errors=True)
-    presets.write(model, folder, recipe.episodes.size, hospitals.THRESHOLD[encoder], about=about)
+    presets.write(model, folder, recipe.episodes.size, hospitals.THRESHOLD, about=about)
     print(folder)
 
 
@@ -89,7 +89,7 @@ def write(work, encoder):
     preset = json.loads((source / "preset.json").read_text("utf-8"))
     # Found at a temperature of 1: dividing the logits moves it with them.
     temperature = TEMPERATURE[encoder]
-    preset["presence_threshold"] = round(float(expit(logit(hospitals.THRESHOLD[encoder]) / temperature)), 2)
+    preset["presence_threshold"] = round(float(expit(logit(hospitals.THRESHOLD) / temperature)), 2)
     preset["model"]["temperature"] = temperature
     (source / "preset.json").write_text(json.dumps(preset, indent=1) + "\n", "utf-8")
     (source / "README.md").write_text(card(preset, encoder), "utf-8")
@@ -140,7 +140,7 @@ Brief 2020; no licence text found, research use with citation) and BUS-BRA (Gome
 {about.get("note", "")}
 
 **On hospitals that a model has not seen.** Each line is of a model that was trained alike, without the hospital that it is scored on, with a
-presence threshold of {hospitals.THRESHOLD[encoder]} (at a temperature of 1) or what `calibrate` and `adapt` set; on the thyroid, another organ, this preset:
+presence threshold of {hospitals.THRESHOLD} (at a temperature of 1) or what `calibrate` and `adapt` set; on the thyroid, another organ, this preset:
 
 {tables.hospitals(table)}
 

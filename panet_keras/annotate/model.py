@@ -115,13 +115,13 @@ class LocalModel:
                 at least 4 lesions. progress: function of (steps done, steps in all).
         """
         from panet_keras.inference.adapt import adapt
-        from panet_keras.inference.segmenter import FewShotSegmenter, fitted_threshold
+        from panet_keras.inference.segmenter import FewShotSegmenter
 
-        model, found = adapt(self._model, images, masks, progress=progress)
+        model, found = adapt(self._model, images, masks, progress=progress, threshold=self.presence_threshold)
         lesion = found.held_out.lesion
         if not found.steps:
             return self
-        threshold = fitted_threshold(found.held_out, self.presence_threshold)
+        threshold = found.held_out.threshold(self.presence_threshold)
         tuned = Tuned(
             self.digest,
             int(lesion.sum()),

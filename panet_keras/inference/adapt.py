@@ -28,8 +28,8 @@ WORTH = 0.01
 """Gain of the score from which one goes all the way: less is the noise of a handful of frames. Half way any gain
 will do, since it helped on every hospital and organ that was tried (docs/decisions/hospitals.md)."""
 MARKED_COST = 0.1
-"""Dice of a lesion that one normal frame marked is worth. Little, for a presence threshold can empty that mask
-afterwards, and nothing brings a lost lesion back."""
+"""Dice of a lesion that one normal frame marked is worth. Little, for a person who looks takes a false mask away, and
+nothing brings a lost lesion back."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +39,7 @@ class Adaptation:
     Attributes:
         steps: optimizer steps of each copy; 0: the model stays as it was, because frames left out gained nothing.
         share: how far the weights went from the model's to the tuned ones, 0 to 1.
-        scores: dictionary of shares to the score on frames left out, mean Dice - 0.1 x share of normal frames
-            marked; 0 is the model as it was.
+        scores: dictionary of shares to the score on frames left out (`score`); 0 is the model as it was.
         held_out: `HeldOut` of every frame after going as far on the others. as_it_was: of the model itself.
     """
 
@@ -57,7 +56,7 @@ def length(lesions):
     return int(np.clip(7.5 * lesions, 30, 150))
 
 
-def adapt(model, images, masks, learning_rate=5e-4, seed=0, progress=None):
+def adapt(model, images, masks, learning_rate=5e-4, seed=0, progress=None, threshold=0.0):
     """Fine-tunes a copy of a model on annotated frames of one scanner, where that helps.
 
     The frames are dealt into two folds. A copy is tuned on each, and judged on the frames of the other: with the
@@ -69,7 +68,7 @@ def adapt(model, images, masks, learning_rate=5e-4, seed=0, progress=None):
         model: `PANet`, one way. images: float32 [F, H, W, 3] in [0, 1]. masks: uint8 [F, H, W], all 0 for
             normal frames; at least 2 lesions.
         learning_rate: peak, of `PretrainedAdamW`. seed: of folds and episodes. progress: function of (steps
-            done, steps in all).
+            done, steps in all). threshold: of presence, that the model comes with.
 
     Returns:
         The tuned copy (or the model itself), and an `Adaptation`.
@@ -104,7 +103,7 @@ def adapt(model, images, masks, learning_rate=5e-4, seed=0, progress=None):
         for share in SHARES:
             judge(tuner.features(share), share, inside)
     held_out = {share: HeldOut(np.array(logits), masks > 0, lesion) for share, logits in answers.items()}
-    scores = {share: score(answer) for share, answer in held_out.items()}
+    scores = {share: score(answer, threshold) for share, answer in held_out.items()}
     half, whole = SHARES
     best = 0 if scores[half] <= scores[0] else half
     if scores[whole] - scores[best] >= WORTH:
@@ -129,12 +128,18 @@ def _folds(pictures, lesion, rng):
     return fold
 
 
-def score(held_out):
-    """Mean Dice of the lesion frames - 0.1 x share of the normal frames with any pixel marked."""
-    marked = (held_out.logits[..., 1] > held_out.logits[..., 0]).any((1, 2))[~held_out.lesion]
-    return float(
-        held_out.dice[held_out.lesion].mean() - MARKED_COST * (marked.mean() if len(marked) else 0.0)
-    )
+def score(held_out, threshold=0.0):
+    """Mean Dice of the lesion frames - 0.1 x share of the normal frames marked; with normal frames, of what is left after
+    the presence threshold that all of them set, as it will be used. Before it most normal frames are marked by the
+    model as it was, and to mark fewer of them would count for lesions that are drawn worse.
+
+    Args:
+        held_out: `HeldOut`. threshold: that the model comes with.
+    """
+    if held_out.lesion.all():
+        return float(held_out.dice.mean())
+    dice, marked = held_out.after(held_out.threshold(threshold))
+    return float(dice.mean() - MARKED_COST * marked.mean())
 
 
 class Tuner:

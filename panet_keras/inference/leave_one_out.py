@@ -6,6 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from panet_keras.data.records import digests
+from panet_keras.inference.presence import fit_threshold, presence
+from panet_keras.metrics import MISS_DICE
 
 CURVE = (1, 2, 5, 10, 20, 50)
 """Numbers of supports at which the curve of expected Dice is read."""
@@ -32,9 +34,28 @@ class HeldOut:
         overlap = 2.0 * (found & self.masks).sum((1, 2))
         return np.where(self.lesion, overlap / np.maximum(total, 1), np.nan)
 
-    def probabilities(self):
-        """Of the lesion, float [F, H, W]."""
-        return 1 / (1 + np.exp(self.logits[..., 0] - self.logits[..., 1]))
+    @property
+    def marked(self):
+        """bool [F]: whether any pixel is marked."""
+        return (self.logits[..., 1] > self.logits[..., 0]).any((1, 2))
+
+    @property
+    def presence(self):
+        """float [F], `panet_keras.inference.presence.presence` of each frame."""
+        probabilities = 1 / (1 + np.exp(self.logits[..., 0] - self.logits[..., 1]))
+        return np.array([presence(probability) for probability in probabilities])
+
+    def threshold(self, fallback):
+        """The presence threshold that `FewShotSegmenter.calibrate` sets; `fallback`: as of
+        `panet_keras.inference.presence.fit_threshold`."""
+        seen, found = self.presence, self.lesion & (np.nan_to_num(self.dice) >= MISS_DICE)
+        return fit_threshold(seen[found], seen[~self.lesion], fallback)
+
+    def after(self, threshold):
+        """What is left where masks below a presence threshold are emptied: Dice of the lesion frames, float [L],
+        and whether a normal frame is marked, bool [N]."""
+        kept = self.presence >= threshold
+        return np.where(kept, self.dice, 0.0)[self.lesion], (kept & self.marked)[~self.lesion]
 
 
 class SupportFeatures:

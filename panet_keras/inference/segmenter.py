@@ -15,7 +15,7 @@ from panet_keras.data.records import digests
 from panet_keras.errors import DataWarning, PANetError
 from panet_keras.inference import adapt as adaptation
 from panet_keras.inference.leave_one_out import SupportFeatures
-from panet_keras.inference.presence import fit_threshold, presence
+from panet_keras.inference.presence import presence
 from panet_keras.metrics import MISS_DICE
 from panet_keras.model import PANet
 from panet_keras.pictures.decode import read_image
@@ -247,7 +247,7 @@ class FewShotSegmenter:
 
     def _fit(self, held_out):
         self._own_threshold = self._begin_from()
-        self.presence_threshold = self._fitted = fitted_threshold(held_out, self._own_threshold)
+        self.presence_threshold = self._fitted = held_out.threshold(self._own_threshold)
         self.calibrated = True
 
     def _begin_from(self):
@@ -295,9 +295,7 @@ class FewShotSegmenter:
             )
         features = self._features("expected")
         held_out = self._held_out(features)
-        kept = np.array([presence(p) for p in held_out.probabilities()]) >= self.presence_threshold
-        dice = np.where(kept, held_out.dice, 0.0)[held_out.lesion]
-        marked = (kept & (held_out.logits[..., 1] > held_out.logits[..., 0]).any((1, 2)))[~held_out.lesion]
+        dice, marked = held_out.after(self.presence_threshold)
         curve = [] if features is None else features.curve()
         return Expected(
             dice=float(dice.mean()),
@@ -333,7 +331,9 @@ class FewShotSegmenter:
         images, masks = self._frames("adapt")
         if len(set(digests(images[masks.any((1, 2))]))) < FEWEST_TO_ADAPT:
             return self
-        model, self.adaptation = adaptation.adapt(self._given, images, masks, learning_rate, seed, progress)
+        model, self.adaptation = adaptation.adapt(
+            self._given, images, masks, learning_rate, seed, progress, self._begin_from()
+        )
         if model is not self.model:
             self.model, self._tuned_on = model, digests(images)
             self._encode, self._segment = _traced(model)
@@ -417,18 +417,6 @@ class FewShotSegmenter:
 
     def _scaled(self, picture):
         return resize_images(tf.constant(picture, tf.float32) / 255.0, self.size).numpy()
-
-
-def fitted_threshold(held_out, fallback):
-    """The presence threshold that `FewShotSegmenter.calibrate` sets.
-
-    Args:
-        held_out: `panet_keras.inference.leave_one_out.HeldOut` of the support. fallback: as of
-            `panet_keras.inference.presence.fit_threshold`.
-    """
-    seen = np.array([presence(p) for p in held_out.probabilities()])
-    found = held_out.lesion & (np.nan_to_num(held_out.dice) >= MISS_DICE)
-    return fit_threshold(seen[found], seen[~held_out.lesion], fallback)
 
 
 def open_segmenter(model=None, size=None):

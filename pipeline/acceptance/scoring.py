@@ -56,7 +56,6 @@ def fit(answers, pictures, chosen):
     """The presence threshold that `FewShotSegmenter.calibrate` sets with these supports: each is answered
     with all others."""
     from panet_keras.inference.leave_one_out import HeldOut
-    from panet_keras.inference.segmenter import fitted_threshold
 
     frames = chosen.frames
     alone = len(chosen.lesions) == 1
@@ -71,7 +70,7 @@ def fit(answers, pictures, chosen):
     probability = np.clip(np.array(probabilities, np.float64), 1e-7, 1 - 1e-7)
     logits = np.log(np.stack([1 - probability, probability], -1))
     masks = np.array([pictures.masks[frame] for frame in asked])
-    return fitted_threshold(HeldOut(logits, masks, masks.any((1, 2))), answers.threshold)
+    return HeldOut(logits, masks, masks.any((1, 2))).threshold(answers.threshold)
 
 
 def kept(file, run):

@@ -217,6 +217,29 @@ def test_adaptation_helps_by_frames_left_out_and_leaves_the_model_alone(tiny_enc
     assert segmenter.adaptation is None and (other.lesions, len(other.each)) == (3, 3)
 
 
+def test_masks_that_the_threshold_empties_do_not_speak_for_adaptation():
+    from panet_keras.inference.adapt import score
+    from panet_keras.inference.leave_one_out import HeldOut
+
+    lesion = np.array([True] * 6 + [False] * 4)
+    masks = np.zeros((10, 8, 8), bool)
+    masks[lesion, 2:6, 2:6] = True
+
+    def held_out(found, normals):
+        """Lesions drawn on `found`, and normal frames with one region of a logit."""
+        logits = np.zeros((10, 8, 8, 2), np.float32)
+        logits[..., 0] = 4
+        logits[lesion, found, 2:6, :] = [0, 4]
+        logits[~lesion, 2:6, 2:6, :] = [0, normals]
+        return HeldOut(logits, masks, lesion)
+
+    doubtful, shy = held_out(slice(2, 6), 0.5), held_out(slice(2, 5), -4)
+    assert doubtful.marked.all() and not shy.marked[~lesion].any()
+    assert score(doubtful, 0.8) == 1.0 > score(shy, 0.8) == pytest.approx(6 / 7)
+    # Where no threshold tells them from lesions, they count.
+    assert score(held_out(slice(2, 6), 4), 0.8) == pytest.approx(0.9)
+
+
 def test_adaptation_deals_copies_of_a_picture_into_one_fold():
     from panet_keras.inference.adapt import _folds
 

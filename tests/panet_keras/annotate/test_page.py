@@ -462,7 +462,9 @@ def test_a_stroke_before_undo_was_answered_brings_nothing_back(window):
     becomes(page, 25, 15, False)
     drag(page, (40, 35), (50, 35))
     saved(page)
-    assert np.array_equal(mask_of(page, "a_1.png")[[5, 25, 25, 35], [15, 15, 45, 45]] > 0, [True, False, False, True])
+    assert np.array_equal(
+        mask_of(page, "a_1.png")[[5, 25, 25, 35], [15, 15, 45, 45]] > 0, [True, False, False, True]
+    )
 
 
 def test_pen_fingers_and_labels(window):
