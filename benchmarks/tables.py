@@ -479,6 +479,7 @@ TABLES = {
     # name: (file of results, its key, what prints it)
     "hospitals": ("hospitals", "table", hospitals_in_short),
     "hospitals_all": ("hospitals", "table", hospitals),
+    "hospitals_lite2": ("hospitals_lite2", "table", hospitals_in_short),
     "hospital_protocols": ("hospital_protocols", "table", protocols),
     "hospital_home": ("hospital_home", "table", at_home),
     "protocols": ("headline", "table", lambda table: protocols(table["ours"])),

@@ -80,7 +80,7 @@ def test_without_a_model_the_shipped_preset_is_used(phantom, tmp_path, capsys):
     other = ["--support", support, "--query", query, "--out", str(tmp_path / "other")]
     assert main(["segment", "--model", "bus_uclm_lite9", *other]) == 1
     assert (
-        "preset 'bus_uclm_lite9' is unknown; expected one of ['bus_multi_lite0', 'bus_uclm_lite0']"
+        "preset 'bus_uclm_lite9' is unknown; expected one of ['bus_multi_lite0', 'bus_multi_lite2', 'bus_uclm_lite0']"
         in capsys.readouterr().err
     )
     # More than any presence: nothing is marked.
