@@ -92,7 +92,7 @@ def write(work, encoder):
     preset["presence_threshold"] = round(float(expit(logit(hospitals.THRESHOLD) / temperature)), 2)
     preset["model"]["temperature"] = temperature
     (source / "preset.json").write_text(json.dumps(preset, indent=1) + "\n", "utf-8")
-    (source / "README.md").write_text(card(preset, encoder), "utf-8")
+    (source / "README.md").write_text(card(preset), "utf-8")
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(source, target)
     print(f"{target}: {sum(file.stat().st_size for file in target.iterdir()) / 1e6:.1f} MB")
@@ -114,8 +114,9 @@ def percents(rows, name):
     return f"{min(shares)} to {max(shares)} %"
 
 
-def card(preset, encoder):
+def card(preset):
     """The model card, Markdown."""
+    encoder = preset["model"]["encoder"]
     about, recipe = preset["about"], preset["about"]["recipe"]
     from panet_keras.training import BUS_MULTI
 
