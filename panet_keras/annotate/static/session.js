@@ -283,7 +283,9 @@ export class Session extends Emitter {
       const theirs = await this.assets.newest(id);
       this.saver.settle(id, mine, theirs.version);
       if (!mine) this.editor.replace(theirs.mask);
-      this.#timeline.begin(this.editor.mask);
+      this.#timeline.forget();
+      this.#timeline.begin(theirs.mask); // undo brings theirs back
+      if (mine) this.#timeline.stroke(this.editor.mask.copy());
       this.emit("conflict", null);
     } catch (error) {
       sayError(error);

@@ -556,9 +556,14 @@ def test_two_windows_on_one_picture(window):
     saved(mine)
     becomes(theirs, 30, 45, True)
     np.testing.assert_array_equal(shown(theirs), before)
-    # Nothing was lost: undo brings the other's back.
+    # Nothing was lost: undo brings the other's back, before the server has answered.
+    held = []
+    mine.route("**/undo", lambda route: held.append(route))
     mine.keyboard.press("z")
     becomes(mine, 30, 45, False)
+    np.testing.assert_array_equal(shown(mine), other)
+    held.pop().continue_()
+    saved(mine)
     np.testing.assert_array_equal(shown(mine), other)
 
 
