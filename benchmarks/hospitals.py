@@ -6,6 +6,7 @@
     python -m benchmarks.hospitals home DATA WORK          other patients of BUS-UCLM, three folds: trains a model for each on the rest and on
                                                            the other hospitals, scores it (5 minutes each); writes results/hospital_home.json
     python -m benchmarks.hospitals show                    prints the tables
+    python -m benchmarks.hospitals compare WORK OTHER      Dice in WORK minus Dice in OTHER of what both have scored, paired by image
 
 `train`, `score` and `show` take `--encoder efficientnet_lite2`, with a WORK of its own; its results are hospitals_lite2.json.
 DATA holds BUS-UCLM, BUSI, BUS-BRA and thyroid (the last is never trained on, and scored with a model of all
@@ -136,8 +137,7 @@ def score(data, work, hospitals=(*HOSPITALS, ORGAN), encoder=ENCODER):
                 ),
             )
             print(file.stem, f"Dice {np.mean([image['dice'] for image in row['lesions']]):.3f}", flush=True)
-    entries = [json.loads(file.read_text("utf-8")) for file in sorted(kept.glob("*.json"))]
-    record.write(results(encoder), __doc__.splitlines()[0], {"table": table(entries)}, shown=False)
+    record.write(results(encoder), __doc__.splitlines()[0], {"table": table(scored(work))}, shown=False)
     show(encoder)
 
 
@@ -224,10 +224,7 @@ def home(data, work):
     record.write(
         "hospital_home",
         "Patients of BUS-UCLM that a model of several hospitals has not seen, three folds",
-        {
-            "threshold": THRESHOLD,
-            "table": {name: at_home(name, rows) for name, rows in pooled.items()},
-        },
+        {"threshold": THRESHOLD, "table": {name: at_home(name, rows) for name, rows in pooled.items()}},
     )
 
 
@@ -308,13 +305,38 @@ def answer(segmenter, query):
     return row, np.log(sure / (1 - sure)).astype(np.float16), truth
 
 
-def table(entries):
-    """Rows by hospital, supports, normals and adaptation."""
+def scored(work):
+    """What `score` has kept in WORK."""
+    return [json.loads(file.read_text("utf-8")) for file in sorted(pathlib.Path(work).glob("scores/*.json"))]
+
+
+def grouped(entries):
+    """Entries by hospital, supports, normals and adaptation, the draws of each in a list."""
     groups = {}
     for entry in entries:
         groups.setdefault(
             (entry["hospital"], entry["supports"], entry["normals"], entry["adapted"]), []
         ).append(entry)
+    return groups
+
+
+def compare(work, other):
+    from panet_keras.evaluation import paired_difference
+
+    one, two = grouped(scored(work)), grouped(scored(other))
+    for key in sorted(one.keys() & two.keys()):
+        (mine, patients), (theirs, _) = (per_image(group[key], "lesions", "dice") for group in (one, two))
+        hospital, supports, normals, adapted = key
+        found = paired_difference(mine, theirs, patients)
+        print(
+            f"{hospital}, {supports} supports, {normals} normal frames{', adapt' if adapted else ''}: "
+            f"{found['mean']:+.3f} ({found['low']:+.3f} to {found['high']:+.3f})"
+        )
+
+
+def table(entries):
+    """Rows by hospital, supports, normals and adaptation."""
+    groups = grouped(entries)
     return [
         summary(*key, draws, groups)
         for key, draws in sorted(
@@ -395,9 +417,12 @@ def show(encoder=ENCODER):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("train", "score", "protocols", "home", "show"):
+    for name in ("train", "score", "protocols", "home", "show", "compare"):
         command = commands.add_parser(name)
-        if name != "show":
+        if name == "compare":
+            command.add_argument("work")
+            command.add_argument("other")
+        elif name != "show":
             command.add_argument("data")
             command.add_argument("work")
         if name in ("train", "score", "show"):
@@ -407,6 +432,6 @@ if __name__ == "__main__":
                 "--hospitals", nargs="+", default=(*HOSPITALS, ORGAN), help="all of them without it"
             )
     arguments = vars(parser.parse_args())
-    {"train": train, "score": score, "protocols": protocols, "home": home, "show": show}[
+    {"train": train, "score": score, "protocols": protocols, "home": home, "show": show, "compare": compare}[
         arguments.pop("command")
     ](**arguments)

@@ -25,8 +25,8 @@ from benchmarks import hospitals, record, tables
 STEPS, RATE = 1200, 5e-4
 """After the weights that it begins from."""
 SEED = {"efficientnet_lite0": 0, "efficientnet_lite2": 1}
-TEMPERATURE = {"efficientnet_lite0": 1.2, "efficientnet_lite2": 1.2}
-"""The mean of what fits BUSI and BUS-UCLM left out."""
+TEMPERATURE = 1.2
+"""The mean of what fits BUSI and BUS-UCLM left out, of both encoders."""
 
 
 def name_of(encoder):
@@ -88,9 +88,8 @@ def write(work, encoder):
     source, target = pathlib.Path(work) / name_of(encoder), presets.FOLDER / name_of(encoder)
     preset = json.loads((source / "preset.json").read_text("utf-8"))
     # Found at a temperature of 1: dividing the logits moves it with them.
-    temperature = TEMPERATURE[encoder]
-    preset["presence_threshold"] = round(float(expit(logit(hospitals.THRESHOLD) / temperature)), 2)
-    preset["model"]["temperature"] = temperature
+    preset["presence_threshold"] = round(float(expit(logit(hospitals.THRESHOLD) / TEMPERATURE)), 2)
+    preset["model"]["temperature"] = TEMPERATURE
     (source / "preset.json").write_text(json.dumps(preset, indent=1) + "\n", "utf-8")
     (source / "README.md").write_text(card(preset), "utf-8")
     shutil.rmtree(target, ignore_errors=True)

@@ -1,6 +1,7 @@
 """What a support set says of itself: every annotated frame is segmented with all the others as support."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import tensorflow as tf
@@ -39,7 +40,7 @@ class HeldOut:
         """bool [F]: whether any pixel is marked."""
         return (self.logits[..., 1] > self.logits[..., 0]).any((1, 2))
 
-    @property
+    @functools.cached_property
     def presence(self):
         """float [F], `panet_keras.inference.presence.presence` of each frame."""
         probabilities = 1 / (1 + np.exp(self.logits[..., 0] - self.logits[..., 1]))
