@@ -134,6 +134,7 @@ def window(browser, server):
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(server.link)
         page.locator(".cell img[src]").first.wait_for()
+        page.locator(".frame-name").first.wait_for()  # a key before is for no picture
         return page
 
     yield opened
