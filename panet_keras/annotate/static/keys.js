@@ -28,6 +28,11 @@ export function keyText(key) {
   return key.split(/\+(?=.)/).map((part) => NAMES[part] || (part.length === 1 ? part.toUpperCase() : part)).join(" ");
 }
 
+// Until the next frame is drawn a field of a closed dialog has the focus still: keys are the page's again at once.
+function inSight(event, selector) {
+  return event.target.closest?.(selector)?.getClientRects().length > 0;
+}
+
 export class Keys {
   #held = new Map();
   space = false;
@@ -40,9 +45,8 @@ export class Keys {
   }
 
   #down(event) {
-    if (event.isComposing || event.target.closest?.("input, select, textarea")) return;
-    const button = event.target.closest?.("button, a, summary");
-    if (button && [" ", "Enter"].includes(event.key)) return;
+    if (event.isComposing || inSight(event, "input, select, textarea")) return;
+    if (inSight(event, "button, a, summary") && [" ", "Enter"].includes(event.key)) return;
     if (event.key === " ") {
       this.space = true;
       document.body.classList.add("space");

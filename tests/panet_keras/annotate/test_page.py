@@ -354,7 +354,16 @@ def test_the_keyboard_alone_and_every_text_can_be_read(window, server):
     looks["export"] = page.evaluate(POOR_CONTRAST), page.evaluate(NAMELESS)
     page.keyboard.press("Escape")
     page.locator("#export").wait_for(state="hidden")
-    for name in ("a_3.png", "a_4.png", "a_5.png", "a_6.png", "broken.png"):
+    # A key is the page's at once when a dialog has closed, while the field in it has the focus still.
+    page.keyboard.press("Shift+E")
+    assert page.evaluate("""() => {
+      document.getElementById("export").close();
+      const field = document.activeElement;
+      field.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true }));
+      return field.tagName;
+    }""") == "INPUT"  # fmt: skip
+    at(page, "a_3.png")
+    for name in ("a_4.png", "a_5.png", "a_6.png", "broken.png"):
         page.keyboard.press("ArrowRight")
         at(page, name)
     page.locator("#empty").wait_for()
