@@ -83,8 +83,8 @@ export class Saver extends Emitter {
     } else this.#add(id, { kind: "undo", mask });
   }
 
-  redo(id, mask) {
-    this.#add(id, { kind: "redo", mask });
+  redo(id) {
+    this.#add(id, { kind: "redo" });
   }
 
   decide(id, state) {

@@ -189,7 +189,9 @@ export class Session extends Emitter {
     else if (this.saver.offline) return say("Only the server knows what was there before, and it cannot be reached.");
     else this.editor.waiting = true;
     if (by < 0) this.saver.undo(this.id, mask);
-    else this.saver.redo(this.id, mask);
+    // The server may never have had the stroke that was undone: what the page knows it draws again.
+    else if (mask) this.saver.stroke(this.id, mask, "redo");
+    else this.saver.redo(this.id);
   }
 
   #saved(id, answer, step) {

@@ -245,7 +245,14 @@ def test_an_hour_of_a_person(window, server, pictures):
     page.get_by_text("No connection").wait_for()
     drag(page, (5, 40), (5, 44))
     page.get_by_text("1 change is kept").wait_for()
+    # So is one that was undone before it was sent, and brought back.
+    drag(page, (25, 40), (25, 44))
+    page.keyboard.press("z")
+    becomes(page, 42, 25, False)
+    page.keyboard.press("Control+y")
+    page.get_by_text("2 changes are kept").wait_for()
     drawn = shown(page)
+    assert drawn[42, 25]
     assert drawn[42, 5] and drawn[40, 54]
     server.start()
     page.get_by_text("✓ Saved").wait_for()
