@@ -56,7 +56,7 @@ def length(lesions):
     return int(np.clip(7.5 * lesions, 30, 150))
 
 
-def adapt(model, images, masks, learning_rate=5e-4, seed=0, progress=None, threshold=0.0):
+def adapt(model, images, masks, learning_rate=5e-4, seed=0, progress=None, threshold=0.0, mirror=False):
     """Fine-tunes a copy of a model on annotated frames of one scanner, where that helps.
 
     The frames are dealt into two folds. A copy is tuned on each, and judged on the frames of the other: with the
@@ -68,7 +68,7 @@ def adapt(model, images, masks, learning_rate=5e-4, seed=0, progress=None, thres
         model: `PANet`, one way. images: float32 [F, H, W, 3] in [0, 1]. masks: uint8 [F, H, W], all 0 for
             normal frames; at least 2 lesions.
         learning_rate: peak, of `PretrainedAdamW`. seed: of folds and episodes. progress: function of (steps
-            done, steps in all). threshold: of presence, that the model comes with.
+            done, steps in all). threshold: of presence, that the model comes with. mirror: as of `SupportFeatures`.
 
     Returns:
         The tuned copy (or the model itself), and an `Adaptation`.
@@ -93,8 +93,8 @@ def adapt(model, images, masks, learning_rate=5e-4, seed=0, progress=None, thres
         for frame in np.flatnonzero(~inside):
             answers[share][frame] = features.answer(frame, np.flatnonzero(inside))
 
-    tuner = Tuner(model, images, masks, learning_rate, seed, note)
-    before = SupportFeatures(model, images, masks)
+    tuner = Tuner(model, images, masks, learning_rate, seed, note, mirror)
+    before = SupportFeatures(model, images, masks, mirror)
     copies = []
     for number, inside in enumerate(parts):
         judge(before, 0, inside)
@@ -149,17 +149,12 @@ class Tuner:
     Args:
         model: `PANet`. images: float32 [F, H, W, 3]. masks: uint8 [F, H, W]. learning_rate: peak. seed: of
             the episodes.
-        note: function that is called after each step.
+        note: function that is called after each step. mirror: as of `SupportFeatures`.
     """
 
-    def __init__(self, model, images, masks, learning_rate, seed, note):
-        self.images, self.masks, self.learning_rate, self.seed, self.note = (
-            images,
-            masks,
-            learning_rate,
-            seed,
-            note,
-        )
+    def __init__(self, model, images, masks, learning_rate, seed, note, mirror=False):
+        self.images, self.masks, self.mirror = images, masks, mirror
+        self.learning_rate, self.seed, self.note = learning_rate, seed, note
         self.start = self.tuned = model.get_weights()
         self.copy = model.__class__.from_config(model.get_config())
         for variable in self.copy.encoder.variables:
@@ -183,7 +178,7 @@ class Tuner:
         """`SupportFeatures` of the copy, gone so far."""
         self.go(share)
         if self.judged is None:
-            self.judged = SupportFeatures(self.copy, self.images, self.masks)
+            self.judged = SupportFeatures(self.copy, self.images, self.masks, self.mirror)
         else:
             self.judged.refresh()
         return self.judged

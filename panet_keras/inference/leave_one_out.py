@@ -65,11 +65,12 @@ class SupportFeatures:
     A frame that is left out never has its copy as support: the same pixels under another name would find it.
 
     Args:
-        model: `PANet`. images: float32 [F, H, W, 3]. masks: [F, H, W], 1 = lesion.
+        model: `PANet`. images: float32 [F, H, W, 3]. masks: [F, H, W], 1 = lesion. mirror: whether a frame that is
+            asked for is asked for in the mirror, too, as `FewShotSegmenter(mirror=True)` does.
     """
 
-    def __init__(self, model, images, masks):
-        self.model, self.masks = model, np.asarray(masks) > 0
+    def __init__(self, model, images, masks, mirror=False):
+        self.model, self.masks, self.mirror = model, np.asarray(masks) > 0, mirror
         self.lesion = self.masks.any((1, 2))
         self.images = images
         self.picture = digests(images)
@@ -78,11 +79,14 @@ class SupportFeatures:
 
     def refresh(self):
         """Computes the features anew, after the model has changed."""
+        self.features = self._of(self.images)
+        self.mirrored = self._of(self.images[:, :, ::-1]) if self.mirror else None
+
+    def _of(self, images):
         parts = [
-            self.model.features(tf.constant(self.images[start : start + 8]))
-            for start in range(0, len(self.images), 8)
+            self.model.features(tf.constant(images[start : start + 8])) for start in range(0, len(images), 8)
         ]
-        self.features = [tf.concat(scale, 0) for scale in zip(*parts)]
+        return [tf.concat(scale, 0) for scale in zip(*parts)]
 
     def _segment(self, support, masks, query):
         state = self.model.decoder.encode_support(
@@ -95,12 +99,16 @@ class SupportFeatures:
         )
 
     def answer(self, frame, support):
-        """Logits [H, W, 2] of a frame with others as support, by their indices."""
+        """Logits [H, W, 2] of a frame with others as support, by their indices; with the mirror those of the mean
+        probabilities."""
         chosen = tf.constant(np.asarray(support, np.int64))
         masks = tf.constant(self.masks[support].astype(np.uint8))
-        return self._answer(
-            [tf.gather(x, chosen) for x in self.features], masks, [x[frame] for x in self.features]
-        ).numpy()
+        support = [tf.gather(x, chosen) for x in self.features]
+        logits = self._answer(support, masks, [x[frame] for x in self.features])
+        if self.mirror:
+            mirrored = self._answer(support, masks, [x[frame] for x in self.mirrored])[:, ::-1]
+            logits = tf.math.log((tf.nn.softmax(logits) + tf.nn.softmax(mirrored)) / 2.0)
+        return logits.numpy()
 
     def others(self, frame):
         """[F] bool, the frames that are not this picture."""

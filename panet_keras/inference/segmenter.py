@@ -269,7 +269,7 @@ class FewShotSegmenter:
                 DataWarning,
                 stacklevel=3,
             )
-        return SupportFeatures(self.model, images, masks)
+        return SupportFeatures(self.model, images, masks, self.mirror)
 
     def _held_out(self, features):
         return self.adaptation.held_out if features is None else features.leave_one_out()
@@ -332,7 +332,7 @@ class FewShotSegmenter:
         if len(set(digests(images[masks.any((1, 2))]))) < FEWEST_TO_ADAPT:
             return self
         model, self.adaptation = adaptation.adapt(
-            self._given, images, masks, learning_rate, seed, progress, self._begin_from()
+            self._given, images, masks, learning_rate, seed, progress, self._begin_from(), self.mirror
         )
         if model is not self.model:
             self.model, self._tuned_on = model, digests(images)

@@ -122,6 +122,16 @@ def test_mirroring_averages_both_views(model, segmenter, pair):
     )
 
 
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_frame_left_out_is_judged_as_any_other_picture(model, scanner, mirror):
+    images, masks = map(list, zip(*scanner[0]))
+    segmenter = FewShotSegmenter(model, size=(64, 64), mirror=mirror).set_support(images[:3], masks[:3])
+    held_out = segmenter._held_out(segmenter._features("expected"))
+    answer = segmenter.set_support(images[1:3], masks[1:3]).predict(images[0])
+    assert held_out.presence[0] == pytest.approx(answer.presence, abs=1e-5)
+    np.testing.assert_array_equal(held_out.logits[0].argmax(-1), answer.mask)
+
+
 def test_what_is_hardly_present_is_not_marked(model, pair):
     image, mask = pair
     plain = (
