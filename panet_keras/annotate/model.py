@@ -59,6 +59,7 @@ class LocalModel:
 
     Attributes:
         base: the `LocalModel` that was tuned, or this one.
+        own_threshold: what the thresholds of annotated frames are drawn to; no fitted one.
     """
 
     where = "here"
@@ -70,7 +71,7 @@ class LocalModel:
 
         self._model, self.size = segmenter.model, tuple(segmenter.size)
         self.name, self.tuned, self.base = name, tuned, self
-        self.presence_threshold = float(segmenter.presence_threshold)
+        self.presence_threshold, self.own_threshold = segmenter.presence_threshold, segmenter.own_threshold
         self.version = self.digest = fingerprint(self._model)
         self._scales = self._model.decoder.scales
         self._encode = tf.function(
@@ -117,11 +118,11 @@ class LocalModel:
         from panet_keras.inference.adapt import adapt
         from panet_keras.inference.segmenter import FewShotSegmenter
 
-        model, found = adapt(self._model, images, masks, progress=progress, threshold=self.presence_threshold)
+        model, found = adapt(self._model, images, masks, progress=progress, threshold=self.own_threshold)
         lesion = found.held_out.lesion
         if not found.steps:
             return self
-        threshold = found.held_out.threshold(self.presence_threshold)
+        threshold = found.held_out.threshold(self.own_threshold)
         tuned = Tuned(
             self.digest,
             int(lesion.sum()),
@@ -132,7 +133,7 @@ class LocalModel:
 
     def _with(self, segmenter, tuned):
         found = LocalModel(segmenter, f"{self.name}, tuned on {tuned.masks} masks", tuned)
-        found.base = self
+        found.base, found.own_threshold = self, self.own_threshold
         return found
 
     def save(self, folder):
@@ -143,8 +144,11 @@ class LocalModel:
         with tempfile.TemporaryDirectory(dir=os.path.dirname(folder)) as place:
             new, old = os.path.join(place, "new"), os.path.join(place, "old")
             # As `FewShotSegmenter.save`: a fitted threshold is no beginning for the next fit.
-            own = self.base.presence_threshold
-            about = {"tuned": dataclasses.asdict(self.tuned), "calibrated": True, "own_threshold": own}
+            about = {
+                "tuned": dataclasses.asdict(self.tuned),
+                "calibrated": True,
+                "own_threshold": self.own_threshold,
+            }
             presets.write(self._model, new, self.size, self.presence_threshold, about)
             if os.path.exists(folder):
                 os.rename(folder, old)
@@ -198,7 +202,7 @@ class LocalModel:
     def fit_threshold(self, lesions, normals):
         from panet_keras.inference.presence import fit_threshold
 
-        return fit_threshold(np.array(lesions), np.array(normals), self.presence_threshold)
+        return fit_threshold(np.array(lesions), np.array(normals), self.own_threshold)
 
     def grad_cam(self, pictures, masks, picture):
         from panet_keras.grad_cam import grad_cam
@@ -275,7 +279,7 @@ class ServedModel:
         mask = np.zeros(self.size, np.uint8)
         mask[: self.size[0] // 2] = 1
         state = self.support([(self.encode([self.prepare(blank)])[0], mask)])
-        self.presence_threshold = self._threshold(state, blank)
+        self.presence_threshold = self.own_threshold = self._threshold(state, blank)
         self.digest = state["model_version"].string_val[0].decode()
 
     def _model_size(self):

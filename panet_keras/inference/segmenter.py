@@ -246,12 +246,13 @@ class FewShotSegmenter:
         return self
 
     def _fit(self, held_out):
-        self._own_threshold = self._begin_from()
+        self._own_threshold = self.own_threshold
         self.presence_threshold = self._fitted = held_out.threshold(self._own_threshold)
         self.calibrated = True
 
-    def _begin_from(self):
-        """The threshold that was given or set last, and not fitted."""
+    @property
+    def own_threshold(self):
+        """The presence threshold that was given or set last and not fitted: what a fit begins from."""
         return self._own_threshold if self.presence_threshold == self._fitted else self.presence_threshold
 
     def _features(self, what):
@@ -332,7 +333,7 @@ class FewShotSegmenter:
         if len(set(digests(images[masks.any((1, 2))]))) < FEWEST_TO_ADAPT:
             return self
         model, self.adaptation = adaptation.adapt(
-            self._given, images, masks, learning_rate, seed, progress, self._begin_from(), self.mirror
+            self._given, images, masks, learning_rate, seed, progress, self.own_threshold, self.mirror
         )
         if model is not self.model:
             self.model, self._tuned_on = model, digests(images)
@@ -350,7 +351,7 @@ class FewShotSegmenter:
         """
         about = {
             "calibrated": self.calibrated,
-            "own_threshold": float(self._begin_from()),
+            "own_threshold": float(self.own_threshold),
             "adaptation_steps": self.adaptation.steps if self.adaptation else 0,
         }
         presets.write(self.model, folder, self.size, float(self.presence_threshold), about)

@@ -80,8 +80,8 @@ class KerasAnswers:
     """A preset or a `.keras` file. Features of every frame are computed once, whatever it supports later.
 
     Attributes:
-        size: (height, width). threshold: the model's own presence threshold. version: digest of its weights,
-            as a SavedModel of it would have.
+        size: (height, width). threshold: the model's presence threshold. own_threshold: what one that is fitted begins
+            from. version: digest of its weights, as a SavedModel of it would have.
     """
 
     def __init__(self, path):
@@ -89,7 +89,8 @@ class KerasAnswers:
         from panet_keras.inference import open_segmenter
 
         segmenter = open_segmenter(str(path))
-        self.model, self.size, self.threshold = segmenter.model, segmenter.size, segmenter.presence_threshold
+        self.model, self.size = segmenter.model, segmenter.size
+        self.threshold, self.own_threshold = segmenter.presence_threshold, segmenter.own_threshold
         self.version = fingerprint(self.model)
 
     def prepare(self, frames, note):
@@ -139,6 +140,7 @@ class SavedModelAnswers:
             )
         told = json.loads(facts.read_text("utf-8"))
         self.size, self.threshold = tuple(told["image_size"]), told["presence_threshold"]
+        self.own_threshold = self.threshold
         self.version = told["model_version"]
         self._loaded = tf.saved_model.load(os.fspath(path))
         self._signatures = self._loaded.signatures

@@ -61,7 +61,7 @@ def fit(answers, pictures, chosen):
     alone = len(chosen.lesions) == 1
     asked = list(chosen.normals) if alone else frames
     if not asked:
-        return answers.threshold
+        return answers.own_threshold
     probabilities = []
     for frame in asked:
         others = [other for other in frames if other != frame]
@@ -70,7 +70,7 @@ def fit(answers, pictures, chosen):
     probability = np.clip(np.array(probabilities, np.float64), 1e-7, 1 - 1e-7)
     logits = np.log(np.stack([1 - probability, probability], -1))
     masks = np.array([pictures.masks[frame] for frame in asked])
-    return HeldOut(logits, masks, masks.any((1, 2))).threshold(answers.threshold)
+    return HeldOut(logits, masks, masks.any((1, 2))).threshold(answers.own_threshold)
 
 
 def kept(file, run):

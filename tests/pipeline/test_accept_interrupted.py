@@ -20,7 +20,7 @@ from pipeline.terminal import show_log
 class Answers:
     """Takes for a lesion what is as dark as the support's lesions; notes which supports it was given."""
 
-    size, threshold, version = (32, 48), 0.5, "0123456789abcdef"
+    size, threshold, own_threshold, version = (32, 48), 0.5, 0.5, "0123456789abcdef"
     stop_after = None
 
     def __init__(self, path):

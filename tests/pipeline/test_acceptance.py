@@ -351,3 +351,33 @@ def test_statistics_of_texts_are_compared_and_nothing_in_common_is_no_all_clear(
     [moved] = drift.compare(training, own)
     assert moved.moved and moved.value == pytest.approx(35 / 40)
     assert "MOVED: label Benign: 88% against 0% in training" in text([moved], own, training, count)
+
+
+def test_a_threshold_is_fitted_as_by_the_segmenter_and_the_page(model, tmp_path):
+    """Of a preset that was calibrated before, on other frames: what was fitted there is no beginning anywhere."""
+    from panet_keras import FewShotSegmenter
+    from panet_keras.annotate.model import LocalModel
+    from pipeline.acceptance.models import KerasAnswers
+    from pipeline.acceptance.scoring import fit
+
+    rng = np.random.default_rng(3)
+    frames = list(rng.integers(0, 256, (10, 64, 64, 3), np.uint8))
+    masks = [np.zeros((64, 64), bool) for _ in frames]
+    for mask in masks[:7]:
+        mask[10:30, 20:50] = True
+    given = FewShotSegmenter(model, size=(64, 64), presence_threshold=0.9)
+    given.set_support(frames[:4], masks[:4], normals=frames[7:]).calibrate().save(tmp_path / "calibrated")
+    segmenter = FewShotSegmenter(tmp_path / "calibrated")
+    assert segmenter.presence_threshold == given.presence_threshold != 0.9
+
+    answers = KerasAnswers(tmp_path / "calibrated")
+    answers.prepare(frames, lambda *_: None)
+    chosen = plan.SupportSet(2, 0, (4, 5), (7, 8), ())
+    found = fit(answers, types.SimpleNamespace(masks=masks), chosen)
+    segmenter.set_support(frames[4:6], masks[4:6], normals=frames[7:9])
+    seen = segmenter._held_out(segmenter._features("test")).presence
+    expected = segmenter.calibrate().presence_threshold
+    assert found == pytest.approx(expected, abs=1e-4)
+    local = LocalModel(FewShotSegmenter(tmp_path / "calibrated"), "calibrated")
+    assert local.presence_threshold == given.presence_threshold
+    assert local.fit_threshold(seen[:2], seen[2:]) == pytest.approx(expected, abs=1e-4)
