@@ -122,7 +122,7 @@ def infer(request, query, out, engine, recursive=True, overwrite=False, table=No
     adapted = out / PROGRESS / ADAPTED
     tuned_before = request.adapt and goes_on and (adapted / "preset.json").is_file()
     with tracing.span("open model"):
-        segmenter = None if tuned_before else _segmenter(request)
+        segmenter = None if tuned_before else _decide(request)
         if overwrite:
             shutil.rmtree(out / PROGRESS, ignore_errors=True)
         (out / PROGRESS).mkdir(parents=True, exist_ok=True)
@@ -130,6 +130,8 @@ def infer(request, query, out, engine, recursive=True, overwrite=False, table=No
         if segmenter and request.adapt:
             segmenter.save(adapted)
         work = _decided(request, segmenter, adapted)
+        if segmenter and not request.adapt:
+            _OPEN[work] = segmenter
     source = _source(request, adapted)
     tracing.note(
         images=len(queries),
@@ -262,12 +264,28 @@ def _map(function, items, engine, out):
     yield from map_told(function, items, engine, out, "pictures")
 
 
-@functools.cache
-def _segmenter(request):
-    """One for each process, however often a runner makes the worker anew."""
+def _decide(request):
+    """The segmenter of a request; what was decided for it is said here, once, and in no worker."""
     from panet_keras.commands.model import open_model
 
     return open_model(request.model, request.size, request.support, request.presence_threshold, request.adapt)
+
+
+_OPEN = {}
+"""Segmenters of requests in which nothing is left to decide: one for each process, however often a runner makes the
+worker anew."""
+
+
+def _segmenter(request):
+    from panet_keras.commands.model import set_support
+    from panet_keras.inference.segmenter import open_segmenter
+
+    if request not in _OPEN:
+        segmenter = set_support(open_segmenter(request.model, request.size), request.support)
+        if request.presence_threshold is not None:
+            segmenter.presence_threshold = request.presence_threshold
+        _OPEN[request] = segmenter
+    return _OPEN[request]
 
 
 @functools.cache

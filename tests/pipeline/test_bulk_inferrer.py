@@ -290,10 +290,12 @@ def test_the_model_is_adapted_once_for_all(saved, scanner, quick_tuning, tmp_pat
     steps = presets.read(folder)[0]["about"]["adaptation_steps"]
     assert [json.loads(line)["adapted"] for line in open(out / "answers.jsonl")] == [steps] * 3
 
-    # Without --adapt the threshold is calibrated, once.
-    calibrated = ["infer", "--model", str(saved), *command, "--out", str(tmp_path / "calibrated")]
+    # Without --adapt the threshold is calibrated, once, and from eight pictures on --adapt is named, once.
+    more = [f"--support={scanner}/l{number}.png={scanner}/l{number}_mask.png" for number in range(4)]
+    calibrated = ["infer", "--model", str(saved), *command, *more, "--out", str(tmp_path / "calibrated")]
     assert main(calibrated) == 0
-    assert capsys.readouterr().err.count("set by 4 annotated pictures and 2 normal frames") == 1
+    said = capsys.readouterr().err
+    assert said.count("set by 8 annotated pictures and 2 normal frames") == said.count("--adapt fine") == 1
 
 
 def test_a_name_that_is_no_utf_8_costs_no_table(tmp_path):
