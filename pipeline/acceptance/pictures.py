@@ -19,6 +19,7 @@ class Pictures:
             picture's size. digests: [F] SHA-256 of the decoded pixels, as `image/digest` of Examples.
         patients, labels, devices: [F] of text. lesion: [F] bool. facts: dictionary of feature name, as in
             Examples, to [F] numbers or text.
+        supports: dictionary of the digests of a support that was added to file names; its patients nobody tells.
 
     Raises:
         DataError: pictures that cannot be read, all of them named.
@@ -30,7 +31,7 @@ class Pictures:
         from panet_keras.data import decode_all
         from panet_keras.pictures.resize import resize_images, resize_mask
 
-        self.records, self.size = list(records), tuple(size)
+        self.records, self.size, self.supports = list(records), tuple(size), {}
         self.frames, self.masks, self.truths, digests = [], [], [], []
         facts = {name: [] for name in FACTS}
         for number, sample in enumerate(decode_all(self.records), 1):
@@ -79,7 +80,9 @@ class Pictures:
             scaled = resize_images(tf.constant(picture, tf.float32) / 255.0, self.size).numpy()
             self.frames.append(np.round(scaled * 255).astype(np.uint8))
             self.masks.append(resize_mask(truth, self.size) > 0)
-            self.digests = np.append(self.digests, digests([picture]))
+            [digest] = digests([picture])
+            self.digests = np.append(self.digests, digest)
+            self.supports[str(digest)] = pathlib.Path(path).name
 
 
 FACTS = {

@@ -179,6 +179,8 @@ def pictures(metadata):
             for patient, files in told["patients"].items():
                 for file, digest in files.items():
                     note(digest, file, patient, f"AcceptanceBlessing {blessing.id}: {told['data']}")
+            for digest, file in told.get("supports", {}).items():
+                note(digest, file, None, f"AcceptanceBlessing {blessing.id}: {told['support_dir']}")
     for examples in metadata.all_artifacts(Examples.type_name()):
         for split in Examples.SPLITS:
             if examples.split(split).is_dir():
@@ -232,7 +234,8 @@ def resolved_text(found):
     if found["supports"] is None:
         lines.append("  supports: nobody told their digests; the log has the state's alone")
     for support in found["supports"] or ():
-        where = f"{support['file']}, patient {support['patient']}, {support['data']}"
+        patient = f"patient {support['patient']}" if support["patient"] else "no patient told"
+        where = f"{support['file']}, {patient}, {support['data']}"
         lines.append(
             f"  support {support['digest']}: {where if support['file'] else 'in no Examples and no acceptance'}"
         )

@@ -144,13 +144,14 @@ def _newest_pushes(metadata):
 
 
 def _accepted(metadata, name):
-    """Acceptances whose pictures had a file or patient of this name."""
+    """Acceptances whose pictures had a file or patient of this name, or whose fixed support such a file."""
     found = []
     for blessing in metadata.all_artifacts(AcceptanceBlessing.type_name()):
         if not blessing.acceptance.is_file():
             continue
-        patients = json.loads(blessing.acceptance.read_text("utf-8"))["patients"]
-        if name in patients or any(name in files for files in patients.values()):
+        told = json.loads(blessing.acceptance.read_text("utf-8"))
+        patients, supports = told["patients"], told.get("supports", {}).values()
+        if any(name in names for names in (patients, *patients.values(), supports)):
             found.append({"acceptance": blessing.id, "path": str(blessing.path), "descendants": []})
     return found
 

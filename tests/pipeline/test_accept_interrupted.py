@@ -12,6 +12,7 @@ from panet_keras.data import load_bus_uclm
 from pipeline.__main__ import main
 from pipeline.acceptance import accept, report
 from pipeline.errors import MetadataError
+from pipeline.lineage import answers, queries
 from pipeline.lineage.metadata import Metadata
 from pipeline.orchestration.artifacts import Examples, Model
 from pipeline.terminal import show_log
@@ -113,10 +114,10 @@ def test_a_fixed_support_set_is_scored_on_all_other_patients(phantom, made, tmp_
     own = [record.decode() for record in records if record.patient == "PHAA"]
     for sample in own:
         place = support if sample.mask.any() else support / "normals"
-        Image.fromarray(sample.image).save(place / sample.record.filename)
+        Image.fromarray(sample.image).save(place / f"own_{sample.record.filename}")
         if sample.mask.any():
             mask = (sample.mask > 0).astype(np.uint8) * np.uint8(255)
-            Image.fromarray(mask).save(place / f"{sample.record.filename.removesuffix('.png')}_mask.png")
+            Image.fromarray(mask).save(place / f"own_{sample.record.filename.removesuffix('.png')}_mask.png")
     lesions = sum(bool(sample.mask.any()) for sample in own)
     limits.write_text("".join(f"{name}: null\n" for name in LIMITS))
     output = tmp_path / "out"
@@ -134,7 +135,15 @@ def test_a_fixed_support_set_is_scored_on_all_other_patients(phantom, made, tmp_
     assert below.pop("support set") == stages[3].context.span_id and set(below.values()) == {
         run.context.span_id
     }
-    [blessing] = Metadata(output / "metadata.db").all_artifacts("AcceptanceBlessing")
+    metadata = Metadata(output / "metadata.db")
+    [blessing] = metadata.all_artifacts("AcceptanceBlessing")
+    # Its frames are found again, by file and by digest.
+    [found] = queries.forward(metadata, f"own_{own[0].record.filename}")
+    assert found["acceptance"] == blessing.id
+    places = answers.pictures(metadata)[own[0].digest[: answers.DIGITS]]
+    assert {"file": f"own_{own[0].record.filename}", "patient": None} in [
+        {name: place[name] for name in ("file", "patient")} for place in places
+    ]
     facts = {"accepted": True, "model_version": Answers.version, "output.blessing": blessing.id}
     assert dict(run.attributes) == {f"panet.{name}": value for name, value in facts.items()}
     assert dict(stages[1].attributes) == {"panet.images": 12}
