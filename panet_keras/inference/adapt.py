@@ -24,6 +24,9 @@ PRESENCE_WEIGHT = 0.2
 NORMAL_QUERIES = 0.3
 """How often the query is a normal frame, where there are any: what is tuned on lesions alone marks
 everything."""
+SUPERPIXELS = 0.25
+"""Share of the episodes where there are regions (`panet_keras.training.train_to_adapt`): lesions alone teach a model to
+forget its support."""
 WORTH = 0.01
 """Gain of the score from which one goes all the way: less is the noise of a handful of frames. Half way any gain
 will do, since it helped on every hospital and organ that was tried (docs/decisions/hospitals.md)."""
@@ -150,10 +153,13 @@ class Tuner:
         model: `PANet`. images: float32 [F, H, W, 3]. masks: uint8 [F, H, W]. learning_rate: peak. seed: of
             the episodes.
         note: function that is called after each step. mirror: as of `SupportFeatures`.
+
+    Attributes:
+        regions: of `episodes_of`.
     """
 
     def __init__(self, model, images, masks, learning_rate, seed, note, mirror=False):
-        self.images, self.masks, self.mirror = images, masks, mirror
+        self.images, self.masks, self.mirror, self.regions = images, masks, mirror, None
         self.learning_rate, self.seed, self.note = learning_rate, seed, note
         self.start = self.tuned = model.get_weights()
         self.copy = model.__class__.from_config(model.get_config())
@@ -188,10 +194,10 @@ class Tuner:
         self.copy.set_weights(self.start)
         for variable, value in zip(self.copy.optimizer.variables, self.fresh):
             variable.assign(value)
-        images, masks = self.images[inside], self.masks[inside]
+        frames = [x if x is None else x[inside] for x in (self.images, self.masks, self.regions)]
         for number in range(1, steps + 1):
             self.copy.optimizer.learning_rate.assign(self.learning_rate * _rate(number / steps))
-            self.step(*episodes_of(images, masks, np.random.default_rng([self.seed, run, number])))
+            self.step(*episodes_of(*frames, np.random.default_rng([self.seed, run, number])))
             self.note()
         self.tuned = self.copy.get_weights()
 
@@ -201,26 +207,36 @@ def _rate(done):
     return max(0.2, 10 * done) if done < 0.1 else 0.05 + 0.95 * (1 + np.cos(np.pi * (done - 0.1) / 0.9)) / 2
 
 
-def episodes_of(images, masks, rng, count=EPISODES):
+def episodes_of(images, masks, regions, rng, count=EPISODES):
     """Episodes of the frames themselves: one lesion supports another, or a normal frame; all augmented.
 
     Args:
-        images: float32 [F, H, W, 3] in [0, 1]. masks: uint8 [F, H, W]. rng: numpy Generator. count: B.
+        images: float32 [F, H, W, 3] in [0, 1]. masks: uint8 [F, H, W]. regions: uint8 [F, H, W] of `superpixels`, 0 of
+            frames without; or None. With them `SUPERPIXELS` of the episodes are views of one frame, with one of its
+            regions as the lesion. rng: numpy Generator. count: B.
 
     Returns:
         inputs and labels as `PANet` takes them; where there are normal frames, one is the second support.
     """
     lesions, normals = np.flatnonzero(masks.any((1, 2))), np.flatnonzero(~masks.any((1, 2)))
     beside = len(normals) > 0
-    ids = []
+    ids, marked = [], []
     for _ in range(count):
+        if regions is not None and regions.any() and rng.random() < SUPERPIXELS:
+            frame = rng.choice(np.flatnonzero(regions.any((1, 2))))
+            region = regions[frame] == rng.integers(1, regions[frame].max() + 1)
+            ids += [frame] * (2 + beside)
+            marked += [region.astype(np.uint8)] * (2 + beside)
+            continue
         support, query = rng.choice(lesions, 2, replace=len(lesions) < 2)
         if len(normals) and rng.random() < NORMAL_QUERIES:
             query = rng.choice(normals)
-        ids += [support, *([rng.choice(normals)] if beside else []), query]
+        own = [support, *([rng.choice(normals)] if beside else []), query]
+        ids += own
+        marked += list(masks[own])
     stack = tf.cast(tf.round(images[ids] * 255.0), tf.uint8)
     stack, labels = Augmentation()(
-        stack, tf.constant(masks[ids]), tf.constant(rng.integers(0, 2**31, 2), tf.int64)
+        stack, tf.constant(np.stack(marked)), tf.constant(rng.integers(0, 2**31, 2), tf.int64)
     )
     stack = tf.reshape(stack, [count, -1, *stack.shape[1:]])
     labels = tf.reshape(labels, [count, -1, *labels.shape[1:], 1])

@@ -9,11 +9,14 @@ import numpy as np
 
 from panet_keras.data.episodic.dataset import load_at_size
 from panet_keras.data.episodic.scanner import Scanner
+from panet_keras.data.episodic.superpixels import superpixels
 from panet_keras.errors import PANetError
 from panet_keras.export.saved_model import fingerprint
 from panet_keras.inference.adapt import Tuner
 from panet_keras.training import checkpoints
 
+REGIONS = 6
+"""Frames of a round whose superpixels are found."""
 OF_A_PATIENT = 2
 """Lesions of one patient in a round, at most."""
 KEPT = 10
@@ -33,7 +36,7 @@ class Reptile:
         seed: of everything drawn.
     """
 
-    rounds: int = 60
+    rounds: int = 45
     steps: int = 40
     learning_rate: float = 5e-4
     lesions: int = 12
@@ -54,7 +57,8 @@ def train_to_adapt(model, records, size, settings=None, work_dir=None, progress=
     2018, arXiv 1803.02999, algorithm 1).
 
     Each round is a scanner that nobody has seen: frames of one hospital, through a made-up `Scanner`. A copy is
-    fine-tuned on them as `adapt` does it, and the model's weights go a part of the way to the copy's.
+    fine-tuned on them as `adapt` does it, but that a quarter of the episodes are of superpixels, and the model's weights
+    go a part of the way to the copy's.
 
     Args:
         model: `PANet`; its weights are changed. records: of `Record`; `source` is the hospital. size: (height, width) of
@@ -89,6 +93,7 @@ def train_to_adapt(model, records, size, settings=None, work_dir=None, progress=
             tuner = Tuner(model, images, masks, settings.learning_rate, settings.seed, lambda: None)
             at = tuner.start
         tuner.images, tuner.masks, tuner.start = images, masks, at
+        tuner.regions = _regions(images, rng)
         tuner.run(np.ones(len(masks), bool), settings.steps, number)
         share = settings.last + (settings.first - settings.last) * (1 - number / settings.rounds)
         at = [here + share * (there - here) for here, there in zip(at, tuner.tuned)]
@@ -123,3 +128,11 @@ def _frames(hospital, settings, rng):
             break
     chosen = [*chosen[: settings.lesions], *rng.permutation(np.flatnonzero(~lesion))[: settings.normals]]
     return settings.scanner(images[chosen].astype(np.float32) / 255, masks[chosen], rng)
+
+
+def _regions(images, rng):
+    """uint8 [F, H, W]: superpixels of some of the frames, 0 of the others."""
+    regions = np.zeros(images.shape[:3], np.uint8)
+    for frame in rng.permutation(len(images))[:REGIONS]:
+        regions[frame] = superpixels(np.round(images[frame] * 255).astype(np.uint8))
+    return regions
