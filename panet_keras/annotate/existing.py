@@ -141,9 +141,8 @@ def _labelme(folder, labels, problems):
         if frame is None:
             problems.append(f"{path.name}: LabelMe of {named or 'no picture'}, which is not in the folder")
             continue
-        drawn = _size(data.get("imageHeight"), data.get("imageWidth"))
         if data["shapes"] or _confirmed(data.get("flags")):
-            yield frame, lambda size, data=data, drawn=drawn: _filled(data["shapes"], drawn or size, labels)
+            yield frame, lambda size, data=data: _filled(data, size, labels)
 
 
 def _confirmed(told):
@@ -153,19 +152,24 @@ def _confirmed(told):
 def _size(height, width):
     """(height, width) of the picture that somebody drew on, or None where the file does not say; on a picture of another
     size the outlines would lie elsewhere."""
-    return (int(height), int(width)) if height and width else None
+    from panet_keras.data.readers.outlines import drawn_size
+
+    return drawn_size(height, width) if height and width else None
 
 
-def _filled(shapes, size, labels):
+def _filled(data, size, labels):
     from panet_keras.data.readers.labelme import region
 
+    size = _size(data.get("imageHeight"), data.get("imageWidth")) or size
     mask = np.zeros(size, np.uint8)
-    for shape in shapes:
+    for shape in data["shapes"]:
         mask[region(shape, size)] = labels.number(shape.get("label"))
     return mask
 
 
 def _coco(folder, labels, problems):
+    from panet_keras.data.readers.coco import check_entries
+
     by_name = {}
     for frame in folder.frames.values():
         if frame.number is None:
@@ -173,6 +177,11 @@ def _coco(folder, labels, problems):
             by_name[frame.name] = frame
     for path, data in _json(folder):
         if not {"images", "annotations"} <= set(data):
+            continue
+        try:
+            check_entries(data)
+        except ValueError as error:
+            problems.append(f"{path.name}: {error}")
             continue
         names = {one.get("id"): one.get("name") for one in data.get("categories", [])}
         of_image = {}
@@ -193,18 +202,16 @@ def _coco(folder, labels, problems):
             mine = of_image.get(image.get("id"), [])
             if not mine and not _confirmed(image.get("attributes")):
                 continue
-            drawn = _size(image.get("height"), image.get("width"))
             yield (
                 frame,
-                lambda size, mine=mine, names=names, drawn=drawn: _painted(
-                    mine, drawn or size, labels, names
-                ),
+                lambda size, mine=mine, names=names, image=image: _painted(mine, image, size, labels, names),
             )
 
 
-def _painted(annotations, size, labels, names):
+def _painted(annotations, image, size, labels, names):
     from panet_keras.data.readers.coco import region
 
+    size = _size(image.get("height"), image.get("width")) or size
     mask = np.zeros(size, np.uint8)
     for annotation in annotations:
         mask[region(annotation, size)] = labels.number(names.get(annotation.get("category_id")))

@@ -110,6 +110,37 @@ def test_coco_problems_are_all_named(tmp_path):
         load_coco(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "outline, said",
+    [
+        ([[10, 20, 30, 20, float("nan"), 40]], "coordinate nan"),
+        ([[10, 20, 30, 20, 1e30, 40]], "coordinate 1e+30"),
+        ([[10, 20, 30, 20, 30, 40, 7]], "a polygon"),
+        ([[[10, 20], [30, 20], [30, 40]]], "a polygon"),
+        ("abc", "a polygon"),
+        ([[100, 100, 130, 100, 130, 130]], "covers no pixel of its image, 64 x 48"),
+        ({"size": [48, 64], "counts": [100, 50]}, "run lengths of 150 pixels in all; expected 3072"),
+        ({"size": [48, 64], "counts": "zzzzz"}, "expected 3072"),
+    ],
+)
+def test_outlines_that_are_none_are_refused_and_not_made_up(tmp_path, outline, said):
+    """pycocotools hangs or crashes on some, and fills what run lengths lack with whatever lies in memory."""
+    frame(tmp_path / "a.png")
+    one = {"id": 5, "image_id": 1, "category_id": 1, "segmentation": outline}
+    told = {
+        "images": [{"id": 1, "file_name": "a.png", "height": 48, "width": 64}],
+        "categories": [{"id": 1, "name": "benign"}],
+    }
+    (tmp_path / "a.json").write_text(json.dumps({**told, "annotations": [one]}))
+    with pytest.raises(DataError, match="annotation 5") as error:
+        load_coco(tmp_path)
+    assert said in str(error.value)
+    for field, odd in (("annotations", None), ("annotations", [[1]]), ("images", ["a.png"])):
+        (tmp_path / "a.json").write_text(json.dumps({**told, "annotations": [], field: odd}))
+        with pytest.raises(DataError, match=f"field {field}: found"):
+            load_coco(tmp_path)
+
+
 def shape(label, points, kind="polygon", **more):
     return {"label": label, "points": points, "shape_type": kind, **more}
 
@@ -173,6 +204,27 @@ def test_labelme_problems_are_all_named(tmp_path):
         "f.json: its picture e.png has another .json file, too. Bring their shapes into one",
     ):
         assert message in str(caught.value)
+
+
+def test_labelme_shapes_beyond_the_picture(tmp_path):
+    """A mask over the upper left edge keeps its part inside, and does not come in at the other side; what lies
+    outside wholly is no lesion that may get lost."""
+    patch = base64.b64encode(encode_png(np.full((10, 10), 255, np.uint8))).decode()
+    frame(tmp_path / "a.png")
+    labelme(tmp_path, "a", [shape("benign", [[-3, -4], [6, 5]], "mask", mask=patch)])
+    expected = np.zeros((48, 64), bool)
+    expected[:6, :7] = True
+    [record] = load_labelme(tmp_path)
+    np.testing.assert_array_equal(record.decode().mask > 0, expected)
+    for wrong, said in (
+        (shape("benign", [[80, 80], [90, 90]], "mask", mask=patch), "covers no pixel"),
+        (shape("benign", [[80, 80], [90, 80], [90, 90]]), "covers no pixel"),
+        (shape("benign", [[1, float("nan")], [20, 1], [20, 20]]), "coordinate nan"),
+        ([1], "field shapes"),
+    ):
+        labelme(tmp_path, "a", [wrong])
+        with pytest.raises(DataError, match=f"a.json.*{said}"):
+            load_labelme(tmp_path)
 
 
 def nifti(path, array):

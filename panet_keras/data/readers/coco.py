@@ -8,7 +8,7 @@ import numpy as np
 
 from panet_keras.data.readers.named import find_file
 from panet_keras.data.readers.names import visible_files
-from panet_keras.data.readers.outlines import record_of
+from panet_keras.data.readers.outlines import check_points, drawn_size, record_of
 from panet_keras.errors import DataError
 
 
@@ -71,12 +71,33 @@ def _read(file):
         raise DataError(file, [f"{error.strerror}; expected a COCO file (.json)."]) from None
     except ValueError:
         return None
-    return data if isinstance(data, dict) and {"images", "annotations"} <= set(data) else None
+    if not isinstance(data, dict) or not {"images", "annotations"} <= set(data):
+        return None
+    try:
+        check_entries(data)
+    except ValueError as error:
+        raise DataError(file, [str(error)]) from None
+    return data
+
+
+def check_entries(data):
+    """Refuses a COCO file whose parts are not of COCO's shape.
+
+    Raises:
+        ValueError: images, annotations or categories that are no list of objects; says which.
+    """
+    for field in ("images", "annotations", "categories"):
+        entries = data.get(field, [])
+        wrong = [one for one in entries if not isinstance(one, dict)] if isinstance(entries, list) else [entries]
+        if wrong:
+            raise ValueError(
+                f"field {field}: found {repr(wrong[0])[:50]}; expected a list of objects {{...}}. Export the file again as COCO instances."
+            )
 
 
 def _records(file, data, root, patient):
     """(`Record`, None) or (None, problem) of each image."""
-    names = {category["id"]: category.get("name", "") for category in data.get("categories", [])}
+    names = {category.get("id"): category.get("name", "") for category in data.get("categories", [])}
     of_image = {}
     for annotation in data["annotations"]:
         of_image.setdefault(annotation.get("image_id"), []).append(annotation)
@@ -99,7 +120,7 @@ def _records(file, data, root, patient):
             )
             continue
         try:
-            shape = int(entry["height"]), int(entry["width"])
+            shape = drawn_size(entry["height"], entry["width"])
             shapes = [(names.get(one.get("category_id"), ""), region(one, shape)) for one in mine]
         except (KeyError, ValueError, TypeError, IndexError) as error:
             yield (
@@ -127,19 +148,62 @@ def picture_of(file, entry):
 
 
 def region(annotation, shape):
-    """bool [H, W] of an annotation."""
+    """bool [H, W] of an annotation.
+
+    Raises:
+        ValueError: no outline, one that is none of COCO's (pycocotools would crash, or make up pixels), or one
+            that covers no pixel of the image.
+        ImportError: pycocotools is missing.
+    """
+    outline, number = annotation.get("segmentation"), annotation.get("id")
+    if not outline:
+        raise ValueError(f"annotation {number} has no outline (a box is no mask)")
+    if isinstance(outline, dict):
+        inside = _from_runs(outline, shape, number)
+    else:
+        inside = _from_polygons(outline, shape, number)
+    if not inside.any():
+        raise ValueError(f"annotation {number} covers no pixel of its image, {shape[1]} x {shape[0]}; draw it again")
+    return inside
+
+
+def _from_polygons(outline, shape, number):
     try:
         from pycocotools import mask as coco
     except ImportError as error:
         raise ImportError("load_coco needs pycocotools: pip install pycocotools") from error
-    outline = annotation.get("segmentation")
-    if not outline:
-        raise ValueError(f"annotation {annotation.get('id')} has no outline (a box is no mask)")
-    if isinstance(outline, dict):
-        runs = coco.frPyObjects(outline, *shape) if isinstance(outline["counts"], list) else outline
-    else:
-        runs = coco.merge(coco.frPyObjects(outline, *shape))
-    inside = np.asarray(coco.decode(runs)).astype(bool)
-    if inside.shape != shape:
-        raise ValueError(f"annotation {annotation.get('id')} is {inside.shape}, its image {shape}")
-    return inside
+    for polygon in outline if isinstance(outline, list) else [outline]:
+        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
+            raise ValueError(
+                f"annotation {number} has a polygon {repr(polygon)[:50]}; expected [x1, y1, x2, y2, x3, y3 ...]"
+            )
+        check_points(np.array(polygon, np.float64), shape, f"annotation {number}")
+    return coco.decode(coco.merge(coco.frPyObjects(outline, *shape))).astype(bool)
+
+
+def _from_runs(outline, shape, number):
+    """Of run lengths: columns from the left, background first, as numbers or in COCO's text form."""
+    size, counts = tuple(outline["size"]), outline["counts"]
+    if size != shape:
+        raise ValueError(f"annotation {number} is {size}, its image {shape}")
+    counts = _counts(counts.encode()) if isinstance(counts, str) else [int(count) for count in counts]
+    if min(counts, default=-1) < 0 or sum(counts) != shape[0] * shape[1]:
+        raise ValueError(
+            f"annotation {number} has run lengths of {sum(counts)} pixels in all; expected {shape[0] * shape[1]}, height x width"
+        )
+    return np.repeat(np.arange(len(counts)) % 2 == 1, counts).reshape(shape, order="F")
+
+
+def _counts(text):
+    """Run lengths of COCO's text form (rleFrString of its API): five bits a character, the least first; from the
+    fourth on the difference from the last but one."""
+    counts, value, bits = [], 0, 0
+    for char in text:
+        char -= 48
+        value |= (char & 31) << bits
+        bits += 5
+        if not char & 32:
+            value -= (1 << bits) if char & 16 else 0
+            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+            value = bits = 0
+    return counts

@@ -11,12 +11,14 @@ import numpy as np
 from panet_keras.data.readers.folder import label_of
 from panet_keras.data.readers.named import find_file
 from panet_keras.data.readers.names import SUFFIXES, visible_files
-from panet_keras.data.readers.outlines import fill_polygon, record_of
+from panet_keras.data.readers.outlines import check_points, drawn_size, fill_polygon, record_of
 from panet_keras.data.records import Record
 from panet_keras.errors import DataError, ImageError
 from panet_keras.pictures.decode import decode_image
 
 AREAS = ("polygon", "rectangle", "circle", "mask")
+FEWEST = {"polygon": 3, "mask": 1}
+"""Points of each kind of area, where it is not 2."""
 
 
 def load_labelme(directory, patient=None):
@@ -92,10 +94,14 @@ def _record(file, data, directory, patient, used):
         raise ValueError(
             f"its picture {named!r} is no file, and it holds none. Bring the picture, or save with its data."
         )
-    shape = int(data.get("imageHeight") or 0), int(data.get("imageWidth") or 0)
-    if 0 in shape:
-        shape = decode_image(image, named or file.name).shape[:2]
+    told = data.get("imageHeight"), data.get("imageWidth")
+    shape = drawn_size(*told) if all(told) else decode_image(image, named or file.name).shape[:2]
     name = file.relative_to(directory).with_suffix(place.suffix if place else ".png").as_posix()
+    odd = [one for one in data["shapes"] if not isinstance(one, dict)]
+    if odd:
+        raise ValueError(
+            f"field shapes: found {repr(odd[0])[:50]}; expected objects {{...}}. Save the file again in LabelMe."
+        )
     shapes = [(one.get("label", ""), region(one, shape)) for one in data["shapes"]]
     flags = data.get("flags") if isinstance(data.get("flags"), dict) else {}
     who = patient(file) if patient else str(data.get("patient") or flags.get("patient") or name)
@@ -103,15 +109,30 @@ def _record(file, data, directory, patient, used):
 
 
 def region(shape, size):
-    """bool [H, W] of a LabelMe shape."""
+    """bool [H, W] of a LabelMe shape.
+
+    Raises:
+        ValueError: a shape without an area, or one that covers no pixel of the picture.
+        KeyError, TypeError, ImageError: points or a mask that are missing or no such thing.
+    """
+    inside = _region(shape, size)
+    if not inside.any():
+        raise ValueError(
+            f"shape {shape.get('label')!r} covers no pixel of its picture, {size[1]} x {size[0]}. Draw it again."
+        )
+    return inside
+
+
+def _region(shape, size):
     kind, points = (
         shape.get("shape_type") or "polygon",
         np.asarray(shape["points"], np.float64).reshape(-1, 2),
     )
-    if kind not in AREAS or kind == "polygon" and len(points) < 3:
+    if kind not in AREAS or len(points) < FEWEST.get(kind, 2):
         raise ValueError(
             f"shape {shape.get('label')!r} is a {kind} of {len(points)} point(s), without an area; expected one of {AREAS}."
         )
+    check_points(points, size, f"shape {shape.get('label')!r}")
     if kind == "circle":
         (x, y), radius = points[0], math.dist(*points[:2])
         rows, columns = np.indices(size)
@@ -120,6 +141,8 @@ def region(shape, size):
         inside = np.zeros(size, bool)
         patch = decode_image(base64.b64decode(shape["mask"]), f"mask of {shape.get('label')!r}").any(-1)
         x, y = np.rint(points.min(0)).astype(int)
+        # What lies beyond the left and the upper edge would come in again at the other side.
+        patch, x, y = patch[max(-y, 0) :, max(-x, 0) :], max(x, 0), max(y, 0)
         height, width = inside[y : y + patch.shape[0], x : x + patch.shape[1]].shape
         inside[y : y + height, x : x + width] = patch[:height, :width]
         return inside

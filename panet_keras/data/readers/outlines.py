@@ -7,6 +7,7 @@ from PIL import Image, ImageDraw
 
 from panet_keras.data.readers.folder import label_of
 from panet_keras.data.records import Record
+from panet_keras.pictures import limits
 from panet_keras.pictures.decode import encode_png
 
 CLASSES = {"benign": 1, "malignant": 2}
@@ -16,6 +17,37 @@ def class_of(name):
     """Class index that an annotation's name stands for: 2 where it begins with malignant, else 1 (benign, or
     not graded)."""
     return next((index for start, index in CLASSES.items() if str(name).lower().startswith(start)), 1)
+
+
+def drawn_size(height, width):
+    """(height, width) that a file says its picture has.
+
+    Raises:
+        ValueError, TypeError: no positive numbers, or a picture beyond `pictures.limits.MAX_PIXELS`.
+    """
+    try:
+        shape = int(height), int(width)
+    except OverflowError:  # JSON of some programs has Infinity
+        raise ValueError(f"a picture of {width} x {height} pixels; expected whole numbers") from None
+    if min(shape) < 1 or shape[0] * shape[1] > limits.MAX_PIXELS:
+        raise ValueError(
+            f"a picture of {shape[1]} x {shape[0]} pixels; expected at least 1 x 1 and at most {limits.MAX_PIXELS:,} pixels. Correct width and "
+            "height"
+        )
+    return shape
+
+
+def check_points(points, shape, name):
+    """Refuses coordinates that are no place near the picture; the fillers crash on some.
+
+    Raises:
+        ValueError: values that are not finite, or further off than ten times the picture's longer side.
+    """
+    wrong = points[~(np.abs(points) <= 10 * max(shape))]  # NaN is not <= either
+    if wrong.size:
+        raise ValueError(
+            f"{name} has the coordinate {wrong.flat[0]}; expected pixels of a picture of {shape[1]} x {shape[0]}. Draw it again"
+        )
 
 
 def fill_polygon(shape, points):

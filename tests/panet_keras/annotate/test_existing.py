@@ -91,3 +91,28 @@ def test_outlines_that_were_drawn_on_another_size_are_not_used(pictures, tmp_pat
         "several images have the id 2",
     ):
         assert any(line in told for told in said), said
+
+
+def test_a_broken_annotation_file_does_not_keep_the_page_from_opening(pictures, tmp_path):
+    """Sizes that are no numbers, lists of the wrong things: a line each, and the good masks come in."""
+    folder, _ = pictures
+    place = tmp_path / "ward"
+    place.mkdir()
+    for path in folder.glob("a_*.png"):
+        (place / path.name).write_bytes(path.read_bytes())
+    shape = {"label": "lesion", "shape_type": "rectangle", "points": [[10, 5], [19, 14]]}
+    (place / "a_1.json").write_text(json.dumps({"imageHeight": "x", "imageWidth": 64, "shapes": [shape]}))
+    (place / "a_2.json").write_text(json.dumps({"shapes": [shape]}))
+    for field, odd in (("categories", None), ("annotations", [[1]]), ("images", ["a_3.png"])):
+        told = {"images": [], "annotations": [], "categories": [], field: odd}
+        (place / f"{field}.json").write_text(json.dumps(told))
+    sized = {"id": 1, "file_name": "a_4.png", "height": "x", "width": 64}
+    outline = {"image_id": 1, "segmentation": [[20, 8, 30, 8, 30, 20, 20, 20]]}
+    (place / "size.json").write_text(json.dumps({"images": [sized], "annotations": [outline]}))
+    said = []
+    store, opened, _ = server.open_folder(place, tmp_path / "out", say=said.append)
+    states = {frame.name: store.state(frame) for frame in opened.frames.values()}
+    store.close()
+    assert states["a_2.png"] == "accepted" and states["a_1.png"] == states["a_4.png"] == "unseen"
+    for start in ("a_1.png: its mask", "a_4.png: its mask", *(f"{f}.json: field {f}" for f in ("categories", "images"))):
+        assert any(start in line for line in said), (start, said)
