@@ -296,6 +296,9 @@ def test_nifti_problems_are_all_named(tmp_path):
     (tmp_path / "c.nii.gz").write_bytes(b"no")
     nifti(tmp_path / "c_mask.nii.gz", FRAME.T)
     nifti(tmp_path / "lost_mask.nii.gz", FRAME.T)
+    # Packed and not, with one mask: the same frame would be two records of one name, and two patients.
+    for name in ("twice.nii", "twice.nii.gz", "twice_mask.nii.gz"):
+        nifti(tmp_path / name, INSIDE.T.astype(np.uint8))
     with pytest.raises(DataError) as caught:
         load_nifti(tmp_path)
     for message in (
@@ -303,5 +306,6 @@ def test_nifti_problems_are_all_named(tmp_path):
         "b.nii.gz: no mask; expected b_mask.nii.gz beside it",
         "c.nii.gz: no NIfTI file that can be read",
         "lost_mask.nii.gz: a mask without its image",
+        "twice.nii.gz: its records would have the names of those of twice.nii.",
     ):
         assert message in str(caught.value), caught.value

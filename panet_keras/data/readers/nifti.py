@@ -38,7 +38,7 @@ def load_nifti(directory, patient=None):
         List of `Record`, sorted by name, whose pictures are PNG bytes.
 
     Raises:
-        DataError: no NIfTI files, images without masks, masks without images, other shapes
+        DataError: no NIfTI files, images without masks, masks without images, a name used twice, other shapes
             or axes, masks whose values stand for nothing certain; lists all.
         ImportError: nibabel is missing.
 
@@ -58,7 +58,7 @@ def load_nifti(directory, patient=None):
     ]
     if not files:
         problems.append("no NIfTI files; expected x.nii.gz with x_mask.nii.gz.")
-    records, scaled, fringes = [], [], []
+    records, scaled, fringes, seen = [], [], [], {}
     for path, masks in images:
         name = path.relative_to(directory).as_posix()
         label = label_of(path, directory)
@@ -93,6 +93,11 @@ def load_nifti(directory, patient=None):
             continue
         scaled += [name] if changed else []
         stem, who = ENDINGS.sub("", name), patient(path) if patient else name
+        # x.nii beside x.nii.gz are one picture as a rule, and would be two patients.
+        first = seen.setdefault(stem, name)
+        if first != name:
+            problems.append(f"{name}: its records would have the names of those of {first}. Delete or rename one.")
+            continue
         for number, (picture, lesion) in enumerate(zip(pictures, inside)):
             records.append(
                 Record(
