@@ -458,3 +458,31 @@ def test_an_annotation_beside_a_file_is_named(tmp_path):
         DataError, match="no mask a_mask.png, but a.json, which is a LabelMe annotation.*load_labelme"
     ):
         load_dicom(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "image, other",
+    [("a.dcm", "a_seg.png"), ("a", "a-label.PNG"), ("a.dcm", "masks/a.png"), ("images/a.dcm", "masks/a_gt.png")],
+)
+def test_a_mask_of_another_name_does_not_make_a_normal_frame(tmp_path, image, other):
+    """`load_folder` reads these; without a word the lesion would be trained as none."""
+    for name in (image, other):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+    write(tmp_path / image, RAMP, "MONOCHROME2")
+    mask(tmp_path / other)
+    write(tmp_path / "b.dcm", RAMP, "MONOCHROME2")
+    with pytest.raises(DataError, match=f"no mask a_mask.png, but .*{other}, which looks like it") as error:
+        load_dicom(tmp_path)
+    assert len(error.value.problems) == 1
+
+
+def test_masks_that_may_be_of_two_files_are_refused(tmp_path):
+    write(tmp_path / "a.dcm", RAMP, "MONOCHROME2")
+    write(tmp_path / "a.ima", RAMP[:, ::-1].copy(), "MONOCHROME2", patient="Another")
+    mask(tmp_path / "a_mask.png")
+    with pytest.raises(DataError, match="a.ima: a.dcm has the same name, and a_mask may be of either"):
+        load_dicom(tmp_path)
+    (tmp_path / "a.ima").write_bytes((tmp_path / "a.dcm").read_bytes())
+    with pytest.warns(DataWarning, match="repeat a SOPInstanceUID"):
+        [record] = load_dicom(tmp_path)
+    assert record.masks

@@ -5,7 +5,15 @@ import os
 import pathlib
 import warnings
 
-from panet_keras.data.readers.names import MASK, annotation_problems, pictures, visible_files
+from panet_keras.data.readers.names import (
+    IMAGE_FOLDERS,
+    MASK,
+    MASK_FOLDERS,
+    OTHER_MASK,
+    annotation_problems,
+    pictures,
+    visible_files,
+)
 from panet_keras.data.records import Record
 from panet_keras.errors import DataError, DataWarning, ImageError
 from panet_keras.pictures.decode import encode_png
@@ -39,7 +47,8 @@ def load_dicom(directory, salt="", labels=None):
         List of `Record`, sorted by name, whose images are PNG bytes.
 
     Raises:
-        DataError: no DICOM file, or some that cannot be used; lists all of them by path.
+        DataError: no DICOM file, some that cannot be used, or some whose mask has another name (`x_seg.png`,
+            `masks/x.png`) or may be of two files; lists all of them by path.
 
     Warns:
         DataWarning: BurnedInAnnotation is YES: the pixels themselves may name the patient; the same instance
@@ -57,20 +66,26 @@ def load_dicom(directory, salt="", labels=None):
                 f"no DICOM files; expected some with one of the endings {sorted(SUFFIXES)}, or DICOM by their content."
             ],
         )
-    masks = {}
+    masks, others = {}, {}
     for path in [*pictures(directory), *drawn]:
         match = MASK.match(path.stem)
-        if match:
+        if not match:
+            for place in _meant(path):
+                others.setdefault(place, path)
+        else:
             masks.setdefault((path.parent, match["stem"]), {}).setdefault(
                 int(match["frame"] or 0), []
             ).append(os.fspath(path))
-    found, problems, notes = [], [], {"burned": [], "empty": []}
+    found, problems, notes, owners = [], [], {"burned": [], "empty": []}, {}
     for path in files:
         # In a name without an ending dots are digits' (1.2.840).
         stem = path.stem if path.suffix.lower() in SUFFIXES else path.name
         own = masks.pop((path.parent, stem), {})
-        if not own:
+        if own:
+            owners[path.parent, stem] = path
+        else:
             problems += annotation_problems(path, stem)
+            problems += _unclear(path, stem, others.get((path.parent, stem)), owners.get((path.parent, stem)))
         try:
             found += _records(path, own, salt, labels or {}, notes)
         except ImageError as error:
@@ -108,6 +123,32 @@ def is_dicom(path):
         return True
     with open(path, "rb") as file:
         return file.read(132)[128:] == b"DICM"
+
+
+def _meant(path):
+    """(folder, stem) of the files whose mask a picture may be, by the names and folders of `readers.names.pair`."""
+    match = OTHER_MASK.match(path.stem)
+    if match:
+        yield path.parent, match["stem"]
+    if path.parent.name.lower() in MASK_FOLDERS:
+        above = path.parent.parent
+        beside = [folder for folder in above.iterdir() if folder.name.lower() in IMAGE_FOLDERS]
+        for folder in (above, *beside):
+            yield folder, path.stem
+            if match:
+                yield folder, match["stem"]
+
+
+def _unclear(path, stem, other, owner):
+    """A line where a file without a mask would be taken for a normal frame, and something beside it says that it
+    may have one: a picture that looks like its mask, or another file of its stem that took the masks."""
+    if other:
+        yield (
+            f"{path}: no mask {stem}_mask.png, but {other}, which looks like it. Name it {stem}_mask{other.suffix} and put it beside "
+            f"{path.name}, or take it out."
+        )
+    elif owner and owner.read_bytes() != path.read_bytes():
+        yield f"{path}: {owner.name} has the same name, and {stem}_mask may be of either. Rename one, with its masks."
 
 
 def _some(names):
