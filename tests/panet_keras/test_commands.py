@@ -128,6 +128,23 @@ def test_outputs_replace_neither_each_other_nor_inputs_nor_older_ones(tmp_path):
         plan_outputs(pair, out, ENDINGS, overwrite=True, tables=[out / "deep" / "a_mask.png"])
     with pytest.raises(PANetError, match="--out .*table.csv is a file"):
         plan_outputs(pair, tmp_path / "table.csv", ENDINGS)
+    with pytest.raises(PANetError, match="table.csv is a file, and no folder"):
+        plan_outputs(pair, tmp_path / "table.csv" / "out", ENDINGS)
+
+
+def test_no_output_is_another_one_by_another_ending_or_another_way_to_write_it(tmp_path, monkeypatch):
+    """`--format nifti` writes x_mask.nii.gz as the mask of x, and as the picture of x_mask; `--format coco` a file
+    that may be the table's; a link, or a path that is not relative, is the same file."""
+    out = tmp_path / "out"
+    endings = (*ENDINGS, "_mask.nii.gz", ".nii.gz")
+    with pytest.raises(PANetError, match="x.png and .*x_mask.png would all be written to .*x_mask.nii.gz"):
+        plan_outputs(queries_of(tmp_path, "x.png", "x_mask.png"), out, endings)
+    pair = queries_of(tmp_path, "a.png", "b.png")
+    with pytest.raises(PANetError, match="annotations.json: .*or of another table"):
+        plan_outputs(pair, out, ENDINGS, tables=[out / "annotations.json", out / "annotations.json"])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PANetError, match="a_mask.png: .*the place of a mask"):
+        plan_outputs(pair, "out", ENDINGS, tables=[out / "a_mask.png"])
 
 
 def test_an_equals_sign_may_be_part_of_a_name(tmp_path):
