@@ -3,6 +3,7 @@
 import pathlib
 
 from panet_keras.commands import arguments as options
+from panet_keras.commands.outputs import check_writable
 from panet_keras.commands.start import import_tensorflow
 from panet_keras.errors import PANetError
 
@@ -56,6 +57,12 @@ def run(arguments):
     if found.curve:  # the model is as it was
         before = None
     print("\n".join(describe(found, support, own, before)))
+    # First what took minutes: the picture may lie in its folder, and lacks matplotlib at worst.
+    if arguments.save:
+        segmenter.save(arguments.save)
+        print(
+            f"\nSaved: {arguments.save}. Use it with the same pictures: python -m panet_keras segment --model {arguments.save} ..."
+        )
     if arguments.out:
         from panet_keras.files import write_whole
         from panet_keras.pictures.curve import draw_curve
@@ -64,11 +71,6 @@ def run(arguments):
         pathlib.Path(arguments.out).parent.mkdir(parents=True, exist_ok=True)
         write_whole(arguments.out, picture)
         print(f"\nDrawn: {arguments.out}")
-    if arguments.save:
-        segmenter.save(arguments.save)
-        print(
-            f"\nSaved: {arguments.save}. Use it with the same pictures: python -m panet_keras segment --model {arguments.save} ..."
-        )
 
 
 def describe(found, support, own, before=None):
@@ -115,11 +117,14 @@ def _check_targets(arguments, support):
     """Refuses what may not be written, before minutes are spent."""
     if arguments.save and pathlib.Path(arguments.save).exists():
         raise FileExistsError(f"--save {arguments.save}: there already; expected the name of a new folder.")
+    check_writable(*(pathlib.Path(path).parent for path in (arguments.save, arguments.out) if path))
     if not arguments.out:
         return
     out = pathlib.Path(arguments.out)
     if out.suffix.lower() != ".png" or out.is_dir():
         raise PANetError(f"--out {out}: expected the name of a picture that ends in .png.")
+    if arguments.save and out.resolve() == pathlib.Path(arguments.save).resolve():
+        raise PANetError(f"--out {out}: the folder of --save, too. Name another.")
     if out.resolve() in {pathlib.Path(path).resolve() for path in support.files}:
         raise PANetError(f"--out {out}: given as an input, and the picture would replace it. Name another.")
     if out.exists() and not arguments.overwrite:

@@ -3,6 +3,7 @@
 import os
 
 from panet_keras.commands import arguments as options
+from panet_keras.commands.outputs import check_writable
 from panet_keras.commands.start import import_tensorflow
 from panet_keras.errors import PANetError
 
@@ -42,7 +43,7 @@ def run(arguments):
     """Writes the SavedModel or the file and prints its path.
 
     Raises:
-        PANetError: options of the other format, or no support for a device.
+        PANetError: options of the other format, no support for a device, or a folder that may not be written.
         FileExistsError: `--out` is there already.
     """
     tflite = arguments.format == "tflite"
@@ -66,6 +67,7 @@ def run(arguments):
         raise FileExistsError(
             f"--out {arguments.out} exists; expected a new name. Name another or remove it."
         )
+    check_writable(os.path.dirname(os.path.abspath(arguments.out)))
 
     import_tensorflow()
     from panet_keras.inference.segmenter import open_segmenter

@@ -60,7 +60,9 @@ def test_the_words_say_the_numbers():
 
 
 def test_check_prints_draws_and_saves(saved, scanner, support, tmp_path, capsys):
-    picture, folder = tmp_path / "new" / "curve.png", tmp_path / "calibrated"
+    # The picture lies in the model's own new folder.
+    folder = tmp_path / "calibrated"
+    picture = folder / "curve.png"
     command = ["check", "--model", saved, "--size", "64", "64", "--support-dir", str(scanner)]
     assert main([*command, "--out", str(picture), "--save", str(folder)]) is None
     said = capsys.readouterr().out
@@ -84,6 +86,8 @@ def test_check_prints_draws_and_saves(saved, scanner, support, tmp_path, capsys)
         (["--save", str(folder)], "calibrated: there already"),
         (["--out", str(picture)], "curve.png: there already. Give --overwrite"),
         (["--out", str(tmp_path / "curve.jpg")], "ends in .png"),
+        (["--save", str(picture / "model")], "curve.png is a file, and no folder"),
+        (["--save", str(tmp_path / "c.png"), "--out", str(tmp_path / "c.png")], "the folder of --save, too"),
         (["--out", str(scanner / "l0.png"), "--overwrite"], "l0.png: given as an input"),
     ):
         assert main([*command, *more]) == 1 and message in capsys.readouterr().err
