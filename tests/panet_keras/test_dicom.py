@@ -462,7 +462,12 @@ def test_an_annotation_beside_a_file_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     "image, other",
-    [("a.dcm", "a_seg.png"), ("a", "a-label.PNG"), ("a.dcm", "masks/a.png"), ("images/a.dcm", "masks/a_gt.png")],
+    [
+        ("a.dcm", "a_seg.png"),
+        ("a", "a-label.PNG"),
+        ("a.dcm", "masks/a.png"),
+        ("images/a.dcm", "masks/a_gt.png"),
+    ],
 )
 def test_a_mask_of_another_name_does_not_make_a_normal_frame(tmp_path, image, other):
     """`load_folder` reads these; without a word the lesion would be trained as none."""

@@ -88,7 +88,9 @@ def check_entries(data):
     """
     for field in ("images", "annotations", "categories"):
         entries = data.get(field, [])
-        wrong = [one for one in entries if not isinstance(one, dict)] if isinstance(entries, list) else [entries]
+        wrong = (
+            [one for one in entries if not isinstance(one, dict)] if isinstance(entries, list) else [entries]
+        )
         if wrong:
             raise ValueError(
                 f"field {field}: found {repr(wrong[0])[:50]}; expected a list of objects {{...}}. Export the file again as COCO instances."
@@ -163,7 +165,9 @@ def region(annotation, shape):
     else:
         inside = _from_polygons(outline, shape, number)
     if not inside.any():
-        raise ValueError(f"annotation {number} covers no pixel of its image, {shape[1]} x {shape[0]}; draw it again")
+        raise ValueError(
+            f"annotation {number} covers no pixel of its image, {shape[1]} x {shape[0]}; draw it again"
+        )
     return inside
 
 

@@ -96,7 +96,9 @@ def load_nifti(directory, patient=None):
         # x.nii beside x.nii.gz are one picture as a rule, and would be two patients.
         first = seen.setdefault(stem, name)
         if first != name:
-            problems.append(f"{name}: its records would have the names of those of {first}. Delete or rename one.")
+            problems.append(
+                f"{name}: its records would have the names of those of {first}. Delete or rename one."
+            )
             continue
         for number, (picture, lesion) in enumerate(zip(pictures, inside)):
             records.append(

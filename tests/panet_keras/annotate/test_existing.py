@@ -114,5 +114,9 @@ def test_a_broken_annotation_file_does_not_keep_the_page_from_opening(pictures, 
     states = {frame.name: store.state(frame) for frame in opened.frames.values()}
     store.close()
     assert states["a_2.png"] == "accepted" and states["a_1.png"] == states["a_4.png"] == "unseen"
-    for start in ("a_1.png: its mask", "a_4.png: its mask", *(f"{f}.json: field {f}" for f in ("categories", "images"))):
+    for start in (
+        "a_1.png: its mask",
+        "a_4.png: its mask",
+        *(f"{f}.json: field {f}" for f in ("categories", "images")),
+    ):
         assert any(start in line for line in said), (start, said)
