@@ -102,3 +102,25 @@ def test_other_formats_are_named_with_the_way_in(tmp_path):
         "1 file(s), as all.json: a COCO annotation (.json). Draw it as a mask in PNG, or read the data set with load_coco",
     ):
         assert message in str(caught.value), caught.value
+
+
+def test_one_mask_of_two_pictures_is_refused(tmp_path):
+    """The same frame as PNG and as JPEG would be two patients, of which one may be in training and one in the test."""
+    pixels = np.zeros((48, 64), np.uint8)
+    pixels[10:20, 10:30] = 255
+    for name in ("x.png", "x.jpg", "x_mask.png", "y.png", "y_mask.png", "y_mask_1.png"):
+        Image.fromarray(pixels).save(tmp_path / name)
+    with pytest.raises(DataError, match="x_mask.png: may be of x.jpg or of x.png") as error:
+        load_folder(tmp_path)
+    assert len(error.value.problems) == 1
+    (tmp_path / "x.jpg").unlink()
+    assert [len(record.masks) for record in load_folder(tmp_path)] == [1, 2]
+
+
+def test_normalized_pictures_are_no_normal_frames(tmp_path):
+    for folder, name in (("normalized", "x.png"), ("Normalised", "y.png"), ("normals", "normal_1.png")):
+        (tmp_path / folder).mkdir()
+        Image.new("L", (64, 48), 90).save(tmp_path / folder / name)
+    with pytest.raises(DataError, match="normalized/x.png: no mask") as error:
+        load_folder(tmp_path)
+    assert len(error.value.problems) == 2

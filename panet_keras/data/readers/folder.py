@@ -3,11 +3,15 @@
 import collections
 import os
 import pathlib
+import re
 
 from panet_keras.data.readers.dicom import is_dicom
 from panet_keras.data.readers.names import SUFFIXES, annotation_kind, annotation_problems, pair, visible_files
 from panet_keras.data.records import Record
 from panet_keras.errors import DataError
+
+LABEL = re.compile(r"benign|malignant|normal(?!i[sz])", re.IGNORECASE)
+"""What a name begins with; `normalized/` holds pictures that were made even, not frames without lesion."""
 
 __all__ = ["SUFFIXES", "label_of", "load_folder"]
 
@@ -30,7 +34,7 @@ def load_folder(directory, patient=None):
         List of `Record`, sorted by name.
 
     Raises:
-        DataError: no pictures, images without masks, masks without images, a name used twice, or DICOM files,
+        DataError: no pictures, images without masks, masks without images or of several, a name used twice, or DICOM files,
             which `load_dicom` reads; names annotations in other formats.
     """
     directory = pathlib.Path(directory)
@@ -40,8 +44,16 @@ def load_folder(directory, patient=None):
     files = [path for path in everything if path.suffix.lower() in SUFFIXES]
     others = [path for path in everything if path.suffix.lower() not in SUFFIXES]
     images, orphans = pair(directory, files, lambda path: path.stem)
-    records, problems, seen = [], [], set()
+    records, problems, seen, owners = [], [], set(), {}
     for path, own in images:
+        for mask in own:
+            # x.png and x.jpg are one picture as a rule, and would be two patients.
+            first = owners.setdefault(mask, path)
+            if first != path:
+                problems.append(
+                    f"{mask.relative_to(directory)}: may be of {first.name} or of {path.name}. Delete one of the two, or rename it, with a "
+                    "mask of its own."
+                )
         label = label_of(path, directory)
         name = path.relative_to(directory).as_posix()
         if not own and label != "Normal":
@@ -96,7 +108,7 @@ def _annotations(directory, others):
 def label_of(path, root):
     """Label that a file's name or one of its folders begins with, the nearest first; else Unknown."""
     for name in (path.stem, *(part for part in reversed(path.relative_to(root).parts[:-1]))):
-        for label in ("Benign", "Malignant", "Normal"):
-            if name.lower().startswith(label.lower()):
-                return label
+        begins = LABEL.match(name)
+        if begins:
+            return begins[0].capitalize()
     return "Unknown"
