@@ -113,6 +113,15 @@ BY_GPU = {
 }
 
 
+def rounds(about):
+    """What made the model good at being adapted, in words; empty where nothing did."""
+    told = about.get("rounds")
+    return told and (
+        f"Then {told['rounds']} rounds of {told['steps']} steps of fine-tuning on frames of one hospital through a made-up scanner, so that `adapt` "
+        "goes further\nwith a few frames (`panet_keras.training.train_to_adapt`). The models that the hospitals' lines are of had no such rounds."
+    ) or ""
+
+
 def percents(rows, name):
     """The least and the most of a share in rows, in words."""
     shares = [round(100 * row[name]) for row in rows]
@@ -143,7 +152,7 @@ Brief 2020; no licence text found, research use with citation) and BUS-BRA (Gome
 
 **Trained on** {trained}; {recipe["steps"]} steps of several layouts at {recipe["episodes"]["size"][0]} x {recipe["episodes"]["size"][1]}, seed
 {recipe["seed"]}, from {FROM[encoder]} ({BUS_MULTI.steps} steps from ImageNet's weights).
-{about.get("note", "")}
+{rounds(about)}
 
 **On hospitals that a model has not seen.** Each line is of a model that was trained alike, without the hospital that it is scored on, with a
 presence threshold of {hospitals.THRESHOLD} (at a temperature of 1) or what `calibrate` and `adapt` set; on the thyroid, another organ, this preset:

@@ -8,6 +8,7 @@ import types
 import numpy as np
 
 from panet_keras.data.episodic.dataset import load_at_size
+from panet_keras.data.episodic.mirrored_normals import mirrored_normal
 from panet_keras.data.episodic.scanner import Scanner
 from panet_keras.data.episodic.superpixels import superpixels
 from panet_keras.errors import PANetError
@@ -29,14 +30,15 @@ class Reptile:
 
     Attributes:
         rounds: of fine-tuning. steps: optimizer steps of each. learning_rate: peak, as of `adapt`.
-        lesions, normals: frames of a round, at most.
+        lesions, normals: frames of a round, at most. A hospital without normal frames lends the free sides of its lesion
+            images, mirrored over the rest (`mirrored_normal`).
         first, last: share of the way to a round's weights that the model goes, in the first and after the last; it
             falls along a line.
         scanner: what a round's frames are seen through.
         seed: of everything drawn.
     """
 
-    rounds: int = 45
+    rounds: int = 30
     steps: int = 40
     learning_rate: float = 5e-4
     lesions: int = 12
@@ -111,10 +113,17 @@ def _hospitals(records, size):
     for source in sorted({record.source for record in records}):
         own = [record for record in records if record.source == source]
         images, masks = load_at_size(own, size)
-        masks = (masks > 0).astype(np.uint8)
+        masks, patients = (masks > 0).astype(np.uint8), np.array([record.patient for record in own])
         if not masks.any():
             raise PANetError(f"source {source!r} has no lesion; expected at least one. Leave it out.")
-        found.append((images, masks, np.array([record.patient for record in own])))
+        if masks.any((1, 2)).all():
+            # Rounds without normal frames would teach that there is always something.
+            made = [mirrored_normal(image, mask) for image, mask in zip(images, masks)]
+            origin = np.array([number for number, frame in enumerate(made) if frame is not None], np.int64)
+            images = np.concatenate([images, *(made[number][None] for number in origin)])
+            masks = np.concatenate([masks, np.zeros_like(masks[origin])])
+            patients = np.concatenate([patients, patients[origin]])
+        found.append((images, masks, patients))
     return found
 
 
