@@ -116,10 +116,14 @@ BY_GPU = {
 def rounds(about):
     """What made the model good at being adapted, in words; empty where nothing did."""
     told = about.get("rounds")
-    return told and (
-        f"Then {told['rounds']} rounds of {told['steps']} steps of fine-tuning on frames of one hospital through a made-up scanner, so that `adapt` "
-        "goes further\nwith a few frames (`panet_keras.training.train_to_adapt`). The models that the hospitals' lines are of had no such rounds."
-    ) or ""
+    return (
+        told
+        and (
+            f"Then {told['rounds']} rounds of {told['steps']} steps of fine-tuning on frames of one hospital through a made-up scanner, so that `adapt` "
+            "goes further\nwith a few frames (`panet_keras.training.train_to_adapt`). The models that the hospitals' lines are of had no such rounds."
+        )
+        or ""
+    )
 
 
 def percents(rows, name):
