@@ -70,7 +70,8 @@ def episode_list(
             or `"superpixel"` (the support is the query's own frame, mirrored, and the truth a superpixel of
             it; K is 1).
         queries: `"lesion"` or `"normal"` images; a superpixel's query is of either kind.
-        labels: [R] label of each image, for the protocols that ask for it.
+        labels: [R] label of each image, for the protocols that ask for it: there lesions of another label than
+            `LABELS` are neither queries nor supports.
         digests: [R] equal where pictures are: a query's copy under another name never supports it.
         sources: [R] source (hospital) of each image: supports are of the query's own. None: of any.
 
@@ -86,10 +87,12 @@ def episode_list(
         return [
             Episode(query, (query,), repeat) for query in range(len(patients)) for repeat in range(repeats)
         ]
+    # A lesion that nobody graded is of neither label.
+    graded = lesion & np.isin(labels, LABELS) if protocol in ("other-label", "two-way") else lesion
     episodes = []
-    for query in np.flatnonzero(lesion if queries == "lesion" else ~lesion):
+    for query in np.flatnonzero(graded if queries == "lesion" else ~lesion):
         same = patients == patients[query]
-        allowed = lesion & (same if protocol == "same-patient" else ~same)
+        allowed = graded & (same if protocol == "same-patient" else ~same)
         allowed[query] = False
         if digests is not None:
             allowed &= np.asarray(digests) != digests[query]

@@ -95,8 +95,12 @@ def test_episode_list_is_frozen_and_keeps_to_the_protocol():
 
 
 def test_supports_of_the_other_label_and_of_both():
-    patients = np.repeat([f"p{i}" for i in range(6)], 2)
-    lesion, labels = np.ones(12, bool), np.repeat(["Benign", "Malignant"] * 3, 2)
+    patients = np.repeat([f"p{i}" for i in range(7)], 2)
+    # The last patient's lesions were never graded: they have no way, and are no opposite of anything.
+    lesion, labels = np.ones(14, bool), np.repeat([*["Benign", "Malignant"] * 3, "Unknown"], 2)
+    for protocol in ("other-label", "two-way"):
+        drawn = episode_list(patients, lesion, 2, 1, protocol=protocol, labels=labels)
+        assert {index for episode in drawn for index in (episode.query, *episode.supports)} == set(range(12))
     for episode in episode_list(patients, lesion, 2, 1, protocol="other-label", labels=labels):
         assert (labels[list(episode.supports)] != labels[episode.query]).all()
     for episode in episode_list(patients, lesion, 2, 1, protocol="two-way", labels=labels):
