@@ -16,6 +16,7 @@ from panet_keras.errors import DataWarning, PANetError
 from panet_keras.inference import adapt as adaptation
 from panet_keras.inference.leave_one_out import SupportFeatures
 from panet_keras.inference.presence import presence
+from panet_keras.layers.prototypes import IGNORE
 from panet_keras.metrics import MISS_DICE
 from panet_keras.model import PANet
 from panet_keras.pictures.decode import read_image
@@ -143,7 +144,8 @@ class FewShotSegmenter:
                 a file, or an array [H, W] or [H, W, C] of bool, uint8, uint16 or float in [0, 1]. Sizes may
                 differ.
             masks: of the same structure; an array (bool, or any number: not 0 is foreground) or a picture
-                (not black is foreground), of its image's size.
+                (not black is foreground), of its image's size. A picture with lesions of several ways is given
+                to each of them, with that way's mask.
             normals: images without lesion, of the same scanner; they tell what normal tissue looks like
                 there, and `calibrate` and `adapt` take them to keep normal frames empty.
 
@@ -181,7 +183,7 @@ class FewShotSegmenter:
         ]
         stack = np.array([[image for image, _ in way + empty] for way in pairs])
         masks = np.array([[mask for _, mask in way + empty] for way in pairs])
-        self._take(stack, masks[..., None])
+        self._take(stack, _apart(stack, masks)[..., None])
         # What was decided on other frames says nothing of these.
         self.adaptation = None
         return self
@@ -473,6 +475,23 @@ def _probabilities(model, state, images, temperature):
 def restore(probabilities, size):
     """Brings probabilities [h, w, N+1] from model size to (H, W): bilinear, half-pixel centres."""
     return tf.image.resize(probabilities, size)
+
+
+def _apart(images, masks):
+    """Masks [N, F, H, W] in which a picture that several ways have shows each way's lesions to the others as 255: no
+    way's lesion is background.
+
+    Args:
+        images: float32 [N, F, H, W, 3]. masks: uint8 [N, F, H, W], 0 or 1.
+    """
+    if len(masks) == 1:
+        return masks
+    pictures, ways = np.array([digests(way) for way in images]), np.arange(len(masks))[:, None]
+    result = masks.copy()
+    for way, shot in np.ndindex(pictures.shape):
+        foreign = masks[(pictures == pictures[way, shot]) & (ways != way)].any(0)
+        result[way, shot][foreign & (masks[way, shot] == 0)] = IGNORE
+    return result
 
 
 def _by_way(items):

@@ -66,6 +66,15 @@ def test_two_ways(segmenter, pair):
     answer = segmenter.set_support([[image], [image[::-1]]], [[mask], [mask[::-1]]]).predict(image)
     assert answer.mask.dtype == np.uint8 and answer.mask.max() <= 2
     assert answer.probability.shape == (90, 120, 3) and len(answer.presence) == 2
+    # A picture that shows both: the model's inputs want the other way's pixels as 255, which a mask cannot say.
+    image, mask = np.zeros((64, 64), np.uint8), np.eye(64, dtype=bool)
+    image[10:30, 10:30], other = 90, np.fliplr(mask)
+    segmenter.set_support([[image, image + 1], [image, image + 2]], [[mask, mask], [other, other]])
+    masks = np.stack([mask, mask, other, other]).astype(np.uint8).reshape(1, 2, 2, 64, 64, 1)
+    masks[0, 0, 0][other & ~mask], masks[0, 1, 0][mask & ~other] = 255, 255
+    expected = segmenter.model.encode_support(segmenter._support[0][None], masks)
+    for name, value in segmenter.state.items():
+        np.testing.assert_allclose(value, expected[name], atol=1e-5)
 
 
 def test_one_pixel_support_is_not_lost(tiny_encoder, pair):
