@@ -254,6 +254,8 @@ class PANet(FitChecks, KerasExport, keras.Model):
             optimizer = self.decoder.default_optimizer()
         if isinstance(loss, str) and loss == "auto":
             loss = self.decoder.default_loss()
+        if isinstance(loss, (list, tuple)) and len(loss) == 1:
+            loss = loss[0]  # of the one output, as Keras takes it, too
         check_loss(loss)
         # What judges the query judges the reversed episode, too, if it knows the pixels that are ignored there.
         self._episode_criterion = (

@@ -223,10 +223,15 @@ def test_layers_that_somebody_froze_stay_frozen(tiny_encoder, episode, tmp_path)
 def test_keras_own_loss_trains_and_one_of_probabilities_is_refused(tiny_encoder, episode):
     model = PANet(tiny_encoder(), decoder="unet")
     own = keras.losses.SparseCategoricalCrossentropy
-    for loss in ("sparse_categorical_crossentropy", keras.losses.sparse_categorical_crossentropy, own()):
+    name = "sparse_categorical_crossentropy"
+    for loss in (name, keras.losses.sparse_categorical_crossentropy, own(), [name], (own(),)):
         with pytest.raises(PANetError, match=r"PANet gives logits; expected .*from_logits=True"):
             model.compile(loss=loss)
     inputs, labels = episode(size=(32, 32))
+    # A list judges the reversed episode as its one loss does.
+    losses = [CrossEntropyDice(dice_weight=0)]
+    model.compile(loss=losses)
+    assert model._episode_criterion is losses[0]
     model.compile(loss=own(from_logits=True), run_eagerly=True)
     # No query shows the way: the reversed episode has labels of 255 alone, which this loss does not know.
     logs = model.train_on_batch(inputs, np.zeros_like(labels), return_dict=True)
