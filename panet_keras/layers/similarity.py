@@ -40,10 +40,10 @@ def scaled_cosine(features: tf.Tensor, prototypes: tf.Tensor) -> tf.Tensor:
 
 def cosine(features: tf.Tensor, prototypes: tf.Tensor) -> tf.Tensor:
     """Cosine of each pixel [B, ..., C] to each prototype [B, M, C]: [B, ..., M] in [-1, 1]."""
-    features, prototypes = unit(features), unit(prototypes)
     shape = tf.shape(features)
-    pixels = tf.reshape(features, [shape[0], -1, shape[-1]])
-    similarity = tf.matmul(pixels, prototypes, transpose_b=True)
+    # All pixels in one axis before they are scaled: TensorFlow Lite's L2_NORMALIZATION takes four axes at most.
+    pixels = unit(tf.reshape(features, [shape[0], -1, shape[-1]]))
+    similarity = tf.matmul(pixels, unit(prototypes), transpose_b=True)
     return tf.reshape(similarity, tf.concat([shape[:-1], tf.shape(prototypes)[1:2]], 0))
 
 

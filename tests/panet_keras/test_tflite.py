@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from panet_keras import FewShotSegmenter, PANetError
+from panet_keras import FewShotSegmenter, PANet, PANetError
 from panet_keras.__main__ import main
 from panet_keras.export.answer import answer, least
 from panet_keras.export.tflite import QUANTIZE, export_tflite, open_tflite
@@ -43,6 +43,19 @@ def test_a_device_answers_as_the_model(files, segmenter, quantize, tolerance, sh
         # Where neither side is in doubt the masks are the same pixels.
         sure = np.abs(expected["probabilities"][..., 1] - 0.5) > tolerance
         np.testing.assert_array_equal(found["masks"][sure], expected["masks"][sure])
+
+
+@pytest.mark.parametrize(
+    "head",
+    [{}, {"prototype": "local", "refine": True}, {"decoder": "unet", "prototype": "local"}],
+    ids=["paper", "local", "unet"],
+)
+def test_every_head_s_file_opens_and_answers(tiny_encoder, scanner, tmp_path, head):
+    segmenter = FewShotSegmenter(PANet(tiny_encoder(), **head), size=(64, 64))
+    segmenter.set_support([str(scanner / "l0.png")], [str(scanner / "l0_mask.png")])
+    file = export_tflite(segmenter.model, segmenter.state, tmp_path / "a.tflite", (64, 64))
+    found = open_tflite(file)(query_images=segmenter.support_images[:1][None])["probabilities"][0, 0, ..., 1]
+    np.testing.assert_allclose(found, segmenter.predict(str(scanner / "l0.png")).probability, atol=1e-4)
 
 
 def test_what_cannot_be_exported_is_said(segmenter, tmp_path):
