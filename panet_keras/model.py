@@ -141,6 +141,10 @@ class PANet(FitChecks, KerasExport, keras.Model):
         # Their graphs hold the number that was there when they were traced.
         self.predict_function = self.test_function = None
 
+    def set_weights(self, weights):
+        super().set_weights(weights)
+        encoders.finalize(self.encoder)
+
     @classmethod
     def from_preset(cls, name):
         """Builds a trained model; nothing is downloaded.

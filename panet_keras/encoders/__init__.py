@@ -106,6 +106,20 @@ def _built(encoder, weights):
     return model
 
 
+def finalize(encoder):
+    """Lets layers that compute with constants made of their weights (`keras.layers.Normalization`) make them anew:
+    Keras does so where it loads a file, not where weights are set.
+
+    Args:
+        encoder: model whose weights were set.
+    """
+    for layer in encoder.layers:
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()
+        elif hasattr(layer, "layers"):
+            finalize(layer)
+
+
 def strides(encoder):
     """Strides of the encoder's outputs, fine to coarse, found from its own shape rule."""
     _, height, width, channels = encoder.inputs[0].shape

@@ -73,6 +73,7 @@ def load(cls, name):
         )
     for path, variable in wanted.items():
         variable.assign(stored[path].astype(np.float32))
+    encoders.finalize(model.encoder)
     return model
 
 
@@ -101,6 +102,7 @@ def transfer(model, name):
                     f"start_from: {path} has shape {kernel.shape}; the model needs {tuple(variable.shape)}."
                 )
         variable.assign(value.astype(np.float32))
+    encoders.finalize(model.encoder)
 
 
 def _named(model):

@@ -114,3 +114,21 @@ def test_a_preset_of_layers_without_names_of_their_own_has_every_weight(tiny_enc
     loaded = PANet.from_preset(tmp_path / "mine")
     for weight, again in zip(model.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_allclose(again, weight, atol=1e-3)
+
+
+def test_an_encoder_that_normalises_by_its_weights_does_so_in_presets_and_copies(
+    tiny_encoder, episode, tmp_path
+):
+    """`keras.layers.Normalization`, as `keras.applications.EfficientNetB0` has it, computes with constants that it
+    made of its weights."""
+    normalise, images = keras.layers.Normalization(), keras.Input((None, None, 3))
+    normalise.build((None, None, None, 3))
+    normalise.adapt(np.linspace(0, 0.2, 48, dtype="float32").reshape(1, 4, 4, 3))
+    inner = keras.Model(images, normalise(images), name="inner")
+    model = PANet(keras.Model(images, tiny_encoder()(inner(images))), decoder="unet")
+    presets.write(model, tmp_path / "mine", (64, 64))
+    loaded, copy = PANet.from_preset(tmp_path / "mine"), PANet.from_config(model.get_config())
+    copy.set_weights(model.get_weights())
+    inputs, _ = episode()
+    for same in (loaded, copy):
+        np.testing.assert_allclose(same(inputs), model(inputs), atol=0.02)
