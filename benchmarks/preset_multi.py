@@ -28,6 +28,8 @@ STEPS, RATE = 1200, 5e-4
 """After the weights that it begins from."""
 SEED = {"efficientnet_lite0": 0, "efficientnet_lite2": 1}
 MADE_TO_ADAPT = {"efficientnet_lite0"}
+THRESHOLD = {"efficientnet_lite0": 0.9, "efficientnet_lite2": hospitals.THRESHOLD}
+"""Presence, at a temperature of 1. The rounds raise it: by the rule of `hospitals.THRESHOLD`, on BUSI left out."""
 TEMPERATURE = 1.2
 """The mean of what fits BUSI and BUS-UCLM left out, of both encoders."""
 
@@ -84,7 +86,7 @@ def train(data, work, encoder):
     }
     folder = work / name_of(encoder)
     shutil.rmtree(folder, ignore_errors=True)
-    presets.write(model, folder, recipe.episodes.size, hospitals.THRESHOLD, about=about)
+    presets.write(model, folder, recipe.episodes.size, THRESHOLD[encoder], about=about)
     print(folder)
 
 
@@ -94,7 +96,7 @@ def write(work, encoder):
     source, target = pathlib.Path(work) / name_of(encoder), presets.FOLDER / name_of(encoder)
     preset = json.loads((source / "preset.json").read_text("utf-8"))
     # Found at a temperature of 1: dividing the logits moves it with them.
-    preset["presence_threshold"] = round(float(expit(logit(hospitals.THRESHOLD) / TEMPERATURE)), 2)
+    preset["presence_threshold"] = round(float(expit(logit(THRESHOLD[encoder]) / TEMPERATURE)), 2)
     preset["model"]["temperature"] = TEMPERATURE
     (source / "preset.json").write_text(json.dumps(preset, indent=1) + "\n", "utf-8")
     (source / "README.md").write_text(card(preset), "utf-8")
@@ -114,16 +116,12 @@ BY_GPU = {
 
 
 def rounds(about):
-    """What made the model good at being adapted, in words; empty where nothing did."""
+    """What the training ended with, in words; empty where it had no rounds."""
     told = about.get("rounds")
-    return (
-        told
-        and (
-            f"Then {told['rounds']} rounds of {told['steps']} steps of fine-tuning on frames of one hospital through a made-up scanner, so that `adapt` "
-            "goes further\nwith a few frames (`panet_keras.training.train_to_adapt`). The models that the hospitals' lines are of had no such rounds."
-        )
-        or ""
-    )
+    if not told:
+        return ""
+    return f"""Then {told["rounds"]} rounds of {told["steps"]} steps of fine-tuning on frames of one hospital through a made-up scanner, and {told["kept"]:.0%} of the way to the
+weights after them (`panet_keras.training.train_to_adapt`). The models that the hospitals' lines are of had no such rounds."""
 
 
 def percents(rows, name):

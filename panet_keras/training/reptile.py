@@ -8,7 +8,6 @@ import types
 import numpy as np
 
 from panet_keras.data.episodic.dataset import load_at_size
-from panet_keras.data.episodic.mirrored_normals import mirrored_normal
 from panet_keras.data.episodic.scanner import Scanner
 from panet_keras.data.episodic.superpixels import superpixels
 from panet_keras.errors import PANetError
@@ -30,21 +29,23 @@ class Reptile:
 
     Attributes:
         rounds: of fine-tuning. steps: optimizer steps of each. learning_rate: peak, as of `adapt`.
-        lesions, normals: frames of a round, at most. A hospital without normal frames lends the free sides of its lesion
-            images, mirrored over the rest (`mirrored_normal`).
+        lesions, normals: frames of a round, at most.
         first, last: share of the way to a round's weights that the model goes, in the first and after the last; it
             falls along a line.
+        kept: share of the way from the weights that the model came with to those after the last round that it goes in the
+            end; half way keeps what it knew of frames without lesion (docs/decisions/hospitals.md).
         scanner: what a round's frames are seen through.
         seed: of everything drawn.
     """
 
-    rounds: int = 30
+    rounds: int = 45
     steps: int = 40
     learning_rate: float = 5e-4
     lesions: int = 12
     normals: int = 6
     first: float = 0.55
     last: float = 0.05
+    kept: float = 0.5
     scanner: Scanner = Scanner()
     seed: int = 0
 
@@ -83,9 +84,11 @@ def train_to_adapt(model, records, size, settings=None, work_dir=None, progress=
     work_dir.mkdir(parents=True, exist_ok=True)
     start = fingerprint(model)
     checkpoints.claim(work_dir, records, types.SimpleNamespace(**vars(settings), start=start, size=size))
+    came = model.get_weights()
     done, weights = checkpoints.newest(work_dir)
     if weights:
         model.load_weights(weights)
+    at = model.get_weights()
     hospitals = _hospitals(records, size)
     tuner = None
     for number in range(done, settings.rounds):
@@ -93,7 +96,6 @@ def train_to_adapt(model, records, size, settings=None, work_dir=None, progress=
         images, masks = _frames(hospitals[rng.integers(len(hospitals))], settings, rng)
         if tuner is None:
             tuner = Tuner(model, images, masks, settings.learning_rate, settings.seed, lambda: None)
-            at = tuner.start
         tuner.images, tuner.masks, tuner.start = images, masks, at
         tuner.regions = _regions(images, rng)
         tuner.run(np.ones(len(masks), bool), settings.steps, number)
@@ -104,6 +106,7 @@ def train_to_adapt(model, records, size, settings=None, work_dir=None, progress=
             checkpoints.keep(work_dir, model, number + 1)
         if progress:
             progress(number + 1, settings.rounds)
+    model.set_weights([here + settings.kept * (there - here) for here, there in zip(came, at)])
     return model
 
 
@@ -116,13 +119,6 @@ def _hospitals(records, size):
         masks, patients = (masks > 0).astype(np.uint8), np.array([record.patient for record in own])
         if not masks.any():
             raise PANetError(f"source {source!r} has no lesion; expected at least one. Leave it out.")
-        if masks.any((1, 2)).all():
-            # Rounds without normal frames would teach that there is always something.
-            made = [mirrored_normal(image, mask) for image, mask in zip(images, masks)]
-            origin = np.array([number for number, frame in enumerate(made) if frame is not None], np.int64)
-            images = np.concatenate([images, *(made[number][None] for number in origin)])
-            masks = np.concatenate([masks, np.zeros_like(masks[origin])])
-            patients = np.concatenate([patients, patients[origin]])
         found.append((images, masks, patients))
     return found
 
