@@ -10,6 +10,27 @@ NAMED = 20
 """As many files does a message name."""
 
 
+def check_writable(*folders):
+    """Refuses folders in which no file can be made.
+
+    Args:
+        folders: paths, of folders that need not exist yet.
+
+    Raises:
+        ValueError: a folder, or the nearest one above it that there is, may not be written or is a file.
+    """
+    for place in map(pathlib.Path, folders):
+        there = next(folder for folder in (place.absolute(), *place.absolute().parents) if folder.exists())
+        if not there.is_dir():
+            raise ValueError(
+                f"{there} is a file, and no folder for outputs; name another. Nothing was written."
+            )
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise ValueError(
+                f"{there} may not be written; name a folder for the outputs that may. Nothing was written."
+            )
+
+
 def plan_outputs(queries, out, endings, inputs=(), overwrite=False, tables=(), keep=None):
     """The files that will be written, before the first picture is touched.
 
@@ -32,21 +53,20 @@ def plan_outputs(queries, out, endings, inputs=(), overwrite=False, tables=(), k
     out = pathlib.Path(out)
     if out.exists() and not out.is_dir():
         raise ValueError(f"--out {out} is a file; expected a folder, or the name of a new one.")
-    for place in (out, *(pathlib.Path(table).parent for table in tables if table)):
-        there = next(folder for folder in (place.absolute(), *place.absolute().parents) if folder.exists())
-        if not os.access(there, os.W_OK | os.X_OK):
-            raise ValueError(
-                f"{there} may not be written; name a folder for the outputs that may. Nothing was written."
-            )
+    check_writable(out, *(pathlib.Path(table).parent for table in tables if table))
     planned = {query: [out / f"{query.stem}{ending}" for ending in endings] for query in queries}
 
-    writers = collections.defaultdict(list)
+    # Any of one picture's files may be any of another's: the mask of x and the picture of x_mask in NIfTI.
+    writers, clashing = collections.defaultdict(list), {}
     for query, targets in planned.items():
-        writers[targets[0]].append(query)
+        for target in targets:
+            writers[target.resolve()].append((query, target))
+    for group in writers.values():
+        if len(group) > 1:
+            clashing.setdefault(tuple(query for query, _ in group), group[0][1])
     clashes = [
         f"{' and '.join(str(query.path) for query in group)} would all be written to {target}"
-        for target, group in writers.items()
-        if len(group) > 1
+        for group, target in clashing.items()
     ]
     if clashes:
         raise ValueError(
@@ -62,11 +82,13 @@ def plan_outputs(queries, out, endings, inputs=(), overwrite=False, tables=(), k
             f"{_some(lost)}: given as an input, and an output would replace it. Name another --out; nothing was written."
         )
     odd = [str(target) for target in [*targets, *tables] if target.is_dir()] + [
-        str(table) for table in tables if table in targets
+        str(table)
+        for number, table in enumerate(tables)
+        if table.resolve() in {*writers, *(other.resolve() for other in tables[:number])}
     ]
     if odd:
         raise ValueError(
-            f"{_some(odd)}: a folder, or the place of a mask; no file can be written there. Nothing was written."
+            f"{_some(odd)}: a folder, or the place of a mask or of another table; no file can be written there. Nothing was written."
         )
     if not overwrite:
         new = [target for query in queries if not (keep and keep(query)) for target in planned[query]]
