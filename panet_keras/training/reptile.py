@@ -13,6 +13,7 @@ from panet_keras.data.episodic.superpixels import superpixels
 from panet_keras.errors import PANetError
 from panet_keras.export.saved_model import fingerprint
 from panet_keras.inference.adapt import Tuner
+from panet_keras.pictures.resize import two_sides
 from panet_keras.training import checkpoints
 
 REGIONS = 6
@@ -65,7 +66,7 @@ def train_to_adapt(model, records, size, settings=None, work_dir=None, progress=
 
     Args:
         model: `PANet`; its weights are changed. records: of `Record`; `source` is the hospital. size: (height, width) of
-            the model. settings: `Reptile`; its defaults without it.
+            the model, or one number for a square. settings: `Reptile`; its defaults without it.
         work_dir: folder for checkpoints, of this run alone; called again with it, it goes on. A temporary one without it.
         progress: function of (rounds done, rounds in all).
 
@@ -76,7 +77,7 @@ def train_to_adapt(model, records, size, settings=None, work_dir=None, progress=
         PANetError: a hospital without lesions, or a `work_dir` with the checkpoint of another model, other records or
             settings.
     """
-    records, settings = list(records), settings or Reptile()
+    records, size, settings = list(records), two_sides(size), settings or Reptile()
     if work_dir is None:
         with tempfile.TemporaryDirectory() as folder:
             return train_to_adapt(model, records, size, settings, folder, progress)

@@ -47,7 +47,7 @@ def test_rounds_move_the_weights_and_a_run_that_was_cut_off_goes_on(
 
     def again(folder, progress=None):
         model.set_weights(start)
-        return train_to_adapt(model, records, (32, 32), settings, folder, progress).get_weights()
+        return train_to_adapt(model, records, 32, settings, folder, progress).get_weights()
 
     whole = again(tmp_path / "whole")
     assert all(np.isfinite(weight).all() for weight in whole)
