@@ -8,8 +8,8 @@ class PretrainedAdamW(keras.optimizers.AdamW):
     """AdamW that multiplies a variable's learning rate by its `learning_rate_factor`, where it has one.
 
     A pretrained encoder wants smaller steps than a fresh decoder, and Adam undoes any scaling of gradients,
-    so the factor must enter here. A factor of 0 stops the variable, weight decay included. `PANet` marks its encoder's variables (see its argument `encoder_rate`).
-    Arguments are those of `keras.optimizers.AdamW`.
+    so the factor must enter here. A factor of 0 stops the variable, weight decay included. `PANet` marks its
+    encoder's variables (see its argument `encoder_rate`). Arguments are those of `keras.optimizers.AdamW`.
     """
 
     def build(self, variables):
